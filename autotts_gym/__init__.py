@@ -1,0 +1,58 @@
+"""The AutoTTS replay as a Gymnasium environment; importing the package registers its environments."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.envs.registration import register
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from autotts_gym.controllers import Controller, make_controller
+    from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate
+    from autotts_gym.replay import ReplayStore, list_stores, load_store, synthesize
+
+_HOMES = {
+    "Controller": "autotts_gym.controllers",
+    "EvaluationResult": "autotts_gym.evaluation",
+    "Frontier": "autotts_gym.evaluation",
+    "ReplayStore": "autotts_gym.replay",
+    "evaluate": "autotts_gym.evaluation",
+    "list_stores": "autotts_gym.replay",
+    "load_store": "autotts_gym.replay",
+    "make_controller": "autotts_gym.controllers",
+    "synthesize": "autotts_gym.replay",
+}
+
+__all__ = [
+    "Controller",
+    "EvaluationResult",
+    "Frontier",
+    "ReplayStore",
+    "__version__",
+    "evaluate",
+    "list_stores",
+    "load_store",
+    "make_controller",
+    "synthesize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that importing the package stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register(
+    id="AutoTTS-Replay-v0",
+    entry_point="autotts_gym.envs.single:ReplayEnv",
+    vector_entry_point="autotts_gym.envs.vector:ReplayVectorEnv",
+)

@@ -1,0 +1,197 @@
+"""`autotts import`, `autotts info` and `autotts synth`: stores in, seen, and made up."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotts_gym.errors import StoreError
+
+if TYPE_CHECKING:
+    from autotts_gym.replay.store import ReplayStore, StoreSummary
+
+Subparsers = Any
+"""What `ArgumentParser.add_subparsers` returns; argparse gives it no public type."""
+
+
+def add_parsers(subparsers: Subparsers) -> None:
+    """Adds the commands of this module."""
+    _add_import(subparsers)
+    _add_info(subparsers)
+    _add_synth(subparsers)
+
+
+# -------------------------------------------------------------------- import
+
+
+def _add_import(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "import",
+        help="turn published JSON into stores",
+        description="Import one .json or .json.gz file to a .h5 store, or a folder of <model>/<benchmark>.json[.gz] "
+        "to a folder of <model>/<benchmark>.h5.",
+    )
+    parser.add_argument("source", metavar="SRC", type=Path, help="a .json or .json.gz file, or a folder of them")
+    parser.add_argument("-o", "--output", metavar="DST", type=Path, required=True, help="a .h5 file, or a folder")
+    parser.add_argument("--model", help="name of the model (default: the name of the file's folder)")
+    parser.add_argument("--benchmark", help="name of the benchmark (default: the name of the file)")
+    parser.add_argument(
+        "--equivalence",
+        choices=("exact", "math"),
+        default="exact",
+        help="which answers are one: equal strings, or mathematically equal ones (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--format", choices=("auto", "autotts", "parallel-probe"), default="auto", help="default: %(default)s"
+    )
+    parser.add_argument("--force", action="store_true", help="replace stores that exist")
+    parser.set_defaults(run=_import)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from autotts_gym.replay.importers import import_json, import_tree, refuse_existing, tree_targets
+
+    source, output = arguments.source, arguments.output
+    if source.is_dir():
+        if arguments.model or arguments.benchmark:
+            raise StoreError(f"{source}: --model and --benchmark name the store of one file, got a folder")
+        total = len(tree_targets(source, output))
+        imported = import_tree(
+            source, output, equivalence=arguments.equivalence, layout=arguments.format, force=arguments.force
+        )
+        for path, store in _progress(imported, total):
+            _report(path, store)
+        return 0
+    _check_output(output)
+    refuse_existing(output, arguments.force)
+    store = import_json(
+        source,
+        model=arguments.model,
+        benchmark=arguments.benchmark,
+        equivalence=arguments.equivalence,
+        layout=arguments.format,
+    )
+    _report(store.save(output), store)
+    return 0
+
+
+def _progress(imported: Iterable[tuple[Path, "ReplayStore"]], total: int) -> Iterator[tuple[Path, "ReplayStore"]]:
+    """Shows how far ``imported`` is, to a person only."""
+    if not sys.stderr.isatty():
+        yield from imported
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # Printed lines pass above the bar on a terminal, and go where they should when only they are redirected.
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        yield from progress.track(imported, total=total, description="importing")
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix != ".h5":
+        raise StoreError(f"{path}: expected a name that ends in .h5 for a store, got another")
+
+
+def _report(path: Path, store: "ReplayStore") -> None:
+    """Prints one line about a store that was just written."""
+    merged = store.attributes.get("merged_answers")
+    note = f", {merged} answers merged" if merged else ""
+    print(f"{path}: {store.num_questions} questions, {store.num_branches} branches, {store.num_probes} probes{note}")
+
+
+# -------------------------------------------------------------------- info
+
+
+def _add_info(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "info", help="show what stores hold", description="Show what stores hold and where that came from."
+    )
+    parser.add_argument("stores", metavar="STORE", nargs="+", help="a .h5 file, or the name of a store")
+    parser.add_argument("--json", action="store_true", help="print a JSON list, one object per store")
+    parser.set_defaults(run=_info)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from autotts_gym.replay.catalog import load_store
+
+    loaded = [load_store(name) for name in arguments.stores]
+    summaries = [store.summary() for store in loaded]
+    if arguments.json:
+        items = [
+            {"path": str(store.path), **summary.to_dict()} for store, summary in zip(loaded, summaries, strict=True)
+        ]
+        print(json.dumps(items, indent=2))
+        return 0
+    _print_table([_row(summary) for summary in summaries])
+    for store, summary in zip(loaded, summaries, strict=True):
+        print(f"\n{summary.name}")
+        print(f"  path: {store.path}")
+        for name, value in summary.attributes.items():
+            print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+    return 0
+
+
+def _row(summary: "StoreSummary") -> dict[str, str]:
+    low, high = summary.branches_min, summary.branches_max
+    return {
+        "store": summary.name,
+        "questions": str(summary.questions),
+        "branches": str(low) if low == high else f"{low}-{high}",
+        "interval": str(summary.interval_tokens),
+        "tokens/branch": f"{summary.mean_tokens:,.0f}",
+        "tokens": f"{summary.total_tokens:,}",
+        "answers/question": f"{summary.answers / summary.questions:.1f}",
+        "pass@1": f"{summary.pass_at_1:.1%}",
+        "majority": f"{summary.majority_accuracy:.1%}",
+        "coverage": f"{summary.coverage:.1%}",
+    }
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    """Prints rows under a header, the first column to the left and numbers to the right."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *rest in lines:
+        cells = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+        print("  ".join([first.ljust(widths[0]), *cells]))
+
+
+# -------------------------------------------------------------------- synth
+
+
+def _add_synth(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "synth",
+        help="make a synthetic store",
+        description="Make a store from a statistical model: for tests of scale and examples, no model's results.",
+    )
+    parser.add_argument("-o", "--output", metavar="DST", type=Path, required=True, help="the .h5 file to write")
+    parser.add_argument("--questions", type=int, default=30, help="default: %(default)s")
+    parser.add_argument("--branches", type=int, default=128, help="branches per question (default: %(default)s)")
+    parser.add_argument("--interval-tokens", type=int, default=500, help="tokens between probes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--model", default="synthetic", help="name to store as the model (default: %(default)s)")
+    parser.add_argument("--benchmark", help="name to store as the benchmark (default: the name of the file)")
+    parser.add_argument("--force", action="store_true", help="replace a store that exists")
+    parser.set_defaults(run=_synth)
+
+
+def _synth(arguments: argparse.Namespace) -> int:
+    from autotts_gym.replay.importers import refuse_existing
+    from autotts_gym.replay.synthetic import synthesize
+
+    _check_output(arguments.output)
+    refuse_existing(arguments.output, arguments.force)
+    store = synthesize(
+        questions=arguments.questions,
+        branches=arguments.branches,
+        interval_tokens=arguments.interval_tokens,
+        seed=arguments.seed,
+        model=arguments.model,
+        benchmark=arguments.benchmark or arguments.output.stem,
+    )
+    _report(store.save(arguments.output), store)
+    return 0

@@ -1,0 +1,113 @@
+"""What a controller is, and the names under which controllers are made."""
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.errors import ControllerError
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """Maps what N episodes have revealed to their next round."""
+
+    @property
+    def name(self) -> str:
+        """The family's name."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The setting, by which results are labelled."""
+
+    def begin(self, revealed: Revealed) -> Any:
+        """N episodes begin; returns what the controller remembers of them from round to round."""
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Write the next round of every running episode into an empty plan."""
+
+
+class HandWritten:
+    """Base of the hand-written controllers: a dataclass of knobs, checked, with its name and its one-knob form."""
+
+    name: ClassVar[str]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The knobs."""
+        return {knob.name: getattr(self, knob.name) for knob in fields(self)}  # type: ignore[arg-type]
+
+    def begin(self, revealed: Revealed) -> Any:
+        """Nothing to remember, unless a family says otherwise."""
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "HandWritten":
+        """The setting for one budget knob beta in [0, 1], where the controller has a natural one.
+
+        Raises:
+            ControllerError: it has none.
+        """
+        raise ControllerError(f"{cls.name}: expected its own knobs ({knobs(cls)}), got beta; it has no single knob")
+
+
+def knobs(family: type[HandWritten]) -> str:
+    """The knobs of a family with their defaults, for people."""
+    return ", ".join(
+        knob.name if knob.default is MISSING else f"{knob.name}={knob.default!r}"
+        for knob in fields(family)  # type: ignore[arg-type]
+    )
+
+
+def require(name: str, knob: str, value: Any, good: bool, expected: str) -> None:
+    """Raise a ControllerError unless a knob's value is good."""
+    if not good:
+        raise ControllerError(f"{name}: {knob}: expected {expected}, got {value!r}")
+
+
+def whole(name: str, knob: str, value: Any, low: int) -> None:
+    """Require a whole number of at least ``low``."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    require(name, knob, value, good, f"a whole number of at least {low}")
+
+
+def share(name: str, knob: str, value: Any) -> None:
+    """Require a number in [0, 1]."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    require(name, knob, value, good, "a number in [0, 1]")
+
+
+_FAMILIES: dict[str, type[HandWritten]] = {}
+
+
+def register(family: type[HandWritten]) -> type[HandWritten]:
+    """Class decorator: make the family known by its name."""
+    _FAMILIES[family.name] = family
+    return family
+
+
+def controller_families() -> dict[str, type[HandWritten]]:
+    """The hand-written families by name."""
+    return dict(_FAMILIES)
+
+
+def make_controller(name: str, **params: Any) -> Controller:
+    """Make a controller by name.
+
+    Args:
+        name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or ``doubling``.
+        params: its knobs; or ``beta`` in [0, 1], from little to much budget, alone or with the knobs it leaves free.
+
+    Raises:
+        ControllerError: the name or a knob is unknown, or a value is out of range.
+    """
+    family = _FAMILIES.get(name)
+    if family is None:
+        raise ControllerError(f"controller: expected one of {', '.join(sorted(_FAMILIES))}, got {name!r}")
+    known = {knob.name for knob in fields(family)}  # type: ignore[arg-type]
+    unknown = sorted(set(params) - known - {"beta"})
+    if unknown:
+        raise ControllerError(f"{name}: expected knobs {knobs(family)}, got {', '.join(unknown)}")
+    make: Callable[..., Any] = family if "beta" in known or "beta" not in params else family.from_beta
+    if "beta" in params:
+        share(name, "beta", params["beta"])
+    return make(**params)  # type: ignore[no-any-return]

@@ -1,0 +1,379 @@
+"""Compiled decisions of the hand-written controllers, for all running episodes at once.
+
+Every function reads revealed arrays only (pools (N,) POOL, slots (N, M) SLOT, ...), keeps its own memory between rounds
+in the arrays it is given, and writes the next round into a ``PlanArrays``.
+"""
+
+import numpy as np
+
+from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, RUNNING
+
+FULL_DEPTH = 127
+"""Steps that read on as far as one round can (int8)."""
+
+# -------------------------------------------------------------------------------------------- whole branches, one by one
+
+
+@kernel
+def self_consistency(pools, admissible, branches, plan):
+    """Read the first branches whole, then stop."""
+    for n in range(len(pools)):
+        pool = pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if pool.opened < branches and admissible[n, BRANCH]:
+            plan.read[n] = branches - pool.opened
+        else:
+            plan.stop[n] = True
+
+
+@inline
+def _entropy_certainty(slots_n, votes_n, opened, voters):
+    """1 - H / log(voters) of the finished answers' shares; each slot carries its share of its answer's term."""
+    if voters < 2:
+        return 0.0
+    entropy = 0.0
+    for i in range(opened):
+        slot = slots_n[i]
+        if slot.status == FINISHED and slot.answer >= 0:
+            entropy -= np.log(votes_n[slot.answer] / voters) / voters
+    return 1.0 - entropy / np.log(voters)
+
+
+@inline
+def _dirichlet_certainty(slots_n, votes_n, opened, leader, log_cdf, density):
+    """P(the leader's probability is the largest) under a Dirichlet(1 + votes) posterior over the answers seen.
+
+    The largest of independent Gamma(1 + votes) variables has the same index; density is that of the leader on the grid
+    of log_cdf, whose row v is the log CDF of Gamma(1 + v).
+    """
+    total = 0.0
+    top = votes_n[leader]
+    for k in range(log_cdf.shape[1]):
+        weight = density[top, k]
+        if weight > 0.0:
+            logs = 0.0
+            for i in range(opened):
+                slot = slots_n[i]
+                if slot.status == FINISHED and slot.answer >= 0 and slot.answer != leader:
+                    votes = votes_n[slot.answer]
+                    logs += log_cdf[votes, k] / votes
+            total += weight * np.exp(logs)
+    return total
+
+
+BETA, DIRICHLET, ENTROPY, MAJORITY = 0, 1, 2, 3
+
+
+@kernel
+def adaptive_consistency(pools, slots, votes, admissible, branches, criterion, threshold, tables, plan):
+    """Read branches one by one; from the second on, stop when the criterion on their counts exceeds the threshold."""
+    confidence, log_cdf, density = tables
+    for n in range(len(pools)):
+        pool = pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        certainty = 0.0
+        if pool.opened >= 2 and pool.finished_voters > 0:
+            if criterion == BETA:
+                certainty = confidence[pool.finished_leader_votes, pool.finished_runner_up]
+            elif criterion == DIRICHLET:
+                certainty = _dirichlet_certainty(
+                    slots[n], votes[n], pool.opened, pool.finished_leader, log_cdf, density
+                )
+            elif criterion == ENTROPY:
+                certainty = _entropy_certainty(slots[n], votes[n], pool.opened, pool.finished_voters)
+            else:
+                certainty = pool.finished_leader_votes / pool.finished_voters
+        if certainty <= threshold and pool.opened < branches and admissible[n, BRANCH]:
+            plan.read[n] = 1
+        else:
+            plan.stop[n] = True
+
+
+@kernel
+def early_stopping(pools, slots, admissible, branches, window, plan):
+    """Read windows of whole branches; a unanimous window ends the episode with its answer."""
+    windows = branches // window
+    for n in range(len(pools)):
+        pool = pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if pool.opened >= window:
+            answer = slots[n, pool.opened - 1].answer
+            unanimous = answer >= 0
+            for i in range(pool.opened - window, pool.opened):
+                unanimous = unanimous and slots[n, i].status == FINISHED and slots[n, i].answer == answer
+            if unanimous:
+                plan.stop[n] = True
+                plan.answer[n] = answer
+                continue
+        if pool.opened < windows * window and admissible[n, BRANCH]:
+            plan.read[n] = window
+        else:
+            plan.stop[n] = True
+
+
+@kernel
+def doubling(pools, admissible, first, branches, threshold, plan):
+    """Read branches until there are first, 2 first, 4 first, ...; stop when the top share reaches the threshold."""
+    for n in range(len(pools)):
+        pool = pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        sure = pool.finished_voters > 0 and pool.finished_leader_votes >= threshold * pool.finished_voters
+        if sure or pool.opened >= branches or not admissible[n, BRANCH]:
+            plan.stop[n] = True
+        else:
+            plan.read[n] = min(max(first, 2 * pool.opened), branches) - pool.opened
+
+
+# ----------------------------------------------------------------------------------------------- branches side by side
+
+
+@kernel
+def answer_consistency(pools, slots, admissible, branches, patience, plan):
+    """Deepen every branch until it has shown the same answer so many times in a row; answer by majority."""
+    for n in range(len(pools)):
+        pool = pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if pool.opened < branches and admissible[n, BRANCH]:
+            plan.open[n] = branches - pool.opened
+            continue
+        growing = False
+        for i in range(pool.opened):
+            slot = slots[n, i]
+            if admissible[n, 2 + i] and (slot.answer < 0 or slot.run < patience):
+                plan.deepen[n, i] = 1
+                growing = True
+        if not growing:
+            plan.stop[n] = True
+            plan.answer[n] = pool.leader
+
+
+@kernel
+def short_m(pools, slots, admissible, branches, finishes, plan):
+    """Deepen all branches until enough have finished; majority of the shortest of them, ties to the shortest."""
+    for n in range(len(pools)):
+        pool = pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if pool.opened < branches and admissible[n, BRANCH]:
+            plan.open[n] = branches - pool.opened
+            continue
+        growing = False
+        if pool.finished < finishes:
+            for i in range(pool.opened):
+                if admissible[n, 2 + i]:
+                    plan.deepen[n, i] = 1
+                    growing = True
+        if not growing:
+            plan.stop[n] = True
+            plan.answer[n] = _shortest_majority(slots[n], pool.opened, finishes)
+
+
+@inline
+def _shorter(slots_n, i, j):
+    """Whether finished branch i comes before j: fewer tokens, ties to the one opened first."""
+    return slots_n[i].tokens < slots_n[j].tokens or (slots_n[i].tokens == slots_n[j].tokens and i < j)
+
+
+@inline
+def _shortest_majority(slots_n, opened, finishes):
+    best, best_votes, best_first = np.int32(-1), 0, -1
+    for i in range(opened):
+        if not _among_shortest(slots_n, opened, finishes, i) or slots_n[i].answer < 0:
+            continue
+        votes, first = 0, i
+        for j in range(opened):
+            if slots_n[j].answer == slots_n[i].answer and _among_shortest(slots_n, opened, finishes, j):
+                votes += 1
+                if _shorter(slots_n, j, first):
+                    first = j
+        if votes > best_votes or (votes == best_votes and _shorter(slots_n, first, best_first)):
+            best, best_votes, best_first = slots_n[i].answer, votes, first
+    return best
+
+
+@inline
+def _among_shortest(slots_n, opened, finishes, i):
+    if slots_n[i].status != FINISHED:
+        return False
+    shorter = 0
+    for j in range(opened):
+        if slots_n[j].status == FINISHED and _shorter(slots_n, j, i):
+            shorter += 1
+    return shorter < finishes
+
+
+OPENING, DEEPENED, PRUNING = 0, 1, 2
+
+PROBE_MEMORY = np.dtype(
+    [("phase", np.int32), ("round", np.int32), ("stable", np.int32), ("leader", np.int32)], align=True
+)
+
+
+@inline
+def _deepen_active(slots, n, opened, plan):
+    for i in range(opened):
+        if slots[n, i].status == ACTIVE:
+            plan.deepen[n, i] = 1
+
+
+@kernel
+def parallel_probe(pools, slots, admissible, memory, off, knobs, plan):
+    """All branches in step; those off the leader for long are pruned; a leader stable for long is the answer."""
+    branches, stable_rounds, prune_patience, warm_up, max_rounds = knobs
+    for n in range(len(pools)):
+        pool = pools[n]
+        mine = memory[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if mine.phase == OPENING:
+            if pool.opened < branches and admissible[n, BRANCH]:
+                plan.open[n] = branches - pool.opened
+                continue
+        elif mine.phase == DEEPENED and mine.round >= warm_up:
+            left = pool.opened - pool.pruned
+            for i in range(pool.opened):
+                slot = slots[n, i]
+                if left > 1 and slot.status == ACTIVE:
+                    off[n, i] = off[n, i] + 1 if slot.answer != pool.leader else 0
+                    if off[n, i] >= prune_patience:
+                        plan.prune[n, i] = True
+                        left -= 1
+                        mine.phase = PRUNING
+            if mine.phase == PRUNING:
+                continue
+        if mine.phase != OPENING:
+            mine.stable = mine.stable + 1 if pool.leader == mine.leader else 0
+            mine.leader = pool.leader
+            mine.round += 1
+            growing = False
+            for i in range(pool.opened):
+                growing = growing or admissible[n, 2 + i] != 0
+            if mine.stable >= stable_rounds or not growing or mine.round >= max_rounds:
+                plan.stop[n] = True
+                plan.answer[n] = pool.leader
+                continue
+        mine.phase = DEEPENED
+        _deepen_active(slots, n, pool.opened, plan)
+
+
+MOMENTUM_MEMORY = np.dtype(
+    [
+        ("phase", np.int32),
+        ("round", np.int32),
+        ("done", np.int32),  # finished branches ranked so far
+        ("leader", np.int32),
+        ("kept", np.int32),  # entries of the trend's window
+        ("ema", np.float64),
+    ],
+    align=True,
+)
+
+
+@inline
+def _momentum_leader(pool, slots_n, order_n):
+    """Majority of the finished branches' answers; ties to the one that the controller saw complete first."""
+    if pool.finished_leader_votes != pool.finished_runner_up:
+        return pool.finished_leader
+    first, leader = len(slots_n) + 1, np.int32(-1)
+    for i in range(pool.opened):
+        slot = slots_n[i]
+        if slot.status == FINISHED and slot.answer >= 0 and order_n[i] < first:
+            votes = 0
+            for j in range(pool.opened):
+                votes += slots_n[j].status == FINISHED and slots_n[j].answer == slot.answer
+            if votes == pool.finished_leader_votes:
+                first, leader = order_n[i], slot.answer
+    return leader
+
+
+@inline
+def _rank_finished(pool, slots_n, order_n, before_n, mine):
+    """Number the branches that finished in the last round: in the order in which they were deepened, deepest first."""
+    while mine.done < pool.finished:
+        pick = -1
+        for i in range(pool.opened):
+            if slots_n[i].status == FINISHED and order_n[i] < 0 and (pick < 0 or before_n[i] > before_n[pick]):
+                pick = i
+        order_n[pick] = mine.done
+        mine.done += 1
+
+
+@inline
+def _drop_dissenters(pool, slots_n, off_n, leader, abandon, prune_n):
+    """Count rounds off the leader; drop those at the limit, most persistent first, while two branches stay active."""
+    for i in range(pool.opened):
+        if slots_n[i].status == ACTIVE:
+            off_n[i] = off_n[i] + 1 if slots_n[i].answer != leader else 0
+    active = pool.active
+    while active > 2:
+        pick = -1
+        for i in range(pool.opened):
+            if (
+                slots_n[i].status == ACTIVE
+                and not prune_n[i]
+                and off_n[i] >= abandon
+                and (pick < 0 or off_n[i] > off_n[pick])
+            ):
+                pick = i
+        if pick < 0:
+            break
+        prune_n[pick] = True
+        active -= 1
+
+
+@kernel
+def confidence_momentum(pools, slots, confidence, memory, trends, off, order, before, counts, reals, plan):
+    """The discovered Confidence Momentum Controller; see ``ConfidenceMomentum`` for its rule."""
+    n_init, max_open, warm_up, abandon, window, burst, widen, min_done, max_rounds = counts
+    alpha, threshold, slack, trend = reals
+    for n in range(len(pools)):
+        pool = pools[n]
+        mine = memory[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if mine.phase == OPENING and pool.opened == 0:
+            plan.open[n] = n_init
+            continue
+        _rank_finished(pool, slots[n], order[n], before[n], mine)
+        sure = confidence[pool.finished_leader_votes, pool.finished_runner_up]
+        leader = _momentum_leader(pool, slots[n], order[n])
+        if mine.phase == DEEPENED:
+            mine.ema = (1.0 - alpha) * mine.ema + alpha * sure
+            trends[n, mine.kept - 1] = mine.ema
+            delta = trends[n, mine.kept - 1] - trends[n, 0] if mine.kept >= 2 else 0.0
+            settled = pool.finished >= min_done and mine.ema >= threshold and delta >= -slack
+            if mine.round >= warm_up and settled:
+                plan.stop[n] = True
+                plan.answer[n] = leader
+                continue
+            widening = delta <= trend and mine.round >= max(1, warm_up // 2) and mine.ema < threshold
+            widening = widening and pool.opened < max_open and pool.active > 0
+            mine.round += 1
+            mine.phase = OPENING
+            if widening and pool.opened < pool.slots:
+                plan.open[n] = min(widen, max_open - pool.opened)
+                if mine.round < max_rounds:
+                    continue
+        if pool.active == 0 or mine.round >= max_rounds:
+            plan.stop[n] = True
+            plan.answer[n] = leader if pool.finished > 0 else pool.leader
+            continue
+        mine.ema = (1.0 - alpha) * mine.ema + alpha * sure
+        if mine.kept == window:
+            trends[n, :-1] = trends[n, 1:]
+        else:
+            mine.kept += 1
+        trends[n, mine.kept - 1] = mine.ema
+        if mine.round >= warm_up and leader >= 0:
+            _drop_dissenters(pool, slots[n], off[n], leader, abandon, plan.prune[n])
+        for i in range(pool.opened):
+            if slots[n, i].status == ACTIVE:
+                before[n, i] = slots[n, i].depth
+                plan.deepen[n, i] = burst if mine.round >= warm_up and slots[n, i].answer == leader else 1
+        mine.phase = DEEPENED

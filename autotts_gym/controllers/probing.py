@@ -1,0 +1,192 @@
+"""Controllers that grow branches side by side and look at every probe."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from autotts_gym.controllers import kernels
+from autotts_gym.controllers.base import HandWritten, register, share, whole
+from autotts_gym.controllers.whole import width
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.votes import confidence_table
+
+
+@register
+@dataclass(frozen=True)
+class AnswerConsistency(HandWritten):
+    """A branch stops growing after so many equal probes in a row; the answer is the majority of the latest answers.
+
+    Stable-answer early exit (arXiv 2506.02536), alone (``branches=1``) or as the majority over chains, as in the
+    comparison of Parallel-Probe (arXiv 2602.03845).
+
+    Attributes:
+        branches: chains.
+        patience: equal probes in a row that end a chain; 14 at 500 tokens an interval.
+    """
+
+    name: ClassVar[str] = "answer_consistency"
+    branches: int = 64
+    patience: int = 14
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "branches", self.branches, 1)
+        whole(self.name, "patience", self.patience, 1)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "AnswerConsistency":
+        """1 to 64 chains, geometric in beta."""
+        return cls(branches=width(beta), **params)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Deepen the branches that are not settled; stop when none is left."""
+        kernels.answer_consistency(
+            revealed.pools, revealed.slots, revealed.admissible, self.branches, self.patience, plan.arrays
+        )
+
+
+@register
+@dataclass(frozen=True)
+class ShortM(HandWritten):
+    """short-m@k: k branches at once, all stopped when m have finished; their majority, ties to the shortest.
+
+    Hassid et al. 2025 (arXiv 2505.17813). Branches that finish in the same round are told apart by their tokens.
+
+    Attributes:
+        branches: k.
+        finishes: m.
+    """
+
+    name: ClassVar[str] = "short_m"
+    branches: int = 5
+    finishes: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "branches", self.branches, 1)
+        whole(self.name, "finishes", self.finishes, 1)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "ShortM":
+        """1 to 64 branches, geometric in beta; half of them (at least one) must finish."""
+        branches = width(beta)
+        return cls(**{"branches": branches, "finishes": max(1, branches // 2), **params})
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Deepen all branches, or stop."""
+        kernels.short_m(
+            revealed.pools, revealed.slots, revealed.admissible, self.branches, self.finishes, plan.arrays
+        )
+
+
+@register
+@dataclass(frozen=True)
+class ParallelProbe(HandWritten):
+    """Parallel-Probe: branches in step, persistent dissenters pruned, a persistent leader answered (arXiv 2602.03845).
+
+    Each round every active branch is deepened by one. From round ``warm_up`` on a branch off the leader for
+    ``prune_patience`` rounds in a row is pruned; a leader that has held for ``stable_rounds`` rounds is the answer.
+
+    Attributes:
+        branches: opened at once.
+        stable_rounds: rounds a leader must hold.
+        prune_patience: rounds off the leader that prune a branch.
+        warm_up: rounds before pruning.
+        max_rounds: rounds after which the leader is the answer.
+    """
+
+    name: ClassVar[str] = "parallel_probe"
+    branches: int = 64
+    stable_rounds: int = 40
+    prune_patience: int = 7
+    warm_up: int = 15
+    max_rounds: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        for knob in ("branches", "stable_rounds", "prune_patience", "max_rounds"):
+            whole(self.name, knob, getattr(self, knob), 1)
+        whole(self.name, "warm_up", self.warm_up, 0)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "ParallelProbe":
+        """2 to 64 branches, geometric in beta."""
+        return cls(branches=width(beta, 2), **params)
+
+    def begin(self, revealed: Revealed) -> Any:
+        """Clear the off-counts and the stability of the leader."""
+        memory = np.zeros(revealed.episodes, kernels.PROBE_MEMORY)
+        memory["leader"] = -1
+        return memory, np.zeros(revealed.slots.shape, np.int32)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Prune, then deepen what is left; or stop."""
+        knobs = (self.branches, self.stable_rounds, self.prune_patience, self.warm_up, self.max_rounds)
+        kernels.parallel_probe(revealed.pools, revealed.slots, revealed.admissible, *memory, knobs, plan.arrays)
+
+
+@register
+@dataclass(frozen=True)
+class ConfidenceMomentum(HandWritten):
+    """CMC, the Confidence Momentum Controller that AutoTTS discovered (arXiv 2605.08083, section 4 and appendix).
+
+    Widens while the smoothed Beta confidence of the finished answers does not rise, drops persistent dissenters,
+    deepens branches on the leader faster, and stops when the smoothed confidence is high and does not fall. Every number
+    is a monotone function of beta.
+
+    Attributes:
+        beta: budget knob; clipped to [0, 1] by the published code, required to lie there here.
+    """
+
+    name: ClassVar[str] = "cmc"
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the knob."""
+        share(self.name, "beta", self.beta)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """n_init, max_open, warm_up, abandon, window, burst, widen, min_done, rounds."""
+        b = self.beta
+        return (
+            max(2, round(2 + 6 * b)),
+            min(64, round(4 + 60 * b)),
+            max(2, round(2 + 8 * b)),
+            max(3, round(3 + 9 * b)),
+            max(2, round(2 + 6 * b)),
+            max(1, round(1 + 2 * b)),
+            max(1, round(1 + 3 * b)),
+            max(2, round(2 + 3 * b)),
+            500,
+        )
+
+    @property
+    def reals(self) -> tuple[float, ...]:
+        """Alpha, threshold, slack, trend."""
+        b = self.beta
+        return round(0.70 - 0.40 * b, 4), round(0.85 + 0.12 * b, 4), round(0.04 - 0.03 * b, 4), round(0.04 - 0.03 * b, 4)
+
+    def begin(self, revealed: Revealed) -> Any:
+        """Clear the momentum and the counts."""
+        shape = revealed.slots.shape
+        return (
+            np.zeros(len(revealed.pools), kernels.MOMENTUM_MEMORY),
+            np.zeros((shape[0], self.counts[4])),
+            np.zeros(shape, np.int32),
+            np.full(shape, -1, np.int32),
+            np.zeros(shape, np.int32),
+        )
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """One half of a round: prune and deepen; or, having seen the result, stop or open."""
+        kernels.confidence_momentum(
+            revealed.pools,
+            revealed.slots,
+            confidence_table(revealed.rules.max_branches),
+            *memory,
+            self.counts,
+            self.reals,
+            plan.arrays,
+        )

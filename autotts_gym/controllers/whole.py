@@ -1,0 +1,198 @@
+"""Controllers that read branches whole: self-consistency and its early-stopping forms."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.controllers import kernels
+from autotts_gym.controllers.base import HandWritten, register, require, share, whole
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.votes import confidence_table
+
+MAX_WIDTH = 64
+"""Branches at beta = 1."""
+
+
+def width(beta: float, least: int = 1) -> int:
+    """Branches for a budget knob: geometric from ``least`` at beta = 0 to 64 at beta = 1."""
+    return round(least * (MAX_WIDTH / least) ** beta)
+
+
+@register
+@dataclass(frozen=True)
+class SelfConsistency(HandWritten):
+    """SC@N: the majority of N final answers, ties to the answer first seen (Wang et al. 2022, arXiv 2203.11171).
+
+    Attributes:
+        branches: N.
+    """
+
+    name: ClassVar[str] = "sc"
+    branches: int = 64
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "branches", self.branches, 1)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "SelfConsistency":
+        """1 to 64 branches, geometric in beta."""
+        return cls(branches=width(beta), **params)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Read the branches in one round, then stop."""
+        kernels.self_consistency(revealed.pools, revealed.admissible, self.branches, plan.arrays)
+
+
+CRITERIA = ("beta", "dirichlet", "entropy", "majority")
+_THRESHOLDS = {"beta": 0.95, "dirichlet": 0.95, "entropy": 0.75, "majority": 0.8}
+
+
+@lru_cache
+def _gamma_tables(max_votes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For Gamma(1 + v), v = 0 .. max_votes: its log CDF on a grid, and its density times the grid's weights.
+
+    Both (max_votes + 1, points) float64. The grid is that of Simpson's rule, from 0 to far beyond the largest.
+    """
+    end = max_votes + 1 + 12 * np.sqrt(max_votes + 1.0)
+    points = 1 + 2 * int(np.ceil(2 * end))
+    grid = np.linspace(0.0, end, points)
+    weights = np.full(points, 2.0)
+    weights[1::2] = 4.0
+    weights[[0, -1]] = 1.0
+    weights *= grid[1] / 3.0
+    # Gamma(1 + v) has the density Poisson(v; x) and the CDF P(Poisson(x) > v), summed from the small end.
+    counts = np.arange(int(end + 12 * np.sqrt(end)))
+    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    with np.errstate(divide="ignore"):
+        log_grid = np.maximum(np.log(grid), -1e3)
+    poisson = np.exp(counts[:, None] * log_grid - grid - log_factorials[:, None])
+    cdf = np.cumsum(poisson[::-1], axis=0)[::-1][1 : max_votes + 2]
+    log_cdf = np.log(np.clip(cdf, 1e-300, 1.0))
+    density = poisson[: max_votes + 1]
+    return log_cdf, density * weights
+
+
+@register
+@dataclass(frozen=True)
+class AdaptiveConsistency(HandWritten):
+    """ASC: whole branches one at a time until a criterion on their counts holds, then their majority.
+
+    Aggarwal et al. 2023 (arXiv 2305.11860), section 3.2 and appendix A: ``beta`` compares the two most frequent answers,
+    1 - BetaCDF(1/2; v1 + 1, v2 + 1); ``dirichlet`` is the probability that the leader's share is the largest of all;
+    ``entropy`` is 1 - H / log n for n branches read; ``majority`` is the leader's share.
+
+    Attributes:
+        branches: at most so many are read.
+        threshold: stop when the criterion exceeds it, from the second branch on; None: 0.95 for beta and dirichlet, 0.75
+            for entropy, 0.8 for majority.
+        criterion: one of ``beta``, ``dirichlet``, ``entropy``, ``majority``.
+    """
+
+    name: ClassVar[str] = "asc"
+    branches: int = 64
+    threshold: float | None = None
+    criterion: str = "beta"
+
+    def __post_init__(self) -> None:
+        """Check the knobs and fill in the threshold."""
+        whole(self.name, "branches", self.branches, 1)
+        require(self.name, "criterion", self.criterion, self.criterion in CRITERIA, f"one of {', '.join(CRITERIA)}")
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", _THRESHOLDS[self.criterion])
+        share(self.name, "threshold", self.threshold)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "AdaptiveConsistency":
+        """At most 2 to 64 branches, geometric in beta."""
+        return cls(branches=width(beta, 2), **params)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Read one more branch or stop."""
+        criterion = CRITERIA.index(self.criterion)
+        votes = revealed.rules.max_branches
+        unused = np.zeros((0, 0))
+        gamma = _gamma_tables(votes) if criterion == kernels.DIRICHLET else (unused, unused)
+        kernels.adaptive_consistency(
+            revealed.pools,
+            revealed.slots,
+            revealed.finished_votes,
+            revealed.admissible,
+            self.branches,
+            criterion,
+            float(self.threshold or 0.0),
+            (confidence_table(votes), *gamma),
+            plan.arrays,
+        )
+
+
+@register
+@dataclass(frozen=True)
+class EarlyStopping(HandWritten):
+    """ESC: windows of whole branches; a unanimous window ends the episode with its answer, else the majority of all.
+
+    Li et al. 2024 (arXiv 2401.10480).
+
+    Attributes:
+        branches: at most floor(branches / window) windows are read.
+        window: branches in a window.
+    """
+
+    name: ClassVar[str] = "esc"
+    branches: int = 64
+    window: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "window", self.window, 1)
+        whole(self.name, "branches", self.branches, self.window)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "EarlyStopping":
+        """One window to 64 branches, geometric in beta."""
+        return cls(branches=width(beta, int(params.get("window", 8))), **params)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Read one more window or stop."""
+        kernels.early_stopping(
+            revealed.pools, revealed.slots, revealed.admissible, self.branches, self.window, plan.arrays
+        )
+
+
+@register
+@dataclass(frozen=True)
+class Doubling(HandWritten):
+    """Doubling adaptive self-consistency: 2, 4, 8, ... whole branches until the top share reaches a threshold.
+
+    The adaptive self-consistency of its_hub (Red Hat AI Innovation).
+
+    Attributes:
+        branches: at most so many are read.
+        threshold: top share at which to stop.
+        first: branches read before the first look.
+    """
+
+    name: ClassVar[str] = "doubling"
+    branches: int = 64
+    threshold: float = 0.75
+    first: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "branches", self.branches, 1)
+        whole(self.name, "first", self.first, 1)
+        share(self.name, "threshold", self.threshold)
+
+    @classmethod
+    def from_beta(cls, beta: float, **params: Any) -> "Doubling":
+        """At most 2 to 64 branches, geometric in beta."""
+        return cls(branches=width(beta, 2), **params)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Double or stop."""
+        kernels.doubling(
+            revealed.pools, revealed.admissible, self.first, self.branches, float(self.threshold), plan.arrays
+        )

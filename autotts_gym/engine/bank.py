@@ -1,0 +1,78 @@
+"""The branches of one or several stores side by side, as the kernels read them."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autotts_gym.engine.layout import QUESTION
+
+if TYPE_CHECKING:
+    from autotts_gym.replay import ReplayStore
+
+
+class Bank:
+    """Read-only columns of the stores' questions, branches and probes; one store is not copied.
+
+    Attributes:
+        stores: the stores, in order; their questions are numbered through.
+        questions: (Q,) QUESTION.
+        probe_offsets: (branches + 1,) int64.
+        probes: (probes,) int32, stored answer ids; -1: no answer yet.
+        tokens: (branches,) int32, total tokens.
+        finals: (branches,) int32, stored answer ids.
+        max_answers: the largest number of distinct answers of a question.
+        max_probes: the largest number of probes of a branch.
+    """
+
+    def __init__(self, stores: "Sequence[ReplayStore]") -> None:
+        if not stores:
+            raise ValueError("Bank: expected at least one store, got none")
+        self.stores = tuple(stores)
+        self.first_questions = [0, *accumulate(store.num_questions for store in stores)]
+        if len(stores) == 1:
+            (store,) = stores
+            self.probe_offsets = store.probe_offsets
+            self.probes, self.tokens, self.finals = store.probes, store.tokens, store.finals
+        else:
+            first_probes = np.cumsum([0] + [store.num_probes for store in stores])
+            self.probe_offsets = np.concatenate(
+                [store.probe_offsets[:-1] + first for store, first in zip(stores, first_probes, strict=False)]
+                + [first_probes[-1:]]
+            )
+            self.probes = np.concatenate([store.probes for store in stores])
+            self.tokens = np.concatenate([store.tokens for store in stores])
+            self.finals = np.concatenate([store.finals for store in stores])
+        self.questions = np.zeros(self.first_questions[-1], QUESTION)
+        first_branches = np.cumsum([0] + [store.num_branches for store in stores])
+        for store, question, branch in zip(stores, self.first_questions, first_branches, strict=False):
+            rows = self.questions[question : question + store.num_questions]
+            rows["first_branch"] = store.branch_offsets[:-1] + branch
+            rows["branches"] = np.diff(store.branch_offsets)
+            rows["gold"] = store.gold
+            rows["interval_tokens"] = store.interval_tokens
+        for array in (self.questions, self.probe_offsets, self.probes, self.tokens, self.finals):
+            array.setflags(write=False)
+        self._texts: dict[tuple[int, int], str | None] = {}
+        self.max_answers = max(int(np.diff(store.answer_offsets).max()) for store in stores)
+        self.max_probes = int(np.diff(self.probe_offsets).max())
+
+    @property
+    def num_questions(self) -> int:
+        """Questions of all stores together."""
+        return len(self.questions)
+
+    def locate(self, question: int) -> "tuple[ReplayStore, int]":
+        """The store that a question of the bank comes from, and its number there."""
+        store = bisect_right(self.first_questions, question) - 1
+        return self.stores[store], question - self.first_questions[store]
+
+    def answer_text(self, question: int, stored_id: int) -> str | None:
+        """The string of an answer of a question, by its stored id; None for -1."""
+        key = (question, stored_id)
+        if key not in self._texts:
+            store, local = self.locate(question)
+            self._texts[key] = store.answer(local, stored_id)
+        return self._texts[key]

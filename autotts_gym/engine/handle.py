@@ -1,0 +1,86 @@
+"""One small array that stands for all arrays of the state when a kernel is called.
+
+Calling compiled code costs about a tenth of a microsecond an array argument; the state has seventeen. A handle holds their
+addresses and sizes, and the kernel makes the arrays of it.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from autotts_gym.engine.layout import HIDDEN_POOL, HIDDEN_SLOT, POOL, QUESTION, RULES, SLOT, Arrays
+
+Handle = NDArray[np.int64]
+"""(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
+
+
+def pack(arrays: Arrays) -> Handle:
+    """The handle of arrays, which the caller keeps alive.
+
+    Raises:
+        ValueError: an array is not contiguous.
+    """
+    for name, array in arrays._asdict().items():
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name}: expected a contiguous array, got strides {array.strides}")
+    episodes, max_branches = arrays.slots.shape
+    sizes = (
+        episodes,
+        max_branches,
+        arrays.votes.shape[1],
+        arrays.admissible.shape[1],
+        arrays.probed.shape[2],
+        len(arrays.questions),
+        len(arrays.tokens),
+        len(arrays.probes),
+    )
+    return np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(_context: Any, address: Any) -> Any:
+    """An address as a pointer."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), codegen
+
+
+@numba.njit(nogil=True, forceinline=True)
+def unpack(handle):
+    """The arrays of a handle, inside a kernel."""
+    episodes, max_branches, answers, actions, depths, questions, branches, probes = (
+        handle[17],
+        handle[18],
+        handle[19],
+        handle[20],
+        handle[21],
+        handle[22],
+        handle[23],
+        handle[24],
+    )
+    return Arrays(
+        carray(_pointer(handle[0]), (1,), RULES),
+        carray(_pointer(handle[1]), (episodes,), POOL),
+        carray(_pointer(handle[2]), (episodes, max_branches), SLOT),
+        carray(_pointer(handle[3]), (episodes, answers), np.int32),
+        carray(_pointer(handle[4]), (episodes, answers), np.int32),
+        carray(_pointer(handle[5]), (episodes, actions), np.int8),
+        carray(_pointer(handle[6]), (episodes, max_branches, depths), np.bool_),
+        carray(_pointer(handle[7]), (episodes,), HIDDEN_POOL),
+        carray(_pointer(handle[8]), (episodes, max_branches), HIDDEN_SLOT),
+        carray(_pointer(handle[9]), (episodes, max_branches + 1), np.int32),
+        carray(_pointer(handle[10]), (episodes, answers), np.int32),
+        carray(_pointer(handle[11]), (episodes, answers), np.int32),
+        carray(_pointer(handle[12]), (questions,), QUESTION),
+        carray(_pointer(handle[13]), (branches + 1,), np.int64),
+        carray(_pointer(handle[14]), (probes,), np.int32),
+        carray(_pointer(handle[15]), (branches,), np.int32),
+        carray(_pointer(handle[16]), (branches,), np.int32),
+    )

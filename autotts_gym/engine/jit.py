@@ -1,0 +1,44 @@
+"""The one decorator of compiled code: Numba, cached on disk, and recompiled when any kernel of the package changes."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def _digest() -> str:
+    """Digest of every source file whose code or constants are compiled into kernels."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    constants = [package / "engine" / "layout.py", package / "envs" / "features.py"]
+    for path in sorted([*package.rglob("kernels.py"), *constants]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_DIGEST = _digest()
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function to machine code, without the interpreter lock, cached on disk.
+
+    Numba keys its cache by the file of the function alone, so that a kernel keeps the old code of the kernels that it
+    calls from other files; the digest of all of them in the cache's stamp makes such an entry stale.
+    """
+    dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    cache_file = dispatcher._cache._cache_file
+    cache_file._source_stamp = (cache_file._source_stamp, _DIGEST)
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def inline(function: Function) -> Function:
+    """Compile a function that is part of the code of the kernels that call it.
+
+    It must not allocate: it borrows its arrays from the kernel without counting references, which would otherwise be
+    done for every array of the state at every call and cost several times the transition itself.
+    """
+    return numba.njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)  # type: ignore[no-any-return]

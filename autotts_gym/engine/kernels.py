@@ -1,0 +1,581 @@
+"""The transition: what opening, deepening, probing, pruning and stopping do to an episode and to its ledger.
+
+Every face of the project acts through ``act`` (one primitive action) or ``play_round`` (a round), which are two ways to
+call the same five verbs. Inner functions take the ``Arrays`` of N episodes (see layout.py) and the index of one of them;
+kernels, which Python calls, take the state's handle.
+"""
+
+import numpy as np
+
+from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.layout import (
+    ACTIVE,
+    BRANCH,
+    CLOSED,
+    EXHAUSTED,
+    FINISHED,
+    FIRST_DEEPEN,
+    PRUNED,
+    RUNNING,
+    STOP,
+    STOPPED,
+    TRUNCATED,
+    UNLIMITED,
+)
+
+# ---------------------------------------------------------------------------------------------------- random numbers
+
+
+@inline
+def mix(x):
+    """Finaliser of SplitMix64 (Steele, Lea & Flood 2014): 64 bits to 64 bits."""
+    x = np.uint64(x)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@inline
+def _draw(hidden, bound):
+    """Integer in [0, bound) from the episode's generator (SplitMix64)."""
+    hidden.random += np.uint64(0x9E3779B97F4A7C15)
+    return np.int64(mix(hidden.random) % np.uint64(bound))
+
+
+@inline
+def _draw_unit(hidden):
+    """Float in [0, 1) from the episode's generator."""
+    hidden.random += np.uint64(0x9E3779B97F4A7C15)
+    return np.float64(mix(hidden.random) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@inline
+def _at(s, n, position, drawn):
+    """What stands at a position of the pool once slots before ``drawn`` have been dealt."""
+    for k in range(drawn - 1, -1, -1):
+        if s.hidden_slots[n, k].drawn == position:
+            return s.hidden_slots[n, k].displaced
+    return position
+
+
+@inline
+def _deal(s, n, i):
+    """Decide which branch of the pool slot i is: the i-th step of a Fisher-Yates shuffle that is never written out."""
+    hidden = s.hidden_pools[n]
+    slot = s.hidden_slots[n, i]
+    if slot.branch < 0:
+        position = i + _draw(hidden, hidden.branches - i)
+        displaced = _at(s, n, i, i)
+        dealt = _at(s, n, position, i)
+        slot.drawn = position
+        slot.displaced = displaced
+        slot.branch = hidden.first_branch + dealt
+    slot.start = s.probe_offsets[slot.branch]
+    slot.probes = s.probe_offsets[slot.branch + 1] - slot.start
+    slot.tokens = s.tokens[slot.branch]
+    slot.final = s.finals[slot.branch]
+
+
+# ------------------------------------------------------------------------------------------------------------- votes
+
+
+@inline
+def _elect(s, n):
+    """The answer with most votes; ties go to the branch opened first."""
+    pool = s.pools[n]
+    top = pool.leader_votes
+    if top == 0:
+        return np.int32(-1)
+    if pool.leader >= 0 and s.tally[n, top] == 1 and s.votes[n, pool.leader] == top:
+        return pool.leader
+    for i in range(pool.opened):
+        slot = s.slots[n, i]
+        if slot.status != PRUNED and slot.answer >= 0 and s.votes[n, slot.answer] == top:
+            return slot.answer
+    return np.int32(-1)
+
+
+@inline
+def _move_vote(s, n, old, new):
+    """A branch's vote goes from one answer to another (-1: none); its slot already says so."""
+    pool = s.pools[n]
+    top = pool.leader_votes
+    contested = False
+    if old >= 0:
+        votes = s.votes[n, old]
+        s.votes[n, old] = votes - 1
+        s.tally[n, votes] -= 1
+        s.tally[n, votes - 1] += 1
+        pool.voters -= 1
+        if votes == 1:
+            pool.distinct -= 1
+        contested = votes == top
+    if new >= 0:
+        votes = s.votes[n, new] + 1
+        s.votes[n, new] = votes
+        s.tally[n, votes - 1] -= 1
+        s.tally[n, votes] += 1
+        pool.voters += 1
+        if votes == 1:
+            pool.distinct += 1
+        contested = contested or votes >= top
+        top = max(top, votes)
+    if contested:
+        while top > 0 and s.tally[n, top] == 0:
+            top -= 1
+        pool.leader_votes = top
+        leader = _elect(s, n)
+        if leader != pool.leader:
+            pool.leader = leader
+            pool.leader_since = pool.total_tokens
+
+
+@inline
+def _finished_first(s, n, a, b):
+    """Of two answers, the one that a finished branch gave first."""
+    pool = s.pools[n]
+    first, rank = b, pool.finished
+    for i in range(pool.opened):
+        slot = s.slots[n, i]
+        if slot.status == FINISHED and slot.rank < rank and (slot.answer == a or slot.answer == b):
+            first, rank = slot.answer, slot.rank
+    return first
+
+
+@inline
+def _count_finished(s, n, answer):
+    """A finished branch votes; finished votes are never taken back."""
+    pool = s.pools[n]
+    votes = s.finished_votes[n, answer] + 1
+    s.finished_votes[n, answer] = votes
+    pool.finished_voters += 1
+    if votes == 1:
+        pool.finished_distinct += 1
+    leader = pool.finished_leader
+    if answer == leader:
+        pool.finished_leader_votes = votes
+        return
+    if votes > pool.finished_leader_votes:
+        pool.finished_runner_up = pool.finished_leader_votes
+        pool.finished_leader_votes = votes
+        leader = answer
+    else:
+        pool.finished_runner_up = max(pool.finished_runner_up, votes)
+        if votes == pool.finished_leader_votes:
+            leader = _finished_first(s, n, answer, leader)
+    if leader != pool.finished_leader:
+        pool.finished_leader = leader
+        pool.finished_since = pool.finished
+
+
+@inline
+def _reveal(s, n, i, stored):
+    """A branch shows an answer (a stored id; -1: no answer yet)."""
+    pool = s.pools[n]
+    slot = s.slots[n, i]
+    answer = np.int32(-1)
+    if stored >= 0:
+        if s.local_ids[n, stored] == 0:
+            s.stored_ids[n, pool.answers_seen] = stored
+            pool.answers_seen += 1
+            s.local_ids[n, stored] = pool.answers_seen
+        answer = np.int32(s.local_ids[n, stored] - 1)
+    old = slot.answer
+    if slot.revealed > 0 and answer == old:
+        slot.run += 1
+        pool.active_run += 1
+    else:
+        pool.active_run += 1 - slot.run
+        slot.run = 1
+        if slot.revealed > 0:
+            slot.changes += 1
+    slot.revealed += 1
+    if answer != old:
+        slot.answer = answer
+        _move_vote(s, n, old, answer)
+    slot.off_leader = 0 if answer == pool.leader else slot.off_leader + 1
+
+
+# ---------------------------------------------------------------------------------------------------------- the verbs
+
+
+@inline
+def _close(s, n, i):
+    """A branch leaves the active ones."""
+    pool = s.pools[n]
+    slot = s.slots[n, i]
+    pool.active -= 1
+    pool.active_depth -= slot.depth
+    pool.active_run -= slot.run
+    max_branches = s.rules[0].max_branches
+    s.admissible[n, FIRST_DEEPEN + i] = 0
+    s.admissible[n, FIRST_DEEPEN + max_branches + i] = 0
+    if s.rules[0].explicit:
+        s.admissible[n, FIRST_DEEPEN + 2 * max_branches + i] = 0
+
+
+@inline
+def _finish(s, n, i):
+    pool = s.pools[n]
+    slot = s.slots[n, i]
+    final = s.hidden_slots[n, i].final
+    known = slot.revealed > 0 and (
+        slot.answer == s.local_ids[n, final] - 1 if final >= 0 else slot.answer < 0
+    )
+    if not known:
+        _reveal(s, n, i, final)
+    _close(s, n, i)
+    slot.status = FINISHED
+    slot.rank = pool.finished
+    pool.finished += 1
+    pool.finished_depth += slot.depth
+    if slot.answer >= 0:
+        _count_finished(s, n, slot.answer)
+
+
+@inline
+def _charge(s, n, i, cost):
+    """Pay tokens for a branch; a budget of less than the cost is spent to the end. Returns the tokens paid."""
+    pool = s.pools[n]
+    paid = min(cost, pool.budget - pool.total_tokens)
+    pool.total_tokens += paid
+    s.slots[n, i].tokens += paid
+    return paid
+
+
+@inline
+def _withdraw(s, n):
+    """Withdraw the actions that the budget no longer covers (an interval counts with its full length)."""
+    pool = s.pools[n]
+    if pool.budget == UNLIMITED:
+        return
+    rules = s.rules[0]
+    left = pool.budget - pool.total_tokens
+    if left < pool.interval_tokens:
+        s.admissible[n, BRANCH] = 0
+        for i in range(pool.opened):
+            s.admissible[n, FIRST_DEEPEN + i] = 0
+    if rules.explicit and left < rules.probe_cost:
+        for i in range(pool.opened):
+            s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 0
+
+
+@inline
+def _deepen(s, n, i, exact):
+    """Grow a branch by one interval or, behind its last one, finish it. Returns the tokens paid."""
+    pool = s.pools[n]
+    rules = s.rules[0]
+    slot = s.slots[n, i]
+    hidden = s.hidden_slots[n, i]
+    interval = np.int64(pool.interval_tokens)
+    behind = np.int64(hidden.tokens) - slot.depth * interval
+    if slot.depth == hidden.probes:
+        cost = max(behind, 0)
+        paid = _charge(s, n, i, cost)
+        if paid == cost:
+            _finish(s, n, i)
+    else:
+        paid = _charge(s, n, i, min(max(behind, 0), interval) if exact else interval)
+        slot.depth += 1
+        pool.active_depth += 1
+        pool.deepest = max(pool.deepest, slot.depth)
+        if rules.explicit:
+            s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 1
+        else:
+            _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1])
+        if exact and slot.depth == hidden.probes and behind <= interval:
+            _finish(s, n, i)
+    _withdraw(s, n)
+    return paid
+
+
+@inline
+def _open(s, n, exact):
+    """Open the next slot and generate its first interval. Returns the tokens paid."""
+    pool = s.pools[n]
+    i = pool.opened
+    _deal(s, n, i)
+    pool.opened += 1
+    pool.active += 1
+    s.slots[n, i].status = ACTIVE
+    s.admissible[n, FIRST_DEEPEN + i] = 1
+    s.admissible[n, FIRST_DEEPEN + s.rules[0].max_branches + i] = 1
+    if pool.opened == pool.slots:
+        s.admissible[n, BRANCH] = 0
+    return _deepen(s, n, i, exact)
+
+
+@inline
+def _prune(s, n, i):
+    _close(s, n, i)
+    slot = s.slots[n, i]
+    slot.status = PRUNED
+    s.pools[n].pruned += 1
+    _move_vote(s, n, slot.answer, np.int32(-1))
+
+
+@inline
+def _probe(s, n, i):
+    """Reveal a branch's answer at its depth. Returns the tokens paid."""
+    slot = s.slots[n, i]
+    hidden = s.hidden_slots[n, i]
+    rules = s.rules[0]
+    s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 0
+    s.probed[n, i, slot.depth - 1] = True
+    paid = _charge(s, n, i, rules.probe_cost)
+    _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1])
+    _withdraw(s, n)
+    return paid
+
+
+@inline
+def _stop(s, n, answer, reason):
+    """End the episode with an answer (a local id; -1: the aggregator's)."""
+    pool = s.pools[n]
+    hidden = s.hidden_pools[n]
+    if answer < 0:
+        answer = pool.finished_leader if pool.finished_leader >= 0 else pool.leader
+    pool.stop_reason = reason
+    pool.answer = answer
+    hidden.correct = answer >= 0 and s.stored_ids[n, answer] == hidden.gold
+    s.admissible[n, :] = 0
+    s.admissible[n, STOP] = 1
+
+
+@inline
+def _exhausted(s, n):
+    """Whether STOP is all that is left."""
+    return s.pools[n].active == 0 and s.admissible[n, BRANCH] == 0
+
+
+# -------------------------------------------------------------------------------------------------- begin, act, round
+
+
+@inline
+def begin(s, n, question):
+    """Begin the next episode of a stream: on a question (-1: draw one), in the order given before or drawn.
+
+    Clears what the last episode touched and nothing else.
+    """
+    pool = s.pools[n]
+    hidden = s.hidden_pools[n]
+    rules = s.rules[0]
+    for answer in range(pool.answers_seen):
+        s.local_ids[n, s.stored_ids[n, answer]] = 0
+        s.votes[n, answer] = 0
+        s.finished_votes[n, answer] = 0
+    s.tally[n, :] = 0
+    if hidden.ordered:
+        for i in range(rules.max_branches):
+            s.hidden_slots[n, i].branch = -1
+        hidden.ordered = False
+    for i in range(pool.opened):
+        slot = s.slots[n, i]
+        slot.status = CLOSED
+        slot.depth = 0
+        slot.answer = -1
+        slot.revealed = 0
+        slot.run = 0
+        slot.changes = 0
+        slot.off_leader = 0
+        slot.rank = -1
+        slot.tokens = 0
+        s.probed[n, i, :] = False
+        s.hidden_slots[n, i].branch = -1
+    hidden.random = mix(hidden.stream + mix(np.uint64(hidden.episode) + np.uint64(0x9E3779B97F4A7C15)))
+    hidden.episode += 1
+    if question < 0:
+        question = _draw(hidden, s.questions.shape[0])
+    source = s.questions[question]
+    hidden.question = question
+    hidden.first_branch = source.first_branch
+    hidden.branches = source.branches
+    hidden.gold = source.gold
+    hidden.correct = False
+    pool.interval_tokens = source.interval_tokens
+    pool.slots = min(np.int64(rules.max_branches), source.branches)
+    pool.budget = rules.token_budget
+    pool.latency_weight = rules.latency_weight
+    pool.cost_weight = rules.cost_weight_low
+    if rules.cost_weight_high > rules.cost_weight_low:
+        ratio = np.log(rules.cost_weight_high / rules.cost_weight_low)
+        pool.cost_weight = rules.cost_weight_low * np.exp(ratio * _draw_unit(hidden))
+    pool.total_tokens = 0
+    pool.sequential_tokens = 0
+    pool.leader_since = 0
+    pool.steps = 0
+    pool.opened = 0
+    pool.active = 0
+    pool.finished = 0
+    pool.pruned = 0
+    pool.answers_seen = 0
+    pool.leader = -1
+    pool.leader_votes = 0
+    pool.voters = 0
+    pool.distinct = 0
+    pool.finished_leader = -1
+    pool.finished_leader_votes = 0
+    pool.finished_runner_up = 0
+    pool.finished_voters = 0
+    pool.finished_distinct = 0
+    pool.finished_since = 0
+    pool.active_depth = 0
+    pool.active_run = 0
+    pool.finished_depth = 0
+    pool.deepest = 0
+    pool.stop_reason = RUNNING
+    pool.answer = -1
+    s.admissible[n, :] = 0
+    s.admissible[n, STOP] = 1
+    s.admissible[n, BRANCH] = np.int8(pool.budget >= pool.interval_tokens)
+
+
+@inline
+def _end_step(s, n):
+    """What ends an episode by itself after a transition that did not stop it."""
+    pool = s.pools[n]
+    pool.steps += 1
+    if pool.stop_reason == RUNNING:
+        if s.rules[0].auto_stop and _exhausted(s, n):
+            _stop(s, n, np.int32(-1), EXHAUSTED)
+        elif pool.steps >= s.rules[0].max_steps:
+            pool.stop_reason = TRUNCATED
+
+
+@inline
+def act(s, n, action):
+    """One primitive action, which is a round of its own. Returns whether it was admissible; if not, it does nothing."""
+    pool = s.pools[n]
+    max_branches = s.rules[0].max_branches
+    exact = s.rules[0].exact
+    valid = s.admissible[n, action] != 0
+    if valid:
+        spent = np.int64(0)
+        if action == STOP:
+            _stop(s, n, np.int32(-1), STOPPED)
+        elif action == BRANCH:
+            spent = _open(s, n, exact)
+        elif action < FIRST_DEEPEN + max_branches:
+            spent = _deepen(s, n, action - FIRST_DEEPEN, exact)
+        elif action < FIRST_DEEPEN + 2 * max_branches:
+            _prune(s, n, action - FIRST_DEEPEN - max_branches)
+        else:
+            spent = _probe(s, n, action - FIRST_DEEPEN - 2 * max_branches)
+        pool.sequential_tokens += spent
+    _end_step(s, n)
+    return valid
+
+
+@inline
+def _play_branch(s, n, i, steps, probe):
+    """Deepen a branch so many steps and probe it if asked. Returns the tokens paid."""
+    rules = s.rules[0]
+    spent = np.int64(0)
+    for _ in range(steps):
+        if s.admissible[n, FIRST_DEEPEN + i] == 0:
+            break
+        spent += _deepen(s, n, i, rules.exact)
+    if probe and s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] != 0:
+        spent += _probe(s, n, i)
+    return spent
+
+
+@inline
+def play_round(s, n, plan):
+    """One round: prune, deepen, open, stop. Inadmissible parts do nothing."""
+    pool = s.pools[n]
+    rules = s.rules[0]
+    opened = pool.opened
+    pruned = pool.pruned
+    before = pool.total_tokens
+    longest = np.int64(0)
+    for i in range(opened):
+        if plan.prune[n, i] and s.admissible[n, FIRST_DEEPEN + rules.max_branches + i] != 0:
+            _prune(s, n, i)
+    for i in range(opened):
+        probe = rules.explicit and plan.probe[n, i]
+        if plan.deepen[n, i] > 0 or probe:
+            longest = max(longest, _play_branch(s, n, i, plan.deepen[n, i], probe))
+    for _ in range(plan.open[n]):
+        if s.admissible[n, BRANCH] == 0:
+            break
+        i = pool.opened
+        spent = _open(s, n, rules.exact)
+        spent += _play_branch(s, n, i, 0, rules.explicit and plan.probe[n, i])
+        longest = max(longest, spent)
+    for _ in range(plan.read[n]):
+        if s.admissible[n, BRANCH] == 0:
+            break
+        i = pool.opened
+        spent = _open(s, n, True)
+        while s.admissible[n, FIRST_DEEPEN + i] != 0:
+            spent += _deepen(s, n, i, True)
+        longest = max(longest, spent)
+    pool.sequential_tokens += longest
+    if plan.stop[n]:
+        _stop(s, n, plan.answer[n], STOPPED)
+    elif pool.total_tokens == before and pool.opened == opened and pool.pruned == pruned and _exhausted(s, n):
+        _stop(s, n, np.int32(-1), EXHAUSTED)
+    _end_step(s, n)
+
+
+@kernel
+def begin_all(handle, chosen, questions):
+    """Begin an episode in every chosen row (N,) bool, on the questions (N,) int64 (-1: draw one)."""
+    s = unpack(handle)
+    for n in range(chosen.shape[0]):
+        if chosen[n]:
+            begin(s, n, questions[n])
+
+
+@kernel
+def deal_all(handle, chosen, orders):
+    """Give chosen episodes, just begun, the order of their pools: (N, M) int32 positions within the question's pool."""
+    s = unpack(handle)
+    for n in range(chosen.shape[0]):
+        if not chosen[n]:
+            continue
+        hidden = s.hidden_pools[n]
+        hidden.ordered = True
+        for i in range(s.pools[n].slots):
+            s.hidden_slots[n, i].branch = hidden.first_branch + orders[n, i]
+
+
+@kernel
+def act_all(handle, actions, valid):
+    """One primitive action (N,) int64 in every running episode; writes valid (N,) bool."""
+    s = unpack(handle)
+    for n in range(actions.shape[0]):
+        valid[n] = s.pools[n].stop_reason == RUNNING and act(s, n, actions[n])
+
+
+@kernel
+def play_rounds(handle, plan):
+    """One round of every running episode.
+
+    Returns:
+        How many episodes still run; -(n + 1), and nothing done, if episode n is stopped with an answer it has not seen.
+    """
+    s = unpack(handle)
+    for n in range(s.pools.shape[0]):
+        if plan.stop[n] and s.pools[n].stop_reason == RUNNING and plan.answer[n] >= s.pools[n].answers_seen:
+            return -(n + 1)
+    running = 0
+    for n in range(s.pools.shape[0]):
+        if s.pools[n].stop_reason == RUNNING:
+            play_round(s, n, plan)
+            running += s.pools[n].stop_reason == RUNNING
+    return running
+
+
+@kernel
+def history(handle, n, i, out):
+    """Write the answers revealed at depths 1 .. depth of a branch, as local ids (-1: none or not probed), to out."""
+    s = unpack(handle)
+    slot = s.slots[n, i]
+    start = s.hidden_slots[n, i].start
+    for k in range(slot.depth):
+        stored = s.probes[start + k]
+        shown = stored >= 0 and (not s.rules[0].explicit or s.probed[n, i, k])
+        out[k] = s.local_ids[n, stored] - 1 if shown else -1

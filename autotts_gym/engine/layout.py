@@ -1,0 +1,161 @@
+"""The layout of the state of N episodes: what is revealed, what is hidden, the rules, and the bank behind them.
+
+Revealed and hidden fields live in different arrays, so that whoever is handed the revealed ones holds nothing else.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Status of a branch slot.
+CLOSED, ACTIVE, FINISHED, PRUNED = 0, 1, 2, 3
+
+# Why an episode ended (0: it runs).
+RUNNING, STOPPED, EXHAUSTED, TRUNCATED = 0, 1, 2, 3
+STOP_REASONS = ("running", "stop", "exhausted", "truncated")
+
+# Primitive actions: STOP, BRANCH, then DEEPEN(i), PRUNE(i) and, where probing is explicit, PROBE(i).
+STOP, BRANCH, FIRST_DEEPEN = 0, 1, 2
+
+UNLIMITED = np.iinfo(np.int64).max
+
+SLOT = np.dtype(
+    [
+        ("status", np.int32),  # CLOSED, ACTIVE, FINISHED or PRUNED
+        ("depth", np.int32),  # intervals generated
+        ("answer", np.int32),  # latest revealed answer, an episode-local answer id; -1: none
+        ("revealed", np.int32),  # answers revealed so far
+        ("run", np.int32),  # length of the newest run of equal revealed answers
+        ("changes", np.int32),  # how often the revealed answer changed
+        ("off_leader", np.int32),  # length of the newest run of revealed answers that were not the leader's
+        ("rank", np.int32),  # order of completion among finished branches; -1: not finished
+        ("tokens", np.int32),  # tokens paid for it, probes included
+    ]
+)
+"""Revealed, one a branch slot."""
+
+POOL = np.dtype(
+    [
+        ("total_tokens", np.int64),
+        ("sequential_tokens", np.int64),
+        ("budget", np.int64),  # UNLIMITED where there is none
+        ("cost_weight", np.float64),  # per million total tokens
+        ("latency_weight", np.float64),  # per million sequential tokens
+        ("leader_since", np.int64),  # total tokens when the leader last changed
+        ("interval_tokens", np.int32),
+        ("slots", np.int32),  # slots that can ever be opened: min(max_branches, size of the pool)
+        ("steps", np.int32),  # transitions so far: primitive actions or rounds
+        ("opened", np.int32),
+        ("active", np.int32),
+        ("finished", np.int32),
+        ("pruned", np.int32),
+        ("answers_seen", np.int32),  # distinct answers revealed; their local ids are 0 .. answers_seen - 1
+        ("leader", np.int32),  # majority of the latest answers of branches not pruned; ties: opened first
+        ("leader_votes", np.int32),
+        ("voters", np.int32),  # branches not pruned that have an answer
+        ("distinct", np.int32),  # distinct answers among them
+        ("finished_leader", np.int32),  # majority of the finished branches' answers; ties: finished first
+        ("finished_leader_votes", np.int32),
+        ("finished_runner_up", np.int32),  # votes of the second most frequent finished answer
+        ("finished_voters", np.int32),
+        ("finished_distinct", np.int32),
+        ("finished_since", np.int32),  # branches that had finished when their leader last changed
+        ("active_depth", np.int32),  # sum of the depths of the active branches
+        ("active_run", np.int32),  # sum of their runs
+        ("finished_depth", np.int32),  # sum of the depths of the finished branches
+        ("deepest", np.int32),  # largest depth reached by any branch
+        ("stop_reason", np.int32),
+        ("answer", np.int32),  # local id of the answer given at the end; -1: none
+    ],
+    align=True,
+)
+"""Revealed, one an episode."""
+
+HIDDEN_SLOT = np.dtype(
+    [
+        ("branch", np.int64),  # row of the bank's branches; -1: not drawn yet
+        ("start", np.int64),  # first probe in the bank
+        ("probes", np.int32),
+        ("tokens", np.int32),
+        ("final", np.int32),  # stored answer id
+        ("drawn", np.int32),  # position drawn by the shuffle for this slot
+        ("displaced", np.int32),  # what the shuffle moved to that position
+    ],
+    align=True,
+)
+"""Hidden, one a branch slot."""
+
+HIDDEN_POOL = np.dtype(
+    [
+        ("stream", np.uint64),  # key of the stream of episodes
+        ("episode", np.int64),  # episodes begun in the stream
+        ("random", np.uint64),  # state of the episode's own generator
+        ("question", np.int64),
+        ("first_branch", np.int64),
+        ("branches", np.int64),
+        ("gold", np.int32),  # stored answer id
+        ("correct", np.bool_),  # of the answer given at the end
+        ("ordered", np.bool_),  # the order of the pool was given, not drawn
+    ],
+    align=True,
+)
+"""Hidden, one an episode."""
+
+QUESTION = np.dtype(
+    [
+        ("first_branch", np.int64),
+        ("branches", np.int64),
+        ("gold", np.int32),
+        ("interval_tokens", np.int32),
+    ],
+    align=True,
+)
+
+RULES = np.dtype(
+    [
+        ("probe_cost", np.int64),
+        ("token_budget", np.int64),  # UNLIMITED where there is none
+        ("max_steps", np.int64),
+        ("cost_weight_low", np.float64),
+        ("cost_weight_high", np.float64),
+        ("latency_weight", np.float64),
+        ("max_branches", np.int32),
+        ("exact", np.bool_),  # accounting "exact", else "autotts"
+        ("explicit", np.bool_),  # probe "explicit", else "auto"
+        ("auto_stop", np.bool_),  # an episode with nothing left but STOP ends by itself
+    ],
+    align=True,
+)
+
+
+class Arrays(NamedTuple):
+    """Every array of N episodes with M slots, K actions and at most A answers a question; the kernels' first argument.
+
+    The first seven are revealed, the next five hidden, the last five the bank, which is shared and never written.
+    """
+
+    rules: NDArray[np.void]  # (1,) RULES
+    pools: NDArray[np.void]  # (N,) POOL
+    slots: NDArray[np.void]  # (N, M) SLOT
+    votes: NDArray[np.int32]  # (N, A) by local id: branches not pruned whose latest answer it is
+    finished_votes: NDArray[np.int32]  # (N, A) by local id: finished branches that gave it
+    admissible: NDArray[np.int8]  # (N, K) the action mask
+    probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit
+
+    hidden_pools: NDArray[np.void]  # (N,) HIDDEN_POOL
+    hidden_slots: NDArray[np.void]  # (N, M) HIDDEN_SLOT
+    tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
+    local_ids: NDArray[np.int32]  # (N, A) stored answer id -> local id + 1; 0: not revealed
+    stored_ids: NDArray[np.int32]  # (N, A) local id -> stored answer id
+
+    questions: NDArray[np.void]  # (Q,) QUESTION
+    probe_offsets: NDArray[np.int64]
+    probes: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    finals: NDArray[np.int32]
+
+
+def actions(max_branches: int, explicit: bool) -> int:
+    """Number of primitive actions for so many branch slots."""
+    return FIRST_DEEPEN + (3 if explicit else 2) * max_branches

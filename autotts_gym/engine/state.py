@@ -1,0 +1,305 @@
+"""The state of N episodes and the two ways to advance it: a primitive action each, or a round each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.engine import kernels, layout
+from autotts_gym.engine.bank import Bank
+from autotts_gym.engine.handle import pack
+from autotts_gym.engine.layout import Arrays
+from autotts_gym.engine.plan import RoundPlan
+from autotts_gym.errors import ControllerError
+
+ACCOUNTINGS = ("exact", "autotts")
+PROBES = ("auto", "explicit")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an episode costs and when it ends.
+
+    Attributes:
+        max_branches: branch slots M of an episode.
+        token_budget: total tokens an episode may spend; None: no limit.
+        probe: "auto" (each interval reveals its probe) or "explicit" (PROBE actions do).
+        probe_cost: tokens of an explicit probe (the paper's kappa).
+        accounting: "exact", or "autotts" (what the published code charges).
+        cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
+        latency_weight: reward lost per million sequential tokens.
+        max_steps: transitions after which an episode is truncated; None: no limit.
+        auto_stop: end an episode in which only STOP is admissible; otherwise its actor still names the answer.
+    """
+
+    max_branches: int = 64
+    token_budget: int | None = None
+    probe: str = "auto"
+    probe_cost: int = 0
+    accounting: str = "exact"
+    cost_weight: float | tuple[float, float] = 0.0
+    latency_weight: float = 0.0
+    max_steps: int | None = None
+    auto_stop: bool = False
+    cost_weight_range: tuple[float, float] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: naming the field, what was expected and what came.
+        """
+        _check("max_branches", self.max_branches, _whole(self.max_branches, 1), "a whole number of at least 1")
+        _check("token_budget", self.token_budget, self.token_budget is None or _whole(self.token_budget, 0), "tokens")
+        _check("probe", self.probe, self.probe in PROBES, f"one of {PROBES}")
+        _check("probe_cost", self.probe_cost, _whole(self.probe_cost, 0), "a whole number of at least 0")
+        _check("accounting", self.accounting, self.accounting in ACCOUNTINGS, f"one of {ACCOUNTINGS}")
+        _check("max_steps", self.max_steps, self.max_steps is None or _whole(self.max_steps, 1), "at least 1 or None")
+        _check("latency_weight", self.latency_weight, _real(self.latency_weight, 0.0), "a finite number of at least 0")
+        weight = self.cost_weight
+        expected = "a finite number of at least 0, or a pair 0 < low <= high"
+        if isinstance(weight, Sequence) and not isinstance(weight, str):
+            pair = len(weight) == 2 and all(_real(value, 0.0) for value in weight) and 0 < weight[0] <= weight[1]
+            _check("cost_weight", weight, pair, expected)
+            low, high = float(weight[0]), float(weight[1])
+        else:
+            _check("cost_weight", weight, _real(weight, 0.0), expected)
+            low = high = float(weight)
+        object.__setattr__(self, "cost_weight_range", (low, high))
+
+    def record(self) -> NDArray[np.void]:
+        """The rules as the kernels read them, (1,) RULES."""
+        record = np.zeros(1, layout.RULES)
+        record["probe_cost"] = self.probe_cost
+        record["token_budget"] = layout.UNLIMITED if self.token_budget is None else self.token_budget
+        record["max_steps"] = layout.UNLIMITED if self.max_steps is None else self.max_steps
+        record["cost_weight_low"], record["cost_weight_high"] = self.cost_weight_range
+        record["latency_weight"] = self.latency_weight
+        record["max_branches"] = self.max_branches
+        record["exact"] = self.accounting == "exact"
+        record["explicit"] = self.probe == "explicit"
+        record["auto_stop"] = self.auto_stop
+        return record
+
+
+def _whole(value: Any, low: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= low
+
+
+def _real(value: Any, low: float) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and bool(np.isfinite(value)) and value >= low
+
+
+def _check(name: str, value: Any, good: bool, expected: str) -> None:
+    if not good:
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """What N episodes have revealed, and all that a controller is given; read-only views of the state.
+
+    Answers are episode-local ids, numbered in the order in which they were first seen.
+
+    Attributes:
+        rules: what holds in every episode.
+        pools: (N,) POOL, per episode.
+        slots: (N, M) SLOT, per branch slot.
+        votes: (N, A) int32, by answer id: branches not pruned whose latest answer it is.
+        finished_votes: (N, A) int32, by answer id: finished branches that gave it.
+        admissible: (N, actions) int8, the action masks.
+        history: ``history(n, i)`` gives the answers revealed at depths 1 .. depth of branch i of episode n.
+    """
+
+    rules: Rules
+    pools: NDArray[np.void]
+    slots: NDArray[np.void]
+    votes: NDArray[np.int32]
+    finished_votes: NDArray[np.int32]
+    admissible: NDArray[np.int8]
+    history: Callable[[int, int], NDArray[np.int32]]
+
+    @property
+    def episodes(self) -> int:
+        """N."""
+        return len(self.pools)
+
+
+class PoolState:
+    """N episodes side by side: a handful of contiguous arrays, allocated once.
+
+    Attributes:
+        bank: where the branches come from.
+        rules: what holds in every episode.
+        arrays: all of the state.
+        handle: the same, as the kernels take it.
+    """
+
+    def __init__(self, bank: Bank, episodes: int, rules: Rules) -> None:
+        shape = (episodes, rules.max_branches)
+        explicit = rules.probe == "explicit"
+        answers = max(bank.max_answers, 1)
+        self.bank = bank
+        self.rules = rules
+        self.arrays = Arrays(
+            rules=rules.record(),
+            pools=np.zeros(episodes, layout.POOL),
+            slots=np.zeros(shape, layout.SLOT),
+            votes=np.zeros((episodes, answers), np.int32),
+            finished_votes=np.zeros((episodes, answers), np.int32),
+            admissible=np.zeros((episodes, layout.actions(rules.max_branches, explicit)), np.int8),
+            probed=np.zeros((*shape, bank.max_probes if explicit else 0), np.bool_),
+            hidden_pools=np.zeros(episodes, layout.HIDDEN_POOL),
+            hidden_slots=np.zeros(shape, layout.HIDDEN_SLOT),
+            tally=np.zeros((episodes, rules.max_branches + 1), np.int32),
+            local_ids=np.zeros((episodes, answers), np.int32),
+            stored_ids=np.zeros((episodes, answers), np.int32),
+            questions=bank.questions,
+            probe_offsets=bank.probe_offsets,
+            probes=bank.probes,
+            tokens=bank.tokens,
+            finals=bank.finals,
+        )
+        self.arrays.slots["answer"] = -1
+        self.arrays.slots["rank"] = -1
+        self.arrays.hidden_slots["branch"] = -1
+        self.arrays.pools["stop_reason"] = layout.TRUNCATED
+        self.handle = pack(self.arrays)
+
+    def __setstate__(self, members: dict[str, Any]) -> None:
+        """A copy has arrays of its own, and so a handle of its own."""
+        self.__dict__.update(members)
+        self.handle = pack(self.arrays)
+
+    @property
+    def episodes(self) -> int:
+        """N."""
+        return len(self.arrays.pools)
+
+    @property
+    def revealed(self) -> Revealed:
+        """Read-only views of what is revealed."""
+        arrays = self.arrays
+        views = [array.view() for array in (arrays.pools, arrays.slots, arrays.votes)]
+        views += [array.view() for array in (arrays.finished_votes, arrays.admissible)]
+        for view in views:
+            view.setflags(write=False)
+        return Revealed(self.rules, *views, history=self.history)
+
+    @property
+    def pools(self) -> NDArray[np.void]:
+        """What is revealed of each episode, (N,) POOL."""
+        return self.arrays.pools
+
+    @property
+    def slots(self) -> NDArray[np.void]:
+        """What is revealed of each branch slot, (N, M) SLOT."""
+        return self.arrays.slots
+
+    @property
+    def admissible(self) -> NDArray[np.int8]:
+        """The action masks, (N, actions) int8."""
+        return self.arrays.admissible
+
+    @property
+    def running(self) -> NDArray[np.bool_]:
+        """Which episodes have not ended, (N,) bool."""
+        return self.arrays.pools["stop_reason"] == layout.RUNNING
+
+    @property
+    def questions(self) -> NDArray[np.int64]:
+        """The question of each episode, numbered through the bank, (N,) int64."""
+        return self.arrays.hidden_pools["question"]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the answer given at the end is the gold answer, (N,) bool; False while an episode runs."""
+        return self.arrays.hidden_pools["correct"]
+
+    def seed(self, streams: NDArray[np.uint64], chosen: NDArray[np.bool_] | slice = slice(None)) -> None:
+        """Key the streams from which the chosen episodes, and all that follow them, are drawn."""
+        self.arrays.hidden_pools["stream"][chosen] = streams
+        self.arrays.hidden_pools["episode"][chosen] = 0
+
+    def begin(
+        self,
+        chosen: NDArray[np.bool_] | None = None,
+        questions: NDArray[np.integer[Any]] | int = -1,
+    ) -> None:
+        """Begin episodes, whose branches are drawn from the pool without replacement as they are opened.
+
+        Args:
+            chosen: (N,) bool, which rows; None: all.
+            questions: (N,) or one for all, numbered through the bank; -1: drawn.
+
+        Raises:
+            ValueError: there is no such question.
+        """
+        if chosen is None:
+            chosen = np.ones(self.episodes, np.bool_)
+        picks = np.ascontiguousarray(np.broadcast_to(np.asarray(questions, np.int64), self.episodes))
+        if picks[chosen].size and not (-1 <= picks[chosen].min() and picks[chosen].max() < self.bank.num_questions):
+            raise ValueError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {picks[chosen].tolist()}")
+        kernels.begin_all(self.handle, chosen, picks)
+
+    def deal(self, chosen: NDArray[np.bool_], orders: NDArray[np.int32]) -> None:
+        """Give episodes that have just begun the order of their pools instead of a drawn one.
+
+        Args:
+            chosen: (N,) bool, which rows.
+            orders: (N, M) int32, the positions in the question's pool that slots 0, 1, ... hold.
+        """
+        kernels.deal_all(self.handle, chosen, orders)
+
+    def act(self, actions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Take one primitive action in every running episode.
+
+        Args:
+            actions: (N,) int64, each in [0, number of actions).
+
+        Returns:
+            (N,) bool, whether the action was admissible; one that was not did nothing.
+        """
+        valid = np.empty(self.episodes, np.bool_)
+        kernels.act_all(self.handle, actions, valid)
+        return valid
+
+    def play(self, plan: RoundPlan) -> int:
+        """Play one round in every running episode.
+
+        Returns:
+            How many episodes still run.
+
+        Raises:
+            ValueError: the plan is for another number of episodes or slots.
+            ControllerError: an episode is stopped with an answer that it has not seen; nothing is done.
+        """
+        if plan.prune.shape != self.slots.shape:
+            raise ValueError(f"plan: expected shape {self.slots.shape}, got {plan.prune.shape}")
+        running = int(kernels.play_rounds(self.handle, plan.arrays))
+        if running < 0:
+            n = -running - 1
+            raise ControllerError(
+                f"answer: expected an id of one of the {self.pools['answers_seen'][n]} answers that episode {n} has "
+                f"seen, or -1, got {plan.answer[n]}"
+            )
+        return running
+
+    def history(self, n: int, i: int) -> NDArray[np.int32]:
+        """The answers revealed at depths 1 .. depth of a branch, as local ids; -1: none, or not probed."""
+        out = np.empty(int(self.slots["depth"][n, i]), np.int32)
+        kernels.history(self.handle, n, i, out)
+        return out
+
+    def answer_text(self, n: int, answer: int) -> str | None:
+        """The string of an answer of episode n by its local id; None for -1."""
+        return self.answer_texts(np.array([n]), np.array([answer]))[0]
+
+    def answer_texts(self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]) -> list[str | None]:
+        """The strings of answers by their local ids, one an episode of ``rows``; None for -1."""
+        stored = np.where(answers < 0, -1, self.arrays.stored_ids[rows, answers])
+        questions = self.questions[rows]
+        return [self.bank.answer_text(*key) for key in zip(questions.tolist(), stored.tolist(), strict=True)]

@@ -1,0 +1,107 @@
+"""What the single and the vector environment share: episodes with their spaces, seeds, options and infos."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Bank, PoolState, Rules, layout
+from autotts_gym.engine.votes import confidence_table
+from autotts_gym.envs import kernels
+from autotts_gym.envs.features import Buffers, buffers, observation_space
+from autotts_gym.replay import StoreLike, pool_order, resolve_stores
+
+OPTIONS = ("question", "branch_seed", "cost_weight")
+RENDER_MODES = ("ansi", "rgb_array")
+_STOP_REASONS = np.array(layout.STOP_REASONS, object)
+
+
+def draw_stream(generator: np.random.Generator) -> int:
+    """Key of an environment's stream of episodes: one draw of its generator."""
+    return int(generator.integers(0, 2**64, dtype=np.uint64))
+
+
+def stream_of_seed(seed: int | None) -> int:
+    """Key of the stream of an environment that is reset with a seed."""
+    return draw_stream(seeding.np_random(seed)[0])
+
+
+class Episodes:
+    """N episodes of one environment, as its faces need them.
+
+    Attributes:
+        state: the engine's state.
+        observation: "dict", "flat" or "pool".
+        observation_space: of one episode.
+        action_space: of one episode.
+    """
+
+    def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules) -> None:
+        self.observation = observation
+        self.observation_space = observation_space(observation, rules.max_branches)
+        self.action_space = spaces.Discrete(layout.actions(rules.max_branches, rules.probe == "explicit"))
+        self.state = PoolState(Bank(resolve_stores(store)), episodes, rules)
+        self.confidence = confidence_table(rules.max_branches)
+
+    def buffers(self) -> Buffers:
+        """Fresh arrays for the observations of all episodes."""
+        return buffers(self.observation, self.state.episodes, self.state.rules.max_branches)
+
+    def begin(self, chosen: NDArray[np.bool_], options: Mapping[str, Any] | None) -> None:
+        """Begin episodes under reset options: ``question``, ``branch_seed``, ``cost_weight``; each a scalar or (N,).
+
+        Raises:
+            ValueError: an option is unknown or its value out of range.
+        """
+        options = options or {}
+        unknown = sorted(set(options) - set(OPTIONS))
+        if unknown:
+            raise ValueError(f"options: expected only {', '.join(OPTIONS)}, got {', '.join(unknown)}")
+        state = self.state
+        questions = np.asarray(options.get("question", -1))
+        if questions.dtype.kind not in "iu" or ("question" in options and questions.min() < 0):
+            raise ValueError(
+                f"options['question']: expected 0 .. {state.bank.num_questions - 1}, got {options['question']!r}"
+            )
+        cost_weight = np.asarray(options.get("cost_weight", 0.0), np.float64)
+        if not (np.isfinite(cost_weight).all() and (cost_weight >= 0).all()):
+            raise ValueError(f"options['cost_weight']: expected at least 0, got {options['cost_weight']!r}")
+        state.begin(chosen, questions)
+        if "branch_seed" in options:
+            state.deal(chosen, self._orders(options["branch_seed"]))
+        if "cost_weight" in options:
+            state.pools["cost_weight"][chosen] = np.broadcast_to(cost_weight, state.episodes)[chosen]
+
+    def _orders(self, branch_seed: Any) -> NDArray[np.int32]:
+        """The orders of the running episodes' pools for seeds, (N, M) int32."""
+        seeds = np.broadcast_to(np.asarray(branch_seed), self.state.episodes)
+        if seeds.dtype.kind not in "iu":
+            raise ValueError(f"options['branch_seed']: expected whole numbers, got {branch_seed!r}")
+        sizes = self.state.arrays.hidden_pools["branches"]
+        orders = np.zeros(self.state.slots.shape, np.int32)
+        for n, (seed, size) in enumerate(zip(seeds, sizes, strict=True)):
+            dealt = pool_order(int(seed), int(size))[: orders.shape[1]]
+            orders[n, : len(dealt)] = dealt
+        return orders
+
+    def encode(self, chosen: NDArray[np.bool_], out: Buffers) -> None:
+        """Write the observations of the chosen episodes."""
+        kernels.encode_all(self.state.handle, chosen, self.confidence, out.pool, out.branches)
+
+    def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What the infos of ended episodes tell of them: an array over ``rows`` for every key."""
+        pools = self.state.pools[rows]
+        answers = np.empty(len(rows), object)
+        answers[:] = self.state.answer_texts(rows, pools["answer"])
+        return {
+            "answer": answers,
+            "correct": self.state.correct[rows],
+            "total_tokens": pools["total_tokens"].astype(np.int64),
+            "sequential_tokens": pools["sequential_tokens"].astype(np.int64),
+            "branches_opened": pools["opened"].astype(np.int64),
+            "branches_pruned": pools["pruned"].astype(np.int64),
+            "stop_reason": _STOP_REASONS[pools["stop_reason"]],
+        }

@@ -1,0 +1,133 @@
+"""What an agent observes: every feature with its range and meaning, in the order of the arrays.
+
+All features are float32 in [0, 1], computed from what has been revealed, and do not depend on how answers are spelled or
+numbered. Quantities without an upper end are squashed by x / (x + scale), which is monotone and keeps small values apart.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+
+class Feature(NamedTuple):
+    """One number of an observation."""
+
+    name: str
+    meaning: str
+
+
+TOKENS_SCALE = 500_000.0
+SEQUENTIAL_SCALE = 20_000.0
+HELD_SCALE = 50_000.0
+DEPTH_SCALE = 10_000.0
+COUNT_SCALE = 8.0
+COST_WEIGHT_SCALE = 0.25
+LATENCY_WEIGHT_SCALE = 1.0
+
+POOL_FEATURES = (
+    Feature("spent", "total tokens, squashed at 500 k"),
+    Feature("spent_sequential", "sequential tokens, squashed at 20 k"),
+    Feature("cost_paid", "reward paid for tokens so far, at most 1"),
+    Feature("budget_left", "share of the token budget that is left; 1 without a budget"),
+    Feature("opened", "opened branches / max_branches"),
+    Feature("active", "active branches / max_branches"),
+    Feature("finished", "finished branches / max_branches"),
+    Feature("pruned", "pruned branches / max_branches"),
+    Feature("can_open", "1 if BRANCH is admissible"),
+    Feature("top_share", "the leader's share of the latest answers of branches not pruned"),
+    Feature("runner_up_share", "the second most frequent answer's share of them"),
+    Feature("confidence", "1 - BetaCDF(1/2; v1 + 1, v2 + 1) of their two top counts; 0 without votes"),
+    Feature("distinct", "distinct answers / votes among them"),
+    Feature("finished_top_share", "the same of finished branches: their leader's share"),
+    Feature("finished_runner_up_share", "the second most frequent answer's share"),
+    Feature("finished_confidence", "Beta confidence of the two top counts"),
+    Feature("finished_distinct", "distinct answers / votes"),
+    Feature("leaders_agree", "1 if both leaders exist and are the same answer"),
+    Feature("leader_held", "tokens spent since the leader last changed, squashed at 50 k"),
+    Feature("finished_leader_held", "branches finished since their leader last changed, squashed at 8"),
+    Feature("active_depth", "mean depth of the active branches in tokens, squashed at 10 k"),
+    Feature("finished_depth", "mean depth of the finished branches in tokens, squashed at 10 k"),
+    Feature("deepest", "largest depth reached in tokens, squashed at 10 k"),
+    Feature("active_stability", "mean run of equal answers of the active branches, squashed at 8"),
+    Feature("cost_weight", "reward per million total tokens, squashed at 0.25"),
+    Feature("latency_weight", "reward per million sequential tokens, squashed at 1"),
+)
+
+BRANCH_FEATURES = (
+    Feature("active", "1 if the branch is active"),
+    Feature("finished", "1 if it has finished"),
+    Feature("pruned", "1 if it was pruned; a slot with all three 0 is closed, and so are all its features"),
+    Feature("depth", "depth in tokens, squashed at 10 k"),
+    Feature("agrees", "1 if its latest answer is the leader"),
+    Feature("agrees_finished", "1 if its latest answer is the finished branches' leader"),
+    Feature("vote_share", "share of its latest answer among those of branches not pruned"),
+    Feature("finished_share", "share of its latest answer among those of finished branches"),
+    Feature("stability", "length of its newest run of equal answers, squashed at 8"),
+    Feature("changes", "changes of its answer / answers it has revealed"),
+    Feature("off_leader", "how many of its newest answers in a row were not the leader's, squashed at 8"),
+    Feature("finished_early", "1 - (place in the order of completion) / max_branches if it has finished, else 0"),
+)
+
+OBSERVATIONS = ("dict", "flat", "pool")
+
+
+def unit_box(*shape: int) -> spaces.Box:
+    """A float32 box of [0, 1]."""
+    return spaces.Box(0.0, 1.0, shape, np.float32)
+
+
+def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
+    """The space of one observation.
+
+    Args:
+        observation: "dict" (``pool`` (P,) and ``branches`` (M, F)), "flat" (both in one (P + M F,) vector, pool first) or
+            "pool" (the pool's features alone, (P,)).
+        max_branches: M.
+
+    Raises:
+        ValueError: another name.
+    """
+    pool, branch = len(POOL_FEATURES), len(BRANCH_FEATURES)
+    if observation == "dict":
+        return spaces.Dict({"pool": unit_box(pool), "branches": unit_box(max_branches, branch)})
+    if observation == "flat":
+        return unit_box(pool + max_branches * branch)
+    if observation == "pool":
+        return unit_box(pool)
+    raise ValueError(f"observation: expected one of {OBSERVATIONS}, got {observation!r}")
+
+
+class Buffers(NamedTuple):
+    """Fresh arrays of N observations, for the kernels to write."""
+
+    pool: NDArray[np.float32]  # (N, P)
+    branches: NDArray[np.float32]  # (N, M, F); (N, 0, F) if they are not observed
+    flat: NDArray[np.float32] | None  # (N, P + M F), of which the other two are views
+
+    def observations(self) -> Any:
+        """The batch of observations."""
+        if self.flat is not None:
+            return self.flat
+        if self.branches.shape[1] == 0:
+            return self.pool
+        return {"pool": self.pool, "branches": self.branches}
+
+    def observation(self, n: int) -> Any:
+        """One of them."""
+        if self.flat is not None:
+            return self.flat[n]
+        if self.branches.shape[1] == 0:
+            return self.pool[n]
+        return {"pool": self.pool[n], "branches": self.branches[n]}
+
+
+def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:
+    """Arrays for N observations of a kind."""
+    pool, branch = len(POOL_FEATURES), len(BRANCH_FEATURES)
+    if observation == "flat":
+        flat = np.empty((episodes, pool + max_branches * branch), np.float32)
+        return Buffers(flat[:, :pool], flat[:, pool:].reshape(episodes, max_branches, branch), flat)
+    slots = max_branches if observation == "dict" else 0
+    return Buffers(np.empty((episodes, pool), np.float32), np.empty((episodes, slots, branch), np.float32), None)

@@ -1,0 +1,162 @@
+"""Compiled face of the environments: a step with its reward, and the observation."""
+
+import numpy as np
+
+from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.kernels import act, begin
+from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, PRUNED, RUNNING, TRUNCATED, UNLIMITED
+from autotts_gym.envs.features import (
+    COST_WEIGHT_SCALE,
+    COUNT_SCALE,
+    DEPTH_SCALE,
+    HELD_SCALE,
+    LATENCY_WEIGHT_SCALE,
+    SEQUENTIAL_SCALE,
+    TOKENS_SCALE,
+)
+
+
+@inline
+def _squash(x, scale):
+    return x / (x + scale)
+
+
+@inline
+def _share(part, whole):
+    return part / whole if whole > 0 else 0.0
+
+
+@inline
+def _encode_pool(s, n, confidence, out):
+    """Write the pool features of an episode, in the order of features.POOL_FEATURES."""
+    pool = s.pools[n]
+    slots = 1.0 / s.rules[0].max_branches
+    interval = np.float64(pool.interval_tokens)
+    top = pool.leader_votes
+    second = top
+    if top > 0 and s.tally[n, top] == 1:
+        second -= 1
+        while second > 0 and s.tally[n, second] == 0:
+            second -= 1
+    voters = 1.0 / max(pool.voters, 1)
+    finished_voters = 1.0 / max(pool.finished_voters, 1)
+    paid = (pool.cost_weight * pool.total_tokens + pool.latency_weight * pool.sequential_tokens) * 1e-6
+    left = 1.0
+    if pool.budget != UNLIMITED:
+        left = _share(np.float64(pool.budget - pool.total_tokens), np.float64(pool.budget))
+    active = 1.0 / max(pool.active, 1)
+    out[0] = _squash(np.float64(pool.total_tokens), TOKENS_SCALE)
+    out[1] = _squash(np.float64(pool.sequential_tokens), SEQUENTIAL_SCALE)
+    out[2] = min(paid, 1.0)
+    out[3] = left
+    out[4] = pool.opened * slots
+    out[5] = pool.active * slots
+    out[6] = pool.finished * slots
+    out[7] = pool.pruned * slots
+    out[8] = s.admissible[n, BRANCH]
+    out[9] = top * voters
+    out[10] = second * voters
+    out[11] = confidence[top, second]
+    out[12] = pool.distinct * voters
+    out[13] = pool.finished_leader_votes * finished_voters
+    out[14] = pool.finished_runner_up * finished_voters
+    out[15] = confidence[pool.finished_leader_votes, pool.finished_runner_up]
+    out[16] = pool.finished_distinct * finished_voters
+    out[17] = 1.0 if pool.leader >= 0 and pool.leader == pool.finished_leader else 0.0
+    out[18] = _squash(np.float64(pool.total_tokens - pool.leader_since), HELD_SCALE)
+    out[19] = _squash(np.float64(pool.finished - pool.finished_since), COUNT_SCALE)
+    out[20] = _squash(pool.active_depth * active * interval, DEPTH_SCALE)
+    out[21] = _squash(_share(pool.finished_depth * interval, np.float64(pool.finished)), DEPTH_SCALE)
+    out[22] = _squash(pool.deepest * interval, DEPTH_SCALE)
+    out[23] = _squash(pool.active_run * active, COUNT_SCALE)
+    out[24] = _squash(pool.cost_weight, COST_WEIGHT_SCALE)
+    out[25] = _squash(pool.latency_weight, LATENCY_WEIGHT_SCALE)
+
+
+@inline
+def _encode_branches(s, n, out):
+    """Write the features of an episode's branch slots, in the order of features.BRANCH_FEATURES."""
+    pool = s.pools[n]
+    interval = np.float32(pool.interval_tokens)
+    voters = np.float32(1.0) / max(pool.voters, 1)
+    finished_voters = np.float32(1.0) / max(pool.finished_voters, 1)
+    places = np.float32(1.0) / s.rules[0].max_branches
+    count = np.float32(COUNT_SCALE)
+    for i in range(pool.opened):
+        slot = s.slots[n, i]
+        depth = slot.depth * interval
+        answer = slot.answer
+        out[i, 0] = slot.status == ACTIVE
+        out[i, 1] = slot.status == FINISHED
+        out[i, 2] = slot.status == PRUNED
+        out[i, 3] = depth / (depth + np.float32(DEPTH_SCALE))
+        out[i, 4] = answer >= 0 and answer == pool.leader
+        out[i, 5] = answer >= 0 and answer == pool.finished_leader
+        out[i, 6] = s.votes[n, answer] * voters if answer >= 0 else np.float32(0.0)
+        out[i, 7] = s.finished_votes[n, answer] * finished_voters if answer >= 0 else np.float32(0.0)
+        out[i, 8] = np.float32(slot.run) / (np.float32(slot.run) + count)
+        out[i, 9] = np.float32(slot.changes) / np.float32(max(slot.revealed, 1))
+        out[i, 10] = np.float32(slot.off_leader) / (np.float32(slot.off_leader) + count)
+        out[i, 11] = np.float32(1.0) - slot.rank * places if slot.status == FINISHED else np.float32(0.0)
+    out[pool.opened :] = 0.0
+
+
+@inline
+def _encode(s, n, confidence, pool_out, branches_out):
+    _encode_pool(s, n, confidence, pool_out[n])
+    if branches_out.shape[1] > 0:
+        _encode_branches(s, n, branches_out[n])
+
+
+@inline
+def _advance(s, n, action):
+    """Take a primitive action; returns its reward and whether it was admissible."""
+    pool = s.pools[n]
+    total, sequential = pool.total_tokens, pool.sequential_tokens
+    valid = act(s, n, action)
+    cost = pool.cost_weight * (pool.total_tokens - total) + pool.latency_weight * (pool.sequential_tokens - sequential)
+    return np.float64(s.hidden_pools[n].correct) - cost * 1e-6, valid
+
+
+@kernel
+def step_one(handle, action, confidence, pool_out, branches_out):
+    """Step episode 0 and encode it.
+
+    Returns:
+        (reward, whether the action was admissible, stop reason).
+    """
+    s = unpack(handle)
+    reward, valid = _advance(s, 0, action)
+    _encode(s, 0, confidence, pool_out, branches_out)
+    return reward, valid, s.pools[0].stop_reason
+
+
+@kernel
+def step_all(handle, actions, restart, confidence, rewards, terminations, truncations, invalid, pool_out, branches_out):
+    """Step N episodes, but begin the next one where ``restart``; encode all. Returns how many have ended."""
+    s = unpack(handle)
+    ended = 0
+    for n in range(len(actions)):
+        rewards[n] = 0.0
+        invalid[n] = False
+        if restart[n]:
+            begin(s, n, np.int64(-1))
+        else:
+            rewards[n], valid = _advance(s, n, actions[n])
+            invalid[n] = not valid
+        reason = s.pools[n].stop_reason
+        terminations[n] = reason != RUNNING and reason != TRUNCATED
+        truncations[n] = reason == TRUNCATED
+        ended += reason != RUNNING
+        _encode(s, n, confidence, pool_out, branches_out)
+    return ended
+
+
+@kernel
+def encode_all(handle, chosen, confidence, pool_out, branches_out):
+    """Encode the chosen episodes (N,) bool."""
+    s = unpack(handle)
+    for n in range(len(chosen)):
+        if chosen[n]:
+            _encode(s, n, confidence, pool_out, branches_out)

@@ -1,0 +1,446 @@
+"""Pictures of an episode, as text and as a figure; they show what is revealed, and the outcome once there is one."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.engine import PoolState, layout
+from autotts_gym.errors import AutottsError
+from autotts_gym.replay.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+# What a cell holds where it holds no answer id.
+NO_ANSWER, NOT_PROBED, NOT_GROWN = -1, -2, -3
+
+SIZE = (960, 640)
+"""Width and height of a frame in pixels."""
+
+# Okabe & Ito's colours that read on white and stay apart from one another once faded; greys for all other answers.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+_TONES = ("#8c8c8c", "#a3a3a3", "#777777", "#b8b8b8")
+_BLANK, _HATCH, _INK, _MUTED, _FAINT = "#ececec", "#c4c4c4", "#1a1a1a", "#666666", "#e2e2e2"
+_HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": _HATCH, "hatch": "/////", "linewidth": 0}
+_FADE = 0.62
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_MARKS = {layout.ACTIVE: "▶", layout.FINISHED: "✓", layout.PRUNED: "✗"}
+_TEXT_WIDTH, _TEXT_CELLS, _TEXT_ANSWER = 100, 72, 20
+
+_LEAST_INTERVALS, _MORE_INTERVALS, _LEAST_ROWS = 20, 10, 16
+_STYLE: dict[Any, object] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": _INK,
+    "axes.edgecolor": _MUTED,
+    "axes.linewidth": 0.7,
+    "hatch.color": _HATCH,
+    "hatch.linewidth": 0.7,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "autotts_gym",
+}
+
+
+def cells(state: PoolState, n: int) -> NDArray[np.int32]:
+    """The answers of episode n: (opened, deepest), row i branch slot i, column k what it showed at depth k + 1.
+
+    Returns:
+        Episode-local answer ids; ``NO_ANSWER``, ``NOT_PROBED`` or ``NOT_GROWN`` where there is none.
+    """
+    pool, slots = state.pools[n], state.slots[n]
+    grid = np.full((int(pool["opened"]), int(pool["deepest"])), NOT_GROWN, np.int32)
+    for i, row in enumerate(grid):
+        depth = int(slots["depth"][i])
+        row[:depth] = state.history(n, i)
+        if state.rules.probe == "explicit":
+            row[:depth][~state.arrays.probed[n, i, :depth]] = NOT_PROBED
+    return grid
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer of the episode as both pictures show it."""
+
+    text: str
+    letter: str
+    colour: str
+    votes: int
+    finished_votes: int
+
+
+@dataclass(frozen=True)
+class _View:
+    """What both pictures tell of an episode.
+
+    Attributes:
+        pool: POOL.
+        slots: (opened,) SLOT.
+        grid: as ``cells`` gives it.
+        answers: by local id.
+        ranked: local ids, the leader first, then by votes and by how often they were shown.
+        title: the question.
+        outcome: how the episode ended; None while it runs.
+        correct: whether the answer given at the end is right; None while it runs and where it was cut off.
+    """
+
+    pool: Any
+    slots: NDArray[np.void]
+    grid: NDArray[np.int32]
+    answers: list[_Answer]
+    ranked: list[int]
+    title: str
+    outcome: str | None
+    correct: bool | None
+
+    @classmethod
+    def of(cls, state: PoolState, n: int) -> _View:
+        pool = state.pools[n]
+        grid = cells(state, n)
+        ranked = _rank(state, n, grid)
+        texts = [_clean(state.answer_text(n, answer) or "") for answer in range(len(ranked))]
+        answers = [
+            _Answer(text, _LETTERS[i] if i < len(_LETTERS) else "#", colour, int(votes), int(finished))
+            for i, (text, colour, votes, finished) in enumerate(
+                zip(texts, _paint(ranked), state.arrays.votes[n], state.arrays.finished_votes[n], strict=False)
+            )
+        ]
+        store, question = state.bank.locate(int(state.questions[n]))
+        title = f"{_short(f'{store.model}/{store.benchmark}', 48)} · question {question}"
+        reason, correct, outcome = int(pool["stop_reason"]), None, None
+        if reason == layout.TRUNCATED:
+            outcome = "truncated, not answered"
+        elif reason != layout.RUNNING:
+            correct = bool(state.correct[n])
+            given = int(pool["answer"])
+            text = f"answer {_short(texts[given], 24)}" if given >= 0 else "no answer"
+            verdict = "correct" if correct else "wrong"
+            outcome = f"{text} · {verdict}" + (" · exhausted" if reason == layout.EXHAUSTED else "")
+        return cls(pool, state.slots[n, : pool["opened"]], grid, answers, ranked, title, outcome, correct)
+
+    @property
+    def leader(self) -> int:
+        """Local id of the leader, -1: none."""
+        return int(self.pool["leader"])
+
+    @property
+    def budget(self) -> int | None:
+        """The token budget, None: none."""
+        budget = int(self.pool["budget"])
+        return None if budget == layout.UNLIMITED else budget
+
+
+def _rank(state: PoolState, n: int, grid: NDArray[np.int32]) -> list[int]:
+    """All answers seen: leader, the answer given, then by votes, by cells, and by when they were first seen."""
+    pool = state.pools[n]
+    ids = np.arange(int(pool["answers_seen"]))
+    shown = np.bincount(grid[grid >= 0], minlength=ids.size)
+    keys = (ids, -shown, -state.arrays.votes[n, : ids.size], ids != pool["answer"], ids != pool["leader"])
+    return [int(answer) for answer in np.lexsort(keys)]
+
+
+def _paint(ranked: list[int]) -> list[str]:
+    """Colours by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
+    colours = [_TONES[answer % len(_TONES)] for answer in range(len(ranked))]
+    free = list(range(len(_COLOURS)))
+    for answer in ranked[: len(_COLOURS)]:
+        colour = min(free, key=lambda colour: (colour - answer) % len(_COLOURS))
+        free.remove(colour)
+        colours[answer] = _COLOURS[colour]
+    return colours
+
+
+def _clean(text: str) -> str:
+    """A model's answer on one line, without characters that would steer a terminal."""
+    return "".join(character if character.isprintable() else "□" for character in " ".join(text.split())) or "□"
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+# -------------------------------------------------------------------------------------------------------------- text
+
+
+def render_ansi(state: PoolState, n: int) -> str:
+    """Episode n as text with ANSI colours, at most 100 columns wide: a header, then a row for every opened branch.
+
+    A row is the slot, its status (▶ active, ✓ finished, ✗ pruned), a letter for the answer at every interval (the
+    leader's inverted, ``·`` where there is none) and the latest answer. Where branches are too deep for the width, a
+    letter stands for several intervals and shows the newest of them; the header says so.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    view = _View.of(state, n)
+    deepest = view.grid.shape[1]
+    stride = max(1, -(-deepest // _TEXT_CELLS))
+    width = -(-deepest // stride)
+    styles = {NO_ANSWER: "bright_black", NOT_PROBED: "bright_black"}
+    for i, answer in enumerate(view.answers):
+        styles[i] = f"bold reverse {answer.colour}" if i == view.leader else answer.colour
+    lines = [Text(line, style) for line, style in _header(view, stride)]
+    for i, slot in enumerate(view.slots):
+        status, depth, latest = int(slot["status"]), int(slot["depth"]), int(slot["answer"])
+        faded = " dim" if status == layout.PRUNED else ""
+        line = Text(f"{i:>3} {_MARKS[status]} ", faded.strip())
+        newest = np.minimum(np.arange(stride, depth + stride, stride), depth) - 1
+        for answer in view.grid[i, newest].tolist():
+            line.append(view.answers[answer].letter if answer >= 0 else "·", styles[answer] + faded)
+        line.append(" " * (width - newest.size + 1))
+        if latest >= 0:
+            text = Text(view.answers[latest].text, styles[latest].replace("reverse ", "") + faded)
+            text.truncate(_TEXT_ANSWER, overflow="ellipsis")
+            line.append_text(text)
+        lines.append(line)
+    buffer = io.StringIO()
+    console = Console(file=buffer, force_terminal=True, color_system="256", width=_TEXT_WIDTH, legacy_windows=False)
+    for line in lines:
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+    return buffer.getvalue()
+
+
+def _header(view: _View, stride: int) -> Iterator[tuple[str, str]]:
+    """The header's lines with their styles."""
+    pool = view.pool
+    colour = {None: "bold", True: "bold green", False: "bold red"}[view.correct]
+    yield f"{view.title} · {view.outcome or 'running'}", colour
+    spend = f"{pool['total_tokens']:,} tokens · {pool['sequential_tokens']:,} sequential"
+    if view.budget is not None:
+        spend += f" · {view.budget - pool['total_tokens']:,} of {view.budget:,} left"
+    yield spend, ""
+    yield " · ".join([_votes(view, "leader", ""), _votes(view, "finished leader", "finished_")]), ""
+    if stride > 1:
+        yield f"a letter stands for {stride} intervals", "dim"
+
+
+def _votes(view: _View, name: str, kind: str) -> str:
+    leader, voters = int(view.pool[f"{kind}leader"]), int(view.pool[f"{kind}voters"])
+    if leader < 0:
+        return f"no {name}"
+    answer, votes = view.answers[leader], int(view.pool[f"{kind}leader_votes"])
+    return f"{name} {answer.letter} = {_short(answer.text, 12)} ({votes} of {voters} votes, {votes / voters:.0%})"
+
+
+# ----------------------------------------------------------------------------------------------------------- picture
+
+
+def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
+    """Episode n as a frame, (640, 960, 3) uint8; the same state gives the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with _style():
+        canvas = FigureCanvasAgg(_draw(_View.of(state, n), state.rules.probe == "explicit"))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def figure(state: PoolState, n: int) -> Figure:
+    """Episode n as a figure: branches as rows, intervals as cells coloured by answer; votes and spend beside them."""
+    with _style():
+        return _draw(_View.of(state, n), state.rules.probe == "explicit")
+
+
+def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None:
+    """Write ``figure(state, n)`` to a file ending in .png or .svg, whole or not at all; equal states, equal bytes.
+
+    Raises:
+        AutottsError: the file name ends otherwise, or the file cannot be written.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in (".png", ".svg"):
+        raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
+    nothing = {"Software": None} if kind == ".png" else {"Date": None}
+    with _style(), replacing(path) as temporary:
+        _draw(_View.of(state, n), state.rules.probe == "explicit").savefig(
+            temporary, format=kind[1:], dpi=200, metadata=nothing
+        )
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Matplotlib's defaults with this picture's style on top, whatever the user has set, and as it was after."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def _draw(view: _View, explicit: bool) -> Figure:
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100, facecolor="white")
+    _write(drawing, 0.058, 0.958, view.title, fontsize=12.5, fontweight="bold", va="center")
+    if view.outcome is not None:
+        colour = {None: _MUTED, True: "#00704f", False: "#b34700"}[view.correct]
+        _write(drawing, 0.985, 0.958, view.outcome, fontsize=11, fontweight="bold", va="center", ha="right", color=colour)
+    _write(drawing, 0.058, 0.915, _leader_line(view), va="center", color=_MUTED)
+    _draw_branches(drawing.add_axes((0.058, 0.085, 0.69, 0.80)), view)
+    _draw_votes(drawing.add_axes((0.775, 0.40, 0.21, 0.485)), view)
+    _draw_spend(drawing.add_axes((0.775, 0.205, 0.21, 0.165)), view)
+    _draw_key(drawing.add_axes((0.775, 0.035, 0.21, 0.14)), explicit)
+    return drawing
+
+
+def _leader_line(view: _View) -> str:
+    pool = view.pool
+    counts = f"{pool['opened']} opened: {pool['active']} active, {pool['finished']} finished, {pool['pruned']} pruned"
+    if view.leader < 0:
+        return f"no leader · {counts}"
+    text = _short(view.answers[view.leader].text, 32)
+    return f"leader {text} · {pool['leader_votes']} of {pool['voters']} votes · {counts}"
+
+
+def _write(where: Axes | Figure, x: float, y: float, text: str, **style: Any) -> Text:
+    """Write text that nobody chose for Matplotlib: no mathematics, a box for what the font lacks."""
+    from matplotlib.font_manager import findfont, get_font
+
+    font = get_font(findfont("DejaVu Sans"))
+    known = "".join(character if font.get_char_index(ord(character)) else "□" for character in text)
+    return where.text(x, y, known, parse_math=False, **style)
+
+
+def _draw_branches(axes: Axes, view: _View) -> None:
+    """The cells, and the marks at their ends, over extents that grow with what is revealed in few large steps."""
+    from matplotlib.collections import LineCollection, PolyCollection
+    from matplotlib.colors import to_rgb
+
+    opened, deepest = view.grid.shape
+    interval = max(int(view.pool["interval_tokens"]), 1) / 1000
+    columns = max(_LEAST_INTERVALS, _MORE_INTERVALS * (deepest // _MORE_INTERVALS + 1))
+    rows = max(_LEAST_ROWS, 1 << max(opened - 1, 0).bit_length())
+    axes.set_xlim(0, columns * interval)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_yticks(range(0, rows, rows // 8))
+    axes.set_xlabel("depth (thousand tokens)", color=_MUTED)
+    axes.set_ylabel("branch", color=_MUTED)
+    axes.tick_params(length=2.5, labelsize=8.5)
+    axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+    row, start, end, value = _runs(view.grid)
+    half = 0.43 if rows <= 64 else 0.5
+    x, y = np.stack([start, start, end, end], axis=1) * interval, row[:, None] + half * np.array([-1, 1, 1, -1])
+    boxes = np.stack([x, y], axis=2)
+    shades = np.array([to_rgb(answer.colour) for answer in view.answers] + [to_rgb(_BLANK)])
+    colours = shades[np.maximum(value, NO_ANSWER)]
+    faded = view.slots["status"][row] == layout.PRUNED
+    colours[faded] += _FADE * (1 - colours[faded])
+    hatched = value == NOT_PROBED
+    axes.add_collection(PolyCollection(boxes[~hatched], facecolors=colours[~hatched], linewidths=0, zorder=2))
+    axes.add_collection(PolyCollection(boxes[hatched], **_HATCHED, zorder=2))
+    separators = [((k * interval, -0.5), (k * interval, opened - 0.5)) for k in range(1, deepest)]
+    axes.add_collection(LineCollection(separators, colors="white", linewidths=min(0.7, 50 / columns), zorder=3))
+
+    marker = float(np.clip(0.42 * 0.8 * SIZE[1] / rows, 1.5, 6.5))
+    ends = (view.slots["depth"] + 0.011 * columns) * interval
+    for status in _MARKS:
+        chosen = np.flatnonzero(view.slots["status"] == status)
+        inside = shades[view.slots["answer"][chosen]]
+        _mark(axes, status, ends[chosen], chosen, inside, marker)
+
+
+def _runs(grid: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Row, first column, column behind the last, and value of every run of equal grown cells, (runs,) each."""
+    first = np.ones(grid.shape, np.bool_)
+    first[:, 1:] = grid[:, 1:] != grid[:, :-1]
+    starts = np.flatnonzero(first)
+    row, start = np.divmod(starts, max(grid.shape[1], 1))
+    end = start + np.diff(starts, append=grid.size)
+    value = grid.reshape(-1)[starts]
+    grown = value != NOT_GROWN
+    return row[grown], start[grown], end[grown], value[grown]
+
+
+def _mark(axes: Axes, status: int, x: Any, y: Any, inside: Any, size: float) -> None:
+    """Marks of branches: a disc in the colour of the answer for finished, a cross for pruned, a wedge for active."""
+    style = {
+        layout.ACTIVE: {"marker": ">", "s": (0.8 * size) ** 2, "color": "white", "edgecolors": _MUTED},
+        layout.FINISHED: {"marker": "o", "s": size**2, "color": inside, "edgecolors": _INK},
+        layout.PRUNED: {"marker": "x", "s": (0.8 * size) ** 2, "color": _INK},
+    }[status]
+    axes.scatter(x, y, linewidths=0.17 * size, zorder=4, clip_on=False, **style)
+
+
+def _panel(axes: Axes, rows: float) -> None:
+    """An empty panel of so many lines of text."""
+    axes.set_xlim(0, 1)
+    axes.set_ylim(rows, 0)
+    axes.set_axis_off()
+
+
+def _draw_votes(axes: Axes, view: _View) -> None:
+    """The answers that have a colour, with their votes as bars, solid where the branches have finished."""
+    from matplotlib.colors import to_rgb
+
+    _panel(axes, 7.4)
+    _write(axes, 0, 0, "answer", va="center", fontweight="bold")
+    _write(axes, 1, 0, "votes", va="center", ha="right", fontweight="bold")
+    voters = max(int(view.pool["voters"]), 1)
+    named, others = view.ranked[: len(_COLOURS)], view.ranked[len(_COLOURS) :]
+    lines = [view.answers[answer] for answer in named]
+    if others:
+        rest = [view.answers[answer] for answer in others]
+        votes, finished = sum(answer.votes for answer in rest), sum(answer.finished_votes for answer in rest)
+        lines.append(_Answer(f"{len(others)} more", "", _TONES[0], votes, finished))
+    for line, answer in enumerate(lines):
+        leads = line == 0 and view.leader >= 0
+        y, weight = 0.62 + line, "bold" if leads else "normal"
+        text = f"{_short(answer.text, 14)}  ★" if leads else _short(answer.text, 18)
+        _write(axes, 0, y, text, va="center", fontweight=weight, color=_INK if line < len(named) else _MUTED)
+        _write(axes, 1, y, str(answer.votes), va="center", ha="right", fontweight=weight)
+        pale = tuple(channel + 0.55 * (1 - channel) for channel in to_rgb(answer.colour))
+        shares = np.array([answer.finished_votes, answer.votes - answer.finished_votes, voters - answer.votes]) / voters
+        axes.barh(3 * [y + 0.38], shares, 0.22, np.cumsum(shares) - shares, color=[answer.colour, pale, _FAINT])
+        if answer.votes == 0:
+            axes.barh(y + 0.38, 0.02, 0.22, 0, color=answer.colour)
+
+
+def _draw_spend(axes: Axes, view: _View) -> None:
+    """Total and sequential tokens, and the share of the budget that is spent."""
+    _panel(axes, 4)
+    spent = int(view.pool["total_tokens"])
+    lines = [("total tokens", f"{spent:,}"), ("sequential tokens", f"{view.pool['sequential_tokens']:,}")]
+    if view.budget is not None:
+        share = min(spent / max(view.budget, 1), 1.0)
+        lines.append((f"budget {view.budget:,}", f"{share:.0%}"))
+        axes.barh(3.4, 1, 0.34, color=_FAINT)
+        axes.barh(3.4, share, 0.34, color=_INK)
+    for y, (name, value) in enumerate(lines):
+        _write(axes, 0, y + 0.5, name, va="center", color=_MUTED)
+        _write(axes, 1, y + 0.5, value, va="center", ha="right", fontweight="bold")
+
+
+def _draw_key(axes: Axes, explicit: bool) -> None:
+    """What the marks and the pale cells mean."""
+    from matplotlib.patches import Rectangle
+
+    _panel(axes, 3)
+    for y, (status, name) in enumerate(
+        [(layout.ACTIVE, "active"), (layout.FINISHED, "finished"), (layout.PRUNED, "pruned, faded")]
+    ):
+        _mark(axes, status, [0.03], [y + 0.5], _TONES[0], 6.5)
+        _write(axes, 0.09, y + 0.5, name, va="center", fontsize=8.5, color=_MUTED)
+    pale: list[tuple[str, dict[str, Any]]] = [("no answer", {"color": _BLANK})]
+    if explicit:
+        pale.append(("not probed", _HATCHED))
+    for y, (name, style) in enumerate(pale):
+        axes.add_patch(Rectangle((0.53, y + 0.25), 0.07, 0.5, **style))
+        _write(axes, 0.63, y + 0.5, name, va="center", fontsize=8.5, color=_MUTED)

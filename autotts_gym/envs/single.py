@@ -1,0 +1,187 @@
+"""The replay environment, one episode at a time."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Revealed, Rules, layout
+from autotts_gym.envs import kernels
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, draw_stream
+from autotts_gym.envs.rendering import render_ansi, render_rgb
+from autotts_gym.replay import StoreLike
+
+DEFAULT_MAX_STEPS = 10_000
+_FIRST = np.zeros(1, np.int64)
+
+
+class ReplayEnv(gym.Env[Any, np.int64]):
+    """Spend tokens on the branches of a question, then answer it.
+
+    ## Description
+    Many branches (reasoning trajectories) were collected once for every question, with the answer that each would give
+    (its probe) at every interval of tokens. An episode replays one question: the agent opens branches, deepens them,
+    prunes them, watches their answers agree or not, and stops. It is rewarded for a right answer and pays for every token
+    (AutoTTS, arXiv 2605.08083, section 3).
+
+    ## Action Space
+    ``Discrete(2 + 2 M)``, M = ``max_branches``; ``2 + 3 M`` with ``probe="explicit"``.
+
+    | action | meaning |
+    | --- | --- |
+    | 0 | STOP: answer with the majority of the finished branches' answers, ties to the one finished first; if none has finished, with that of the latest answers of branches not pruned, ties to the one opened first |
+    | 1 | BRANCH: open the next slot and generate its first interval |
+    | 2 + i | DEEPEN(i): generate the next interval of branch i or, behind its last one, finish it |
+    | 2 + M + i | PRUNE(i): give branch i up; its vote no longer counts |
+    | 2 + 2 M + i | PROBE(i), explicit probing only: reveal branch i's answer at its depth for ``probe_cost`` tokens |
+
+    An action that is not admissible does nothing. STOP is always admissible. With a ``token_budget``, opening and
+    deepening are admissible while a full interval is left; a finishing step that turns out to cost more than is left
+    spends what is left and does not finish.
+
+    ## Observation Space
+    ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M, F))``, float32 in [0, 1]; ``"flat"``: one ``Box``;
+    ``"pool"``: the pool's features alone. ``autotts_gym.envs.features`` lists every feature with its meaning. The raw
+    revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
+
+    ## Rewards
+    Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are spent;
+    plus 1 at the end if the answer is right.
+
+    ## Starting State
+    A question and an order of its pool, drawn; ``options={"question": i, "branch_seed": s, "cost_weight": w}`` fix them:
+    the order of ``branch_seed`` s is that of ``random.Random(s).shuffle``.
+
+    ## Episode End
+    Terminated by STOP, or by itself when nothing but STOP is admissible; truncated after ``max_steps``, unanswered.
+
+    ## Information
+    ``action_mask`` (int8, one per action) and ``invalid_action`` (bool) at reset and at every step; at the end also
+    ``answer`` (str or None), ``correct``, ``total_tokens``, ``sequential_tokens``, ``branches_opened``,
+    ``branches_pruned`` and ``stop_reason`` ("stop", "exhausted" or "truncated").
+
+    ## Arguments
+    | argument | meaning |
+    | --- | --- |
+    | ``store`` | a name, a path, a ``ReplayStore`` or a sequence of them; None: the store that ships |
+    | ``max_branches`` | slots M |
+    | ``token_budget`` | total tokens an episode may spend; None: no limit |
+    | ``cost_weight`` | reward per million total tokens; a pair is drawn from log-uniformly every episode |
+    | ``latency_weight`` | reward per million sequential tokens |
+    | ``probe``, ``probe_cost`` | "auto": every interval reveals its probe; "explicit": PROBE does, for so many tokens |
+    | ``accounting`` | "exact", or "autotts": what the published code charges |
+    | ``observation`` | "dict", "flat" or "pool" |
+    | ``max_steps`` | steps after which an episode is truncated; None: no limit |
+    | ``render_mode`` | None, "ansi" or "rgb_array" |
+
+    ## Vectorized Environment
+    ``gym.make_vec("AutoTTS-Replay-v0", num_envs=N)`` steps N episodes in one compiled call; see ``ReplayVectorEnv``.
+
+    ## Version History
+    - v0: initial version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}
+
+    def __init__(
+        self,
+        store: StoreLike = None,
+        max_branches: int = 64,
+        token_budget: int | None = None,
+        cost_weight: float | tuple[float, float] = 0.25,
+        latency_weight: float = 0.0,
+        probe: str = "auto",
+        probe_cost: int = 0,
+        accounting: str = "exact",
+        observation: str = "dict",
+        max_steps: int | None = DEFAULT_MAX_STEPS,
+        render_mode: str | None = None,
+    ) -> None:
+        """Make the environment; the class docstring tells the arguments.
+
+        Raises:
+            ValueError: an argument is out of its range.
+            StoreError: the store is not found or not valid.
+        """
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}")
+        rules = Rules(
+            max_branches=max_branches,
+            token_budget=token_budget,
+            probe=probe,
+            probe_cost=probe_cost,
+            accounting=accounting,
+            cost_weight=cost_weight,
+            latency_weight=latency_weight,
+            max_steps=max_steps,
+            auto_stop=True,
+        )
+        self._episodes = Episodes(store, 1, observation, rules)
+        self.observation_space = self._episodes.observation_space
+        self.action_space = self._episodes.action_space
+        self.render_mode = render_mode
+        self._actions = int(self._episodes.action_space.n)
+        self._one = np.ones(1, np.bool_)
+        self._ended = True
+        self._generator: np.random.Generator | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; see Starting State."""
+        super().reset(seed=seed)
+        if seed is not None or self._generator is not self.np_random:
+            self._generator = self.np_random
+            self._episodes.state.seed(np.array([draw_stream(self._generator)], np.uint64))
+        self._episodes.begin(self._one, options)
+        self._ended = False
+        out = self._episodes.buffers()
+        self._episodes.encode(self._one, out)
+        return out.observation(0), {"action_mask": self._episodes.state.admissible[0].copy(), "invalid_action": False}
+
+    def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take one primitive action.
+
+        Raises:
+            ResetNeeded: the episode has ended, or none has begun.
+            ValueError: the action is not in the action space.
+        """
+        if self._ended:
+            raise ResetNeeded("step: expected a running episode; call reset first")
+        if not 0 <= action < self._actions:
+            raise ValueError(f"action: expected 0 .. {self._actions - 1}, got {action!r}")
+        episodes = self._episodes
+        state = episodes.state
+        out = episodes.buffers()
+        reward, valid, reason = kernels.step_one(state.handle, int(action), episodes.confidence, out.pool, out.branches)
+        info: dict[str, Any] = {"action_mask": state.arrays.admissible[0].copy(), "invalid_action": not valid}
+        if reason == layout.RUNNING:
+            return out.observation(0), reward, False, False, info
+        self._ended = True
+        info.update({key: told.tolist()[0] for key, told in episodes.outcomes(_FIRST).items()})
+        truncated = reason == layout.TRUNCATED
+        return out.observation(0), reward, not truncated, truncated, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions are admissible, (actions,) bool; the name that sb3-contrib's MaskablePPO looks for."""
+        return self._episodes.state.admissible[0].astype(np.bool_)
+
+    @property
+    def revealed(self) -> Revealed:
+        """The raw revealed state: read-only arrays of one episode (N = 1)."""
+        return self._episodes.state.revealed
+
+    @property
+    def question(self) -> int:
+        """The question being replayed, numbered through the stores."""
+        return int(self._episodes.state.questions[0])
+
+    def render(self) -> Any:
+        """The episode as text ("ansi") or as a width by depth picture ("rgb_array", (H, W, 3) uint8)."""
+        if self.render_mode is None:
+            gym.logger.warn("render: no render mode was given; make the environment with render_mode='rgb_array'")
+            return None
+        draw = render_ansi if self.render_mode == "ansi" else render_rgb
+        return draw(self._episodes.state, 0)

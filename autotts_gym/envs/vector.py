@@ -1,0 +1,242 @@
+"""The replay environment, N episodes at a time in one compiled call."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Revealed, Rules, layout
+from autotts_gym.envs import kernels
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
+from autotts_gym.envs.features import Buffers
+from autotts_gym.envs.rendering import render_ansi, render_rgb
+from autotts_gym.envs.single import DEFAULT_MAX_STEPS
+from autotts_gym.replay import StoreLike
+
+
+class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
+    """``ReplayEnv`` for N episodes: environment k equals a single one with the same seed, step for step.
+
+    ``reset(seed=s)`` seeds the environments with s, s + 1, ...; a sequence of N seeds names them one by one. Reset options
+    are those of ``ReplayEnv``, each for all environments or one a row (N,); with ``autoreset_mode=DISABLED``,
+    ``reset_mask`` (N,) bool chooses the environments to reset.
+
+    Infos are arrays with their ``_`` masks: ``action_mask`` (N, actions) int8 and ``invalid_action`` (N,) bool always, and
+    those of an episode's end where one ended. The autoreset mode is in ``metadata["autoreset_mode"]``: in NEXT_STEP (the
+    default) the step after an end ignores its action and returns the next episode's first observation; in SAME_STEP the
+    ended episode's observation and info are in ``final_obs`` and ``final_info``.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        store: StoreLike = None,
+        max_branches: int = 64,
+        token_budget: int | None = None,
+        cost_weight: float | tuple[float, float] = 0.25,
+        latency_weight: float = 0.0,
+        probe: str = "auto",
+        probe_cost: int = 0,
+        accounting: str = "exact",
+        observation: str = "dict",
+        max_steps: int | None = DEFAULT_MAX_STEPS,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        """Make the environments.
+
+        Args:
+            num_envs: N.
+            store, max_branches, token_budget, cost_weight, latency_weight, probe, probe_cost, accounting, observation,
+            max_steps, render_mode: as in ``ReplayEnv``.
+            autoreset_mode: what follows the end of an episode.
+            max_episode_steps: what ``gym.make_vec`` passes for a spec that has it; the smaller of it and ``max_steps``
+                truncates.
+
+        Raises:
+            ValueError: an argument is out of its range.
+            StoreError: the store is not found or not valid.
+        """
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}")
+        limits = [limit for limit in (max_steps, max_episode_steps) if limit is not None]
+        rules = Rules(
+            max_branches=max_branches,
+            token_budget=token_budget,
+            probe=probe,
+            probe_cost=probe_cost,
+            accounting=accounting,
+            cost_weight=cost_weight,
+            latency_weight=latency_weight,
+            max_steps=min(limits, default=None),
+            auto_stop=True,
+        )
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {
+            "render_modes": list(RENDER_MODES),
+            "render_fps": 4,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self._episodes = Episodes(store, num_envs, observation, rules)
+        self.single_observation_space = self._episodes.observation_space
+        self.single_action_space = self._episodes.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._actions = int(self._episodes.action_space.n)
+        self._no_restart = np.zeros(num_envs, np.bool_)
+        self._ended = np.ones(num_envs, np.bool_)
+        self._seeded = False
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
+        options = dict(options or {})
+        chosen = self._reset_mask(options.pop("reset_mask", None))
+        self._seed(seed, chosen)
+        self._episodes.begin(chosen, options)
+        self._ended = self._ended & ~chosen
+        out = self._episodes.buffers()
+        self._episodes.encode(np.ones(self.num_envs, np.bool_), out)
+        return out.observations(), self._infos(np.zeros(self.num_envs, np.bool_), chosen)
+
+    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        good = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,) and mask.any()
+        if not good:
+            raise ValueError(
+                f"options['reset_mask']: expected a bool array ({self.num_envs},) with at least one True, got {mask!r}"
+            )
+        if not self._seeded and not mask.all():
+            raise ResetNeeded("options['reset_mask']: expected every environment to have been reset once before")
+        return mask.copy()
+
+    def _seed(self, seed: int | Sequence[int | None] | None, chosen: NDArray[np.bool_]) -> None:
+        """Key the streams of the chosen environments: by seeds, or by fresh entropy if they have none yet."""
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            seed = [int(seed) + k for k in range(self.num_envs)]
+        elif seed is None:
+            seed = [None] * self.num_envs
+        if len(seed) != self.num_envs:
+            raise ValueError(f"seed: expected one for each of {self.num_envs} environments, got {len(seed)}")
+        keyed = chosen & np.array([value is not None or not self._seeded for value in seed])
+        streams = np.array([stream_of_seed(seed[k]) for k in np.flatnonzero(keyed)], np.uint64)
+        self._episodes.state.seed(streams, keyed)
+        self._seeded = True
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Take one primitive action in every environment.
+
+        Args:
+            actions: (N,) integers.
+
+        Raises:
+            ResetNeeded: an episode has ended and the autoreset mode is DISABLED, or none has begun.
+            ValueError: the actions have another shape, or one is not in the action space.
+        """
+        actions = np.ascontiguousarray(actions, np.int64)
+        if actions.shape != (self.num_envs,):
+            raise ValueError(f"actions: expected shape ({self.num_envs},), got {actions.shape}")
+        if actions.min() < 0 or actions.max() >= self._actions:
+            raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
+        restart = self._ended
+        if not self._seeded or (self.autoreset_mode != AutoresetMode.NEXT_STEP and restart.any()):
+            raise ResetNeeded("step: expected running episodes; call reset first")
+        n = self.num_envs
+        out = self._episodes.buffers()
+        rewards = np.empty(n, np.float64)
+        terminations, truncations, invalid = np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.bool_)
+        ended_count = kernels.step_all(
+            self._episodes.state.handle,
+            actions,
+            restart,
+            self._episodes.confidence,
+            rewards,
+            terminations,
+            truncations,
+            invalid,
+            out.pool,
+            out.branches,
+        )
+        if not ended_count:
+            self._ended = self._no_restart
+            return out.observations(), rewards, terminations, truncations, self._infos(invalid)
+        ended = terminations | truncations
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            finals = self._final_infos(ended, invalid, out)
+            self._episodes.begin(ended, None)
+            self._episodes.encode(ended, out)
+            infos = {**finals, **self._infos(invalid & ~ended)}
+        else:
+            self._ended = ended
+            infos = {**self._infos(invalid), **self._outcomes(ended)}
+        return out.observations(), rewards, terminations, truncations, infos
+
+    def _infos(self, invalid: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """The infos that every environment has; those not chosen are blank."""
+        mask = self._episodes.state.admissible.copy()
+        told = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
+        if chosen is not None:
+            mask[~chosen] = 0
+        return {
+            "action_mask": mask,
+            "_action_mask": told,
+            "invalid_action": invalid,
+            "_invalid_action": told.copy(),
+        }
+
+    def _outcomes(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
+        """The infos of the episodes that ended; blank in the others."""
+        rows = np.flatnonzero(ended)
+        infos: dict[str, Any] = {}
+        for key, told in self._episodes.outcomes(rows).items():
+            values = np.full(self.num_envs, None, object) if told.dtype == object else np.zeros(self.num_envs, told.dtype)
+            values[rows] = told
+            infos[key], infos[f"_{key}"] = values, ended.copy()
+        return infos
+
+    def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], out: Buffers) -> dict[str, Any]:
+        """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
+        final_obs = np.full(self.num_envs, None, object)
+        for n in np.flatnonzero(ended):
+            final_obs[n] = copy.deepcopy(out.observation(n))
+        final_info = {**self._infos(invalid & ended, ended), **self._outcomes(ended)}
+        return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions are admissible, (N, actions) bool."""
+        return self._episodes.state.admissible.astype(np.bool_)
+
+    @property
+    def revealed(self) -> Revealed:
+        """The raw revealed state of all N episodes: read-only arrays."""
+        return self._episodes.state.revealed
+
+    @property
+    def stop_reasons(self) -> NDArray[np.str_]:
+        """Why each episode ended, (N,) str; "running" where it has not."""
+        return np.array(layout.STOP_REASONS)[self._episodes.state.pools["stop_reason"]]
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Every episode as text or picture; see ``ReplayEnv.render``."""
+        if self.render_mode is None:
+            gym.logger.warn("render: no render mode was given; make the environment with render_mode='rgb_array'")
+            return None
+        draw = render_ansi if self.render_mode == "ansi" else render_rgb
+        return tuple(draw(self._episodes.state, n) for n in range(self.num_envs))

@@ -1,0 +1,202 @@
+"""What one evaluation measured: a setting of a controller on one store, over seeds and questions."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autotts_gym.errors import AutottsError
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "correct": np.bool_,
+    "total_tokens": np.int64,
+    "sequential_tokens": np.int64,
+    "branches_opened": np.int32,
+    "branches_pruned": np.int32,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationResult:
+    """Every episode of one controller setting on one store.
+
+    All arrays have the shape (seeds, questions); they are converted to the dtypes below and made read-only.
+
+    Attributes:
+        controller: Name of the controller family, such as ``"cmc"``.
+        params: The knobs of this setting, such as ``{"beta": 0.5}``; values that JSON can hold.
+        store: Name of the store, such as ``"Qwen3-4B/aime24"``.
+        model: The model whose branches the store holds.
+        benchmark: The benchmark the questions come from.
+        accounting: Token accounting, ``"exact"`` or ``"autotts"``.
+        max_branches: Number of branch slots of an episode.
+        seeds: The branch-order seeds, one per row.
+        correct: bool; whether the answer equals the gold answer.
+        total_tokens: int64; tokens generated in the episode.
+        sequential_tokens: int64; tokens on the critical path, at most `total_tokens`.
+        branches_opened: int32; at most `max_branches`.
+        branches_pruned: int32; at most `branches_opened`.
+        answers: object; the answer given (str), or None where there was none. May be left out.
+
+    Raises:
+        AutottsError: If shapes differ, a dtype is of the wrong kind, or a count is out of its range.
+    """
+
+    controller: str
+    params: Mapping[str, object]
+    store: str
+    model: str
+    benchmark: str
+    accounting: str
+    max_branches: int
+    seeds: tuple[int, ...]
+    correct: npt.NDArray[np.bool_]
+    total_tokens: npt.NDArray[np.int64]
+    sequential_tokens: npt.NDArray[np.int64]
+    branches_opened: npt.NDArray[np.int32]
+    branches_pruned: npt.NDArray[np.int32]
+    answers: npt.NDArray[np.object_] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", dict(self.params))
+        object.__setattr__(self, "seeds", tuple(int(seed) for seed in self.seeds))
+        shape = np.shape(self.correct)
+        if len(shape) != 2 or shape[0] != len(self.seeds) or 0 in shape:
+            raise AutottsError(
+                f"{self.label} on {self.store}: correct: expected shape ({len(self.seeds)} seeds, questions >= 1), "
+                f"got {shape}"
+            )
+        for name, dtype in _DTYPES.items():
+            self._freeze(name, dtype, shape)
+        if self.answers is not None:
+            self._freeze("answers", np.object_, shape)
+        self._check_counts("sequential_tokens", self.total_tokens, "total_tokens")
+        self._check_counts("branches_opened", np.asarray(self.max_branches), "max_branches")
+        self._check_counts("branches_pruned", self.branches_opened, "branches_opened")
+
+    def _freeze(self, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+        array = np.asarray(getattr(self, name))
+        if array.shape != shape:
+            raise AutottsError(
+                f"{self.label} on {self.store}: {name}: expected shape {shape} like correct, got {array.shape}"
+            )
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise AutottsError(
+                f"{self.label} on {self.store}: {name}: expected {np.dtype(dtype)}, got dtype {array.dtype}"
+            )
+        array = array.astype(dtype)
+        array.setflags(write=False)
+        object.__setattr__(self, name, array)
+
+    def _check_counts(self, name: str, limit: npt.NDArray[Any], limit_name: str) -> None:
+        counts = getattr(self, name)
+        wrong = (counts < 0) | (counts > limit)
+        if wrong.any():
+            seed, question = (int(i) for i in np.argwhere(wrong)[0])
+            raise AutottsError(
+                f"{self.label} on {self.store}: {name}: expected 0 to {limit_name}, "
+                f"got {counts[seed, question]} at row {seed}, question {question}"
+            )
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct episodes, in [0, 1]."""
+        return float(self.correct.mean())
+
+    @property
+    def mean_tokens(self) -> float:
+        """Total tokens of an episode, on average."""
+        return float(self.total_tokens.mean())
+
+    @property
+    def mean_sequential_tokens(self) -> float:
+        """Sequential tokens of an episode, on average."""
+        return float(self.sequential_tokens.mean())
+
+    @property
+    def label(self) -> str:
+        """The setting in words, such as ``cmc(beta=0.5)``; the same for every order of the knobs."""
+        return setting_label(self.controller, self.params)
+
+    def summary(self) -> dict[str, object]:
+        """Returns the setting and its averages as values that JSON can hold."""
+        seeds, questions = self.correct.shape
+        return {
+            "controller": self.controller,
+            "params": dict(self.params),
+            "store": self.store,
+            "model": self.model,
+            "benchmark": self.benchmark,
+            "accounting": self.accounting,
+            "max_branches": self.max_branches,
+            "seeds": seeds,
+            "questions": questions,
+            "accuracy": self.accuracy,
+            "mean_tokens": self.mean_tokens,
+            "mean_sequential_tokens": self.mean_sequential_tokens,
+            "mean_branches_opened": float(self.branches_opened.mean()),
+            "mean_branches_pruned": float(self.branches_pruned.mean()),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result to one ``.npz`` file; a file that is there is replaced in one step."""
+        meta = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _DTYPES}
+        if self.answers is not None:
+            meta["answers"] = self.answers.tolist()
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _DTYPES}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)
+        write_atomically(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> EvaluationResult:
+        """Reads what `save` wrote.
+
+        Raises:
+            AutottsError: If the file is not such a file.
+            OSError: If it cannot be read at all.
+        """
+        data = io.BytesIO(Path(path).read_bytes())
+        try:
+            with np.load(data, allow_pickle=False) as archive:
+                meta = json.loads(archive["meta"].tobytes())
+                arrays = {name: archive[name] for name in _DTYPES}
+            if meta["answers"] is not None:
+                meta["answers"] = np.array(meta["answers"], dtype=np.object_)
+            return cls(**meta, **arrays)
+        except Exception as error:  # zipfile, numpy and json each have errors of their own for a damaged file
+            raise AutottsError(f"{os.fspath(path)}: expected a saved evaluation result, got {error!r}") from error
+
+
+def setting_label(controller: str, params: Mapping[str, object]) -> str:
+    """Returns a setting in words, knobs in alphabetical order, such as ``asc(branches=8, threshold=0.95)``."""
+    return f"{controller}({', '.join(f'{name}={value}' for name, value in sorted(params.items()))})"
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all: a temporary neighbour, then a rename.
+
+    Args:
+        path: The file; missing folders above it are made, a file that is there is replaced.
+        data: Its content.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,463 @@
+"""One collected (model, benchmark) pair: every branch of every question, with its probes."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.errors import StoreError
+from autotts_gym.replay.columns import (
+    DTYPES,
+    Columns,
+    Ids,
+    Offsets,
+    Signal,
+    Signals,
+    StringTable,
+    checked_signal,
+)
+
+MAX_TOKENS = 2**31 - 1
+"""Largest number of tokens, and largest Δ, that a store holds (int32)."""
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What `autotts info` prints about a store.
+
+    Attributes:
+        name: `<model>/<benchmark>`.
+        questions: number of questions.
+        branches: number of branches, all questions together.
+        branches_min: size of the smallest pool.
+        branches_max: size of the largest pool.
+        probes: number of probes, all branches together.
+        answers: number of different answers, summed over questions.
+        interval_tokens: Δ, in tokens.
+        total_tokens: tokens of all branches.
+        mean_tokens: tokens of a branch, on average.
+        pass_at_1: share of right final answers, averaged over questions; in [0, 1].
+        majority_accuracy: share of questions whose majority of the pool's final answers is right (ties go to the
+            answer seen first, in pool order); in [0, 1].
+        coverage: share of questions with at least one right final answer; in [0, 1].
+        signals: names of the per-probe signals.
+        attributes: provenance, licence, sampling settings.
+    """
+
+    name: str
+    questions: int
+    branches: int
+    branches_min: int
+    branches_max: int
+    probes: int
+    answers: int
+    interval_tokens: int
+    total_tokens: int
+    mean_tokens: float
+    pass_at_1: float
+    majority_accuracy: float
+    coverage: float
+    signals: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON-able values."""
+        return asdict(self) | {"signals": list(self.signals)}
+
+
+class ReplayStore:
+    """A pool of branches for each question of one benchmark, collected once from one model. Read-only.
+
+    Q questions, NB branches and NP probes lie in flat arrays, without padding; answers are ids within their
+    question. Numbers are in memory from the start; texts and signals of a store on disk are read when first used.
+    No file stays open, so a store may be shared with forked and spawned processes: one that came from a file is
+    pickled as its path.
+
+    Args:
+        columns: the numeric columns.
+        answers: all answer tables, one after the other; question q's lies at `answer_offsets[q]`.
+        questions: (Q,) question texts.
+        model: name of the model.
+        benchmark: name of the benchmark.
+        interval_tokens: Δ, tokens between probes.
+        attributes: JSON-able provenance, licence, sampling settings.
+        signals: (NP,) float32 signals by name (log-probability, entropy …), or functions that read them.
+        path: the file that holds exactly this content, if there is one.
+
+    Raises:
+        StoreError: naming the field that is wrong, what was expected and what came.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        answers: StringTable,
+        questions: StringTable,
+        *,
+        model: str,
+        benchmark: str,
+        interval_tokens: int,
+        attributes: Mapping[str, object] | None = None,
+        signals: Mapping[str, NDArray[Any] | Callable[[], Signal]] | None = None,
+        path: Path | None = None,
+    ):
+        where = str(path) if path else f"store {model}/{benchmark}"
+        for field, text in (("model", model), ("benchmark", benchmark)):
+            if not isinstance(text, str) or not text or not text.isprintable():
+                raise StoreError(f"{where}: {field}: expected a printable name, got {text!r}")
+        if not 1 <= interval_tokens <= MAX_TOKENS:
+            raise StoreError(f"{where}: interval_tokens: expected 1 to {MAX_TOKENS}, got {interval_tokens}")
+        columns.check(where)
+        if len(answers) != (expected := int(columns.answer_offsets[-1])):
+            raise StoreError(f"{where}: answers: expected {expected} strings, got {len(answers)}")
+        if len(questions) != columns.gold.size:
+            raise StoreError(f"{where}: questions: expected {columns.gold.size} strings, got {len(questions)}")
+        self._where = where
+        self._columns = columns
+        self._answers = answers
+        self._questions = questions
+        self._model = model
+        self._benchmark = benchmark
+        self._interval_tokens = interval_tokens
+        self._attributes = MappingProxyType(_plain(where, attributes or {}))
+        self._signals = Signals(
+            {name: self._signal_reader(name, signal) for name, signal in sorted((signals or {}).items())}
+        )
+        self._path = path
+
+    def _signal_reader(self, name: str, signal: NDArray[Any] | Callable[[], Signal]) -> Callable[[], Signal]:
+        where, size = f"{self._where}: signals/{name}", self.num_probes
+        if callable(signal):
+            return lambda: checked_signal(where, signal(), size)
+        values = checked_signal(where, signal, size)
+        return lambda: values
+
+    # ---------------------------------------------------------------- sources
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "ReplayStore":
+        """Opens the store at ``path`` and checks it; texts and signals are checked when they are first read.
+
+        Raises:
+            StoreError: if the file is absent, damaged, of another format or version, or inconsistent.
+        """
+        from autotts_gym.replay.hdf5 import read_store
+
+        return read_store(Path(path))
+
+    @classmethod
+    def from_autotts_json(
+        cls,
+        path: str | os.PathLike[str],
+        model: str | None = None,
+        benchmark: str | None = None,
+        equivalence: str = "exact",
+    ) -> "ReplayStore":
+        """Imports the published AutoTTS form; see `autotts_gym.replay.importers.import_json`."""
+        from autotts_gym.replay.importers import import_json
+
+        return import_json(path, model=model, benchmark=benchmark, equivalence=equivalence, layout="autotts")
+
+    @classmethod
+    def from_parallel_probe_json(
+        cls,
+        path: str | os.PathLike[str],
+        model: str | None = None,
+        benchmark: str | None = None,
+        equivalence: str = "exact",
+    ) -> "ReplayStore":
+        """Imports the raw Parallel-Probe release; see `autotts_gym.replay.importers.import_json`."""
+        from autotts_gym.replay.importers import import_json
+
+        return import_json(path, model=model, benchmark=benchmark, equivalence=equivalence, layout="parallel-probe")
+
+    # ---------------------------------------------------------------- fields
+
+    @property
+    def model(self) -> str:
+        """Name of the model that was sampled."""
+        return self._model
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark."""
+        return self._benchmark
+
+    @property
+    def name(self) -> str:
+        """`<model>/<benchmark>`, the name under which a catalog finds the store."""
+        return f"{self._model}/{self._benchmark}"
+
+    @property
+    def interval_tokens(self) -> int:
+        """Δ: tokens between probes."""
+        return self._interval_tokens
+
+    @property
+    def attributes(self) -> Mapping[str, object]:
+        """Provenance, licence, sampling settings; read-only."""
+        return self._attributes
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the store came from; None for a store made in memory."""
+        return self._path
+
+    @property
+    def branch_offsets(self) -> Offsets:
+        """(Q + 1,) int64: question q owns branches [branch_offsets[q], branch_offsets[q + 1])."""
+        return self._columns.branch_offsets
+
+    @property
+    def probe_offsets(self) -> Offsets:
+        """(NB + 1,) int64: branch b owns probes [probe_offsets[b], probe_offsets[b + 1]), at least one."""
+        return self._columns.probe_offsets
+
+    @property
+    def answer_offsets(self) -> Offsets:
+        """(Q + 1,) int64: question q has answer_offsets[q + 1] - answer_offsets[q] different answers."""
+        return self._columns.answer_offsets
+
+    @property
+    def probes(self) -> Ids:
+        """(NP,) int32: answer id within the question at each depth; -1 where there is no answer yet."""
+        return self._columns.probes
+
+    @property
+    def tokens(self) -> Ids:
+        """(NB,) int32: total tokens of each branch, at least 1."""
+        return self._columns.tokens
+
+    @property
+    def finals(self) -> Ids:
+        """(NB,) int32: id of each branch's final answer; -1 where it gave none."""
+        return self._columns.finals
+
+    @property
+    def gold(self) -> Ids:
+        """(Q,) int32: id of each question's gold answer, which is in the table even if no branch gives it."""
+        return self._columns.gold
+
+    @property
+    def signals(self) -> Mapping[str, Signal]:
+        """Optional per-probe signals by name, each (NP,) float32."""
+        return self._signals
+
+    @property
+    def questions(self) -> list[str]:
+        """(Q,) texts of the questions."""
+        return self._questions[:]
+
+    @property
+    def num_questions(self) -> int:
+        """Q."""
+        return self.gold.size
+
+    @property
+    def num_branches(self) -> int:
+        """NB, all questions together."""
+        return self.tokens.size
+
+    @property
+    def num_probes(self) -> int:
+        """NP, all branches together."""
+        return self.probes.size
+
+    def answers(self, question: int) -> list[str]:
+        """Returns the answer table of a question; an answer id is an index into it.
+
+        Raises:
+            IndexError: if there is no such question.
+            StoreError: if the texts on disk are damaged, or two ids have the same string.
+        """
+        low, high = self._answer_range(question)
+        table = self._answers[low:high]
+        if len(set(table)) != len(table):
+            twice = next(text for i, text in enumerate(table) if text in table[:i])
+            raise StoreError(f"{self._where}: answers of question {question}: expected each once, got {twice!r} twice")
+        return table
+
+    def answer(self, question: int, answer_id: int) -> str | None:
+        """Returns the string of an answer id of a question; None for -1.
+
+        Raises:
+            IndexError: if the question has no such answer id, or there is no such question.
+            StoreError: if the texts on disk are damaged.
+        """
+        low, high = self._answer_range(question)
+        if answer_id == -1:
+            return None
+        if not 0 <= answer_id < high - low:
+            raise IndexError(f"expected an answer id from -1 to {high - low - 1}, got {answer_id}")
+        return self._answers[low + answer_id]
+
+    def _answer_range(self, question: int) -> tuple[int, int]:
+        if not 0 <= question < self.num_questions:
+            raise IndexError(f"expected a question from 0 to {self.num_questions - 1}, got {question}")
+        return int(self.answer_offsets[question]), int(self.answer_offsets[question + 1])
+
+    # ---------------------------------------------------------------- derived
+
+    def summary(self) -> StoreSummary:
+        """Counts the store and scores its pools; see `StoreSummary`."""
+        pools = np.diff(self.branch_offsets)
+        right = self.finals == np.repeat(self.gold, pools)
+        share = np.add.reduceat(right, self.branch_offsets[:-1], dtype=np.int64) / pools
+        total = int(self.tokens.sum(dtype=np.int64))
+        return StoreSummary(
+            name=self.name,
+            questions=self.num_questions,
+            branches=self.num_branches,
+            branches_min=int(pools.min()),
+            branches_max=int(pools.max()),
+            probes=self.num_probes,
+            answers=len(self._answers),
+            interval_tokens=self.interval_tokens,
+            total_tokens=total,
+            mean_tokens=total / self.num_branches,
+            pass_at_1=float(share.mean()),
+            majority_accuracy=float(np.mean([self._majority(q) == self.gold[q] for q in range(self.num_questions)])),
+            coverage=float((share > 0).mean()),
+            signals=tuple(self.signals),
+            attributes=dict(self.attributes),
+        )
+
+    def _majority(self, question: int) -> int:
+        """Returns the leader of the pool's final answers, ties to the first seen; -1 if no branch answered."""
+        finals = self.finals[self.branch_offsets[question] : self.branch_offsets[question + 1]]
+        finals = finals[finals >= 0]
+        if not finals.size:
+            return -1
+        votes = np.bincount(finals)
+        return int(finals[np.argmax(votes[finals] == votes.max())])
+
+    def select(self, questions: Sequence[int]) -> "ReplayStore":
+        """Returns a store in memory with the given questions, in the given order.
+
+        `attributes["selection"]` keeps their indices in the store that was first selected from.
+
+        Raises:
+            StoreError: if there is none, one occurs twice, or there is no such question.
+        """
+        chosen = [int(q) for q in questions]
+        if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= q < self.num_questions for q in chosen):
+            raise StoreError(
+                f"{self._where}: questions: expected different numbers from 0 to {self.num_questions - 1}, got {chosen}"
+            )
+        branches = _run_indices(self.branch_offsets, np.array(chosen))
+        probes = _run_indices(self.probe_offsets, branches)
+        answers = _run_indices(self.answer_offsets, np.array(chosen))
+        earlier = self.attributes.get("selection")
+        selection = [earlier[q] for q in chosen] if isinstance(earlier, list) else chosen
+        return ReplayStore(
+            Columns(
+                branch_offsets=_picked_offsets(self.branch_offsets, np.array(chosen)),
+                probe_offsets=_picked_offsets(self.probe_offsets, branches),
+                answer_offsets=_picked_offsets(self.answer_offsets, np.array(chosen)),
+                probes=self.probes[probes],
+                tokens=self.tokens[branches],
+                finals=self.finals[branches],
+                gold=self.gold[chosen],
+            ),
+            StringTable.of("answers", (self._answers[i] for i in answers.tolist())),
+            StringTable.of("questions", (self._questions[q] for q in chosen)),
+            model=self.model,
+            benchmark=self.benchmark,
+            interval_tokens=self.interval_tokens,
+            attributes={**self.attributes, "selection": selection},
+            signals={name: signal[probes] for name, signal in self.signals.items()},
+        )
+
+    def same_content(self, other: "ReplayStore") -> bool:
+        """Says whether both stores hold the same, wherever they came from. Reads all of both."""
+        return (
+            (self.name, self.interval_tokens, dict(self.attributes), set(self.signals))
+            == (other.name, other.interval_tokens, dict(other.attributes), set(other.signals))
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in DTYPES)
+            and self.questions == other.questions
+            and self._answers[:] == other._answers[:]
+            and all(np.array_equal(self.signals[name], other.signals[name]) for name in self.signals)
+        )
+
+    # ---------------------------------------------------------------- output
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the store to ``path`` as HDF5, whole or not at all, and returns the path.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        from autotts_gym.replay.hdf5 import write_store
+
+        return write_store(self, Path(path))
+
+    def to_autotts_json(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        from autotts_gym.replay.importers import export_json
+
+        return export_json(self, Path(path))
+
+    def __reduce__(self) -> tuple[Callable[..., "ReplayStore"], tuple[Any, ...]]:
+        if self._path is not None:
+            return ReplayStore.load, (self._path,)
+        return _rebuild, (
+            [getattr(self, name) for name in DTYPES],
+            [(table.offsets, table.data) for table in (self._answers, self._questions)],
+            dict(self.signals),
+            (self.model, self.benchmark, self.interval_tokens, dict(self.attributes)),
+        )
+
+    def __repr__(self) -> str:
+        return f"<ReplayStore {self.name}: {self.num_questions} questions, {self.num_branches} branches>"
+
+
+def _rebuild(
+    columns: list[NDArray[Any]],
+    texts: list[tuple[Offsets, bytes]],
+    signals: dict[str, Signal],
+    header: tuple[str, str, int, dict[str, object]],
+) -> ReplayStore:
+    """Makes a store from what `ReplayStore.__reduce__` packed."""
+    model, benchmark, interval_tokens, attributes = header
+    answers, questions = texts
+    return ReplayStore(
+        Columns(**dict(zip(DTYPES, columns, strict=True))),
+        StringTable.packed("answers", *answers),
+        StringTable.packed("questions", *questions),
+        model=model,
+        benchmark=benchmark,
+        interval_tokens=interval_tokens,
+        attributes=attributes,
+        signals=signals,
+    )
+
+
+def _plain(where: str, attributes: Mapping[str, object]) -> dict[str, object]:
+    """Returns ``attributes`` as they come back from a file, so that a saved store equals the one in memory."""
+    try:
+        plain: dict[str, object] = json.loads(json.dumps(dict(attributes), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"{where}: attributes: expected JSON-able values, got {error}") from error
+    return plain
+
+
+def _run_indices(offsets: Offsets, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the indices of all items of the given runs, run after run."""
+    lengths = offsets[runs + 1] - offsets[runs]
+    ends = np.cumsum(lengths)
+    return np.repeat(offsets[runs] - (ends - lengths), lengths) + np.arange(ends[-1])
+
+
+def _picked_offsets(offsets: Offsets, runs: NDArray[np.int64]) -> Offsets:
+    """Returns the offsets of the given runs laid one after the other."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(offsets[runs + 1] - offsets[runs])])

@@ -1,0 +1,27 @@
+"""Fixtures that several folders of tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _published(folder: str) -> Path:
+    root = os.environ.get("AUTOTTS_TEST_REPLAY")
+    if not root:
+        pytest.skip("needs the published data: set AUTOTTS_TEST_REPLAY to the folder that holds replay/ and reference/")
+    path = Path(root) / folder
+    assert path.is_dir(), f"AUTOTTS_TEST_REPLAY: expected a folder with {folder}/, got {root}"
+    return path
+
+
+@pytest.fixture(scope="session")
+def replay_root() -> Path:
+    """The published branches: `<model>/<benchmark>.json.gz`."""
+    return _published("replay")
+
+
+@pytest.fixture(scope="session")
+def reference_root() -> Path:
+    """The published results, episode by episode: `<model>_<benchmark>.npz`."""
+    return _published("reference")

@@ -1,0 +1,179 @@
+import logging
+import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotts_gym.errors import StoreError
+from autotts_gym.replay import Branch, Question, build_store
+from autotts_gym.replay.equivalence import merger
+
+
+@pytest.fixture(scope="module")
+def merge():
+    pytest.importorskip("math_verify", reason="needs the extra math")
+    return merger("math")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["1/2", "0.5", r"\frac{1}{2}", r"\frac12", r"\dfrac{1}{2}", "$0.50$", ".5", r"\left(\frac{2}{4}\right)"],
+        ["204", "0204", "204.", "204.0", r"\boxed{204}", "200 + 4", "2 * 102", r"2 \times 102", r"51 \cdot 4"],
+        ["1,000", "1000", "10^3", "10^{3}", r"\sqrt{1000000}"],
+        [r"2\sqrt{2}", r"\sqrt{8}", r"\sqrt 8", r"\frac{4}{\sqrt{2}}"],
+        [r"12\pi", r"\pi \cdot 12"],
+        ["0", "-0", "0.0", "1-1", r"\frac{0}{7}"],
+        ["-3", "3-6", "(-3)"],
+    ],
+)
+def test_equal_numbers_are_one_answer(same, merge):
+    assert merge(same) == [0] * len(same)
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        ["1/3", "0.333333", "0.3333333333"],
+        ["9^{999}", "9^{999}+1", "9^{998}"],
+        ["123456789012345678", "123456789012345679"],
+        ["5", "-5", "5 hours", "5%", "x = 5", "5x", "{5}", "(5, 5)"],
+        ["3 1/2", "7/2", "3/2", r"3\frac{1}{2}"],  # a mixed number, or a product
+        ["2(3)", "6", "5"],  # which math-verify reads as 5
+        ["6/2(1+2)", "9", "1"],
+        ["1/0", "2/0", r"\frac{1}{0}"],
+        ["ERR", "RER", "No", "oN", "", " ", "?", "√2", r"\text{A}", r"\infty"],
+        ["Q + R", "q + r", "R + Q"],
+        ["1,2", "2,1", "1.2", "1,20"],
+    ],
+)
+def test_what_is_not_surely_equal_stays_apart(different, merge):
+    assert merge(different) == list(range(len(different)))
+
+
+def test_ids_are_numbered_by_first_appearance(merge):
+    assert merge(["7", "1/2", "x", "14/2", "0.5", "8", "x "]) == [0, 1, 2, 0, 1, 3, 4]
+
+
+def test_exact_keeps_every_string_apart():
+    assert merger("exact")(["1/2", "0.5", "1"]) == [0, 1, 2]
+
+
+def expressions(rng: random.Random, depth: int) -> tuple[str, Fraction]:
+    """Returns a random arithmetic expression and its value."""
+    if depth == 0:
+        whole = rng.randint(0, 50)
+        return rng.choice([(str(whole), Fraction(whole)), (f"{whole}.5", whole + Fraction(1, 2))])
+    (a, x), (b, y) = expressions(rng, depth - 1), expressions(rng, depth - 1)
+    match rng.choice("+-*/fsn"):
+        case "+":
+            return f"({a} + {b})", x + y
+        case "-":
+            return f"({a}-{b})", x - y
+        case "*":
+            return rf"({a} \times {b})", x * y
+        case "/" if y:
+            return f"({a}/{b})", x / y
+        case "f" if y:
+            return rf"\frac{{{a}}}{{{b}}}", x / y
+        case "s":
+            return f"({a})^2", x * x
+        case _:
+            return f"(-{a})", -x
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 10**9), depth=st.integers(1, 3))
+def test_an_expression_equals_its_value_and_no_other(seed, depth, merge):
+    text, value = expressions(random.Random(seed), depth)
+    exact = f"{value.numerator}/{value.denominator}"
+    other = f"{value.numerator * 3 + 1}/{value.denominator * 3}"
+    ids = merge([exact, other, text])
+    assert ids[1] == 1
+    assert ids[2] in (0, 2)  # 2 where the expression is too long to be read
+    if len(text) <= 80 and sum(map(text.count, "([{")) <= 12:
+        assert ids[2] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9^{9^{9^9}}",
+        "((9^99)^99)^99",
+        "{{9^{999}}^{999}}^{999}",
+        "9**9**9**9",
+        "10000!",
+        r"\sum_{k=1}^{10^9} k",
+        r"\int_0^1 x^x dx",
+        "(" * 2000 + "1" + ")" * 2000,
+        "{" * 40,
+        "[" * 39 + "1" + "]" * 39,
+        r"\frac{" * 10 + "1" + "}{2}" * 10,
+        r"\sqrt{" * 11 + "9^{999}" + "}" * 11,
+        "-" * 80 + "1",
+        "1+" * 39 + "1",
+        "9" * 100_000,
+        "$" * 100_000,
+        "999999999999999999999999999999^{999}",
+        "\\" * 79,
+        "0" * 79 + ".",
+        "1." * 40,
+    ],
+)
+def test_no_string_takes_long(text, merge):
+    start = time.perf_counter()
+    merge([text, "1"])
+    assert time.perf_counter() - start < 5
+
+
+PIECES = [*"0123456789.+-*/^(){}[] ", r"\frac", r"\sqrt", r"\pi", "{2}", "^{3}"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(pieces=st.lists(st.lists(st.sampled_from(PIECES), max_size=12), max_size=8))
+def test_random_arithmetic_never_fails(pieces, merge):
+    texts = list(dict.fromkeys(map("".join, pieces)))
+    ids = merge(texts)
+    assert len(ids) == len(texts)
+    assert sorted(set(ids)) == list(range(len(set(ids))))
+
+
+def test_it_works_in_threads_without_a_word(merge, capfd, caplog):
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(merge, [[f"{i}/4", str(i / 4), rf"\frac{{{i}}}{{4}}"] for i in range(1, 40)]))
+    assert results == [[0, 0, 0]] * 39
+    assert capfd.readouterr() == ("", "")
+    assert caplog.text == ""
+
+
+def test_import_merges_ids_takes_gold_along_and_counts(merge):
+    branches = [Branch(["ERR", "1/2"], 10, "0.5"), Branch(["3", None], 10, "3.0"), Branch(["7"], 10, "7")]
+    questions = [Question("", r"\frac{1}{2}", branches), Question("", "8", branches)]
+    store = build_store(questions, model="m", benchmark="b", interval_tokens=5, equivalence="math")
+    assert store.answers(0) == ["ERR", "1/2", "3", "7"]  # each class is spelled as it was first seen
+    assert store.answers(1) == ["ERR", "1/2", "3", "7", "8"]
+    assert store.probes.tolist() == [0, 1, 2, -1, 3] * 2
+    assert store.finals.tolist() == [1, 2, 3] * 2
+    assert store.gold.tolist() == [1, 4]
+    assert store.attributes["equivalence"] == "math"
+    assert store.attributes["merged_answers"] == 3 + 2
+    exact = build_store(questions, model="m", benchmark="b", interval_tokens=5)
+    assert exact.attributes["merged_answers"] == 0
+    assert exact.summary().pass_at_1 == 0.0
+    assert store.summary().pass_at_1 == pytest.approx(1 / 6)
+
+
+def test_without_the_library_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    with pytest.raises(StoreError, match=r"autotts_gym\[math\]"):
+        merger("math")
+
+
+def test_an_unknown_equivalence_is_refused():
+    with pytest.raises(StoreError, match="equivalence: expected exact or math, got 'fuzzy'"):
+        merger("fuzzy")
