@@ -94,7 +94,8 @@ def make_controller(name: str, **params: Any) -> Controller:
     """Make a controller by name.
 
     Args:
-        name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or ``doubling``.
+        name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or
+            ``doubling``.
         params: its knobs; or ``beta`` in [0, 1], from little to much budget, alone or with the knobs it leaves free.
 
     Raises:

@@ -12,7 +12,7 @@ from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, RUNNING
 FULL_DEPTH = 127
 """Steps that read on as far as one round can (int8)."""
 
-# -------------------------------------------------------------------------------------------- whole branches, one by one
+# ------------------------------------------------------------------------------------------- whole branches, one by one
 
 
 @kernel

@@ -75,9 +75,7 @@ class ShortM(HandWritten):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Deepen all branches, or stop."""
-        kernels.short_m(
-            revealed.pools, revealed.slots, revealed.admissible, self.branches, self.finishes, plan.arrays
-        )
+        kernels.short_m(revealed.pools, revealed.slots, revealed.admissible, self.branches, self.finishes, plan.arrays)
 
 
 @register
@@ -132,8 +130,8 @@ class ConfidenceMomentum(HandWritten):
     """CMC, the Confidence Momentum Controller that AutoTTS discovered (arXiv 2605.08083, section 4 and appendix).
 
     Widens while the smoothed Beta confidence of the finished answers does not rise, drops persistent dissenters,
-    deepens branches on the leader faster, and stops when the smoothed confidence is high and does not fall. Every number
-    is a monotone function of beta.
+    deepens branches on the leader faster, and stops when the smoothed confidence is high and does not fall. Every
+    number is a monotone function of beta.
 
     Attributes:
         beta: budget knob; clipped to [0, 1] by the published code, required to lie there here.
@@ -166,7 +164,12 @@ class ConfidenceMomentum(HandWritten):
     def reals(self) -> tuple[float, ...]:
         """Alpha, threshold, slack, trend."""
         b = self.beta
-        return round(0.70 - 0.40 * b, 4), round(0.85 + 0.12 * b, 4), round(0.04 - 0.03 * b, 4), round(0.04 - 0.03 * b, 4)
+        return (
+            round(0.70 - 0.40 * b, 4),
+            round(0.85 + 0.12 * b, 4),
+            round(0.04 - 0.03 * b, 4),
+            round(0.04 - 0.03 * b, 4),
+        )
 
     def begin(self, revealed: Revealed) -> Any:
         """Clear the momentum and the counts."""

@@ -18,7 +18,8 @@ MAX_WIDTH = 64
 
 def width(beta: float, least: int = 1) -> int:
     """Branches for a budget knob: geometric from ``least`` at beta = 0 to 64 at beta = 1."""
-    return round(least * (MAX_WIDTH / least) ** beta)
+    branches: int = round(least * (MAX_WIDTH / least) ** beta)
+    return branches
 
 
 @register
@@ -81,14 +82,14 @@ def _gamma_tables(max_votes: int) -> tuple[NDArray[np.float64], NDArray[np.float
 class AdaptiveConsistency(HandWritten):
     """ASC: whole branches one at a time until a criterion on their counts holds, then their majority.
 
-    Aggarwal et al. 2023 (arXiv 2305.11860), section 3.2 and appendix A: ``beta`` compares the two most frequent answers,
-    1 - BetaCDF(1/2; v1 + 1, v2 + 1); ``dirichlet`` is the probability that the leader's share is the largest of all;
-    ``entropy`` is 1 - H / log n for n branches read; ``majority`` is the leader's share.
+    Aggarwal et al. 2023 (arXiv 2305.11860), section 3.2 and appendix A: ``beta`` compares the two most frequent
+    answers, 1 - BetaCDF(1/2; v1 + 1, v2 + 1); ``dirichlet`` is the probability that the leader's share is the largest
+    of all; ``entropy`` is 1 - H / log n for n branches read; ``majority`` is the leader's share.
 
     Attributes:
         branches: at most so many are read.
-        threshold: stop when the criterion exceeds it, from the second branch on; None: 0.95 for beta and dirichlet, 0.75
-            for entropy, 0.8 for majority.
+        threshold: stop when the criterion exceeds it, from the second branch on; None: 0.95 for beta and dirichlet,
+            0.75 for entropy, 0.8 for majority.
         criterion: one of ``beta``, ``dirichlet``, ``entropy``, ``majority``.
     """
 

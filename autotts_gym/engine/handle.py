@@ -1,7 +1,7 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument; the state has seventeen. A handle holds their
-addresses and sizes, and the kernel makes the arrays of it.
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle holds
+their addresses and sizes, and the kernel makes the arrays of it.
 """
 
 from typing import Any

@@ -3,11 +3,9 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numba
-
-Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def _digest() -> str:
@@ -23,7 +21,7 @@ def _digest() -> str:
 _DIGEST = _digest()
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function to machine code, without the interpreter lock, cached on disk.
 
     Numba keys its cache by the file of the function alone, so that a kernel keeps the old code of the kernels that it
@@ -35,7 +33,7 @@ def kernel(function: Function) -> Function:
     return dispatcher  # type: ignore[no-any-return]
 
 
-def inline(function: Function) -> Function:
+def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that is part of the code of the kernels that call it.
 
     It must not allocate: it borrows its arrays from the kernel without counting references, which would otherwise be

@@ -1,8 +1,8 @@
 """The transition: what opening, deepening, probing, pruning and stopping do to an episode and to its ledger.
 
 Every face of the project acts through ``act`` (one primitive action) or ``play_round`` (a round), which are two ways to
-call the same five verbs. Inner functions take the ``Arrays`` of N episodes (see layout.py) and the index of one of them;
-kernels, which Python calls, take the state's handle.
+call the same five verbs. Inner functions take the ``Arrays`` of N episodes (see layout.py) and the index of one of
+them; kernels, which Python calls, take the state's handle.
 """
 
 import numpy as np
@@ -220,9 +220,7 @@ def _finish(s, n, i):
     pool = s.pools[n]
     slot = s.slots[n, i]
     final = s.hidden_slots[n, i].final
-    known = slot.revealed > 0 and (
-        slot.answer == s.local_ids[n, final] - 1 if final >= 0 else slot.answer < 0
-    )
+    known = slot.revealed > 0 and (slot.answer == s.local_ids[n, final] - 1 if final >= 0 else slot.answer < 0)
     if not known:
         _reveal(s, n, i, final)
     _close(s, n, i)

@@ -106,5 +106,7 @@ def _array(name: str, value: Any, dtype: Any, shape: tuple[int, ...] | None) -> 
     if shape is not None and array.shape != shape:
         raise ValueError(f"RoundPlan.{name}: expected shape {shape}, got {array.shape}")
     if given.dtype != array.dtype and not np.array_equal(given, array):
-        raise ValueError(f"RoundPlan.{name}: expected values that fit {np.dtype(dtype)}, got {given.dtype} values that do not")
+        raise ValueError(
+            f"RoundPlan.{name}: expected values that fit {np.dtype(dtype)}, got {given.dtype} values that do not"
+        )
     return array

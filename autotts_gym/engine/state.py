@@ -241,7 +241,7 @@ class PoolState:
         if chosen is None:
             chosen = np.ones(self.episodes, np.bool_)
         picks = np.ascontiguousarray(np.broadcast_to(np.asarray(questions, np.int64), self.episodes))
-        if picks[chosen].size and not (-1 <= picks[chosen].min() and picks[chosen].max() < self.bank.num_questions):
+        if picks[chosen].size and not (picks[chosen].min() >= -1 and picks[chosen].max() < self.bank.num_questions):
             raise ValueError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {picks[chosen].tolist()}")
         kernels.begin_all(self.handle, chosen, picks)
 

@@ -1,0 +1,1 @@
+"""The Gymnasium face: single and native vector environments, observations, masks and rendering."""

@@ -83,7 +83,7 @@ class Episodes:
         sizes = self.state.arrays.hidden_pools["branches"]
         orders = np.zeros(self.state.slots.shape, np.int32)
         for n, (seed, size) in enumerate(zip(seeds, sizes, strict=True)):
-            dealt = pool_order(int(seed), int(size))[: orders.shape[1]]
+            dealt = pool_order(int(seed), int(size))[: self.state.rules.max_branches]
             orders[n, : len(dealt)] = dealt
         return orders
 

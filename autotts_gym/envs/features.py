@@ -1,7 +1,8 @@
 """What an agent observes: every feature with its range and meaning, in the order of the arrays.
 
-All features are float32 in [0, 1], computed from what has been revealed, and do not depend on how answers are spelled or
-numbered. Quantities without an upper end are squashed by x / (x + scale), which is monotone and keeps small values apart.
+All features are float32 in [0, 1], computed from what has been revealed, and do not depend on how answers are spelled
+or numbered. Quantities without an upper end are squashed by x / (x + scale), which is monotone and keeps small values
+apart.
 """
 
 from typing import Any, NamedTuple
@@ -82,8 +83,8 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
     """The space of one observation.
 
     Args:
-        observation: "dict" (``pool`` (P,) and ``branches`` (M, F)), "flat" (both in one (P + M F,) vector, pool first) or
-            "pool" (the pool's features alone, (P,)).
+        observation: "dict" (``pool`` (P,) and ``branches`` (M, F)), "flat" (both in one (P + M F,) vector, pool first)
+            or "pool" (the pool's features alone, (P,)).
         max_branches: M.
 
     Raises:

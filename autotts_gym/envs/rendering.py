@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,25 +29,26 @@ NO_ANSWER, NOT_PROBED, NOT_GROWN = -1, -2, -3
 SIZE = (960, 640)
 """Width and height of a frame in pixels."""
 
-# Okabe & Ito's colours that read on white and stay apart from one another once faded; greys for all other answers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+# Colours of Okabe & Ito (the last one of Tol) that read on white and stay apart from one another once some are faded,
+# whatever one's colour vision; greys for all other answers.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#332288")
 _TONES = ("#8c8c8c", "#a3a3a3", "#777777", "#b8b8b8")
-_BLANK, _HATCH, _INK, _MUTED, _FAINT = "#ececec", "#c4c4c4", "#1a1a1a", "#666666", "#e2e2e2"
-_HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": _HATCH, "hatch": "/////", "linewidth": 0}
-_FADE = 0.62
+_BLANK, _INK, _MUTED, _FAINT = "#c4c4c4", "#1a1a1a", "#666666", "#e2e2e2"
+_HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": _BLANK, "hatch": "/////", "linewidth": 0}
+_BAR: dict[str, Any] = {"linewidth": 6.5, "solid_capstyle": "butt"}
+_FADE = 0.6
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _MARKS = {layout.ACTIVE: "▶", layout.FINISHED: "✓", layout.PRUNED: "✗"}
 _TEXT_WIDTH, _TEXT_CELLS, _TEXT_ANSWER = 100, 72, 20
 
-_LEAST_INTERVALS, _MORE_INTERVALS, _LEAST_ROWS = 20, 10, 16
+_LEAST_INTERVALS, _MORE_INTERVALS = 20, 10
 _STYLE: dict[Any, object] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": _INK,
     "axes.edgecolor": _MUTED,
     "axes.linewidth": 0.7,
-    "hatch.color": _HATCH,
     "hatch.linewidth": 0.7,
     "xtick.color": _MUTED,
     "ytick.color": _MUTED,
@@ -92,6 +94,7 @@ class _View:
         grid: as ``cells`` gives it.
         answers: by local id.
         ranked: local ids, the leader first, then by votes and by how often they were shown.
+        explicit: whether depths are revealed only where they are probed.
         title: the question.
         outcome: how the episode ended; None while it runs.
         correct: whether the answer given at the end is right; None while it runs and where it was cut off.
@@ -102,6 +105,7 @@ class _View:
     grid: NDArray[np.int32]
     answers: list[_Answer]
     ranked: list[int]
+    explicit: bool
     title: str
     outcome: str | None
     correct: bool | None
@@ -112,24 +116,22 @@ class _View:
         grid = cells(state, n)
         ranked = _rank(state, n, grid)
         texts = [_clean(state.answer_text(n, answer) or "") for answer in range(len(ranked))]
-        answers = [
-            _Answer(text, _LETTERS[i] if i < len(_LETTERS) else "#", colour, int(votes), int(finished))
-            for i, (text, colour, votes, finished) in enumerate(
-                zip(texts, _paint(ranked), state.arrays.votes[n], state.arrays.finished_votes[n], strict=False)
-            )
-        ]
+        letters, colours = _share_out(_LETTERS, "#", ranked), _share_out(_COLOURS, _TONES, ranked)
+        votes, finished = (array[n].tolist() for array in (state.arrays.votes, state.arrays.finished_votes))
+        answers = [_Answer(*each) for each in zip(texts, letters, colours, votes, finished, strict=False)]
+        explicit = state.rules.probe == "explicit"
         store, question = state.bank.locate(int(state.questions[n]))
-        title = f"{_short(f'{store.model}/{store.benchmark}', 48)} · question {question}"
+        title = f"{_short(f'{store.model}/{store.benchmark}', 40)} · question {question}"
         reason, correct, outcome = int(pool["stop_reason"]), None, None
         if reason == layout.TRUNCATED:
             outcome = "truncated, not answered"
         elif reason != layout.RUNNING:
             correct = bool(state.correct[n])
             given = int(pool["answer"])
-            text = f"answer {_short(texts[given], 24)}" if given >= 0 else "no answer"
+            text = f"answer {_short(texts[given], 16)}" if given >= 0 else "no answer"
             verdict = "correct" if correct else "wrong"
             outcome = f"{text} · {verdict}" + (" · exhausted" if reason == layout.EXHAUSTED else "")
-        return cls(pool, state.slots[n, : pool["opened"]], grid, answers, ranked, title, outcome, correct)
+        return cls(pool, state.slots[n, : pool["opened"]], grid, answers, ranked, explicit, title, outcome, correct)
 
     @property
     def leader(self) -> int:
@@ -152,15 +154,15 @@ def _rank(state: PoolState, n: int, grid: NDArray[np.int32]) -> list[int]:
     return [int(answer) for answer in np.lexsort(keys)]
 
 
-def _paint(ranked: list[int]) -> list[str]:
-    """Colours by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
-    colours = [_TONES[answer % len(_TONES)] for answer in range(len(ranked))]
-    free = list(range(len(_COLOURS)))
-    for answer in ranked[: len(_COLOURS)]:
-        colour = min(free, key=lambda colour: (colour - answer) % len(_COLOURS))
-        free.remove(colour)
-        colours[answer] = _COLOURS[colour]
-    return colours
+def _share_out(marks: Sequence[str], others: Sequence[str], ranked: list[int]) -> list[str]:
+    """Marks by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
+    shared = [others[answer % len(others)] for answer in range(len(ranked))]
+    free = list(range(len(marks)))
+    for answer in ranked[: len(marks)]:
+        mark = min(free, key=lambda mark: (mark - answer) % len(marks))
+        free.remove(mark)
+        shared[answer] = marks[mark]
+    return shared
 
 
 def _clean(text: str) -> str:
@@ -198,8 +200,9 @@ def render_ansi(state: PoolState, n: int) -> str:
         faded = " dim" if status == layout.PRUNED else ""
         line = Text(f"{i:>3} {_MARKS[status]} ", faded.strip())
         newest = np.minimum(np.arange(stride, depth + stride, stride), depth) - 1
-        for answer in view.grid[i, newest].tolist():
-            line.append(view.answers[answer].letter if answer >= 0 else "·", styles[answer] + faded)
+        for answer, run in groupby(view.grid[i, newest].tolist()):
+            letter = view.answers[answer].letter if answer >= 0 else "·"
+            line.append(letter * len(list(run)), styles[answer] + faded)
         line.append(" " * (width - newest.size + 1))
         if latest >= 0:
             text = Text(view.answers[latest].text, styles[latest].replace("reverse ", "") + faded)
@@ -223,17 +226,19 @@ def _header(view: _View, stride: int) -> Iterator[tuple[str, str]]:
     if view.budget is not None:
         spend += f" · {view.budget - pool['total_tokens']:,} of {view.budget:,} left"
     yield spend, ""
-    yield " · ".join([_votes(view, "leader", ""), _votes(view, "finished leader", "finished_")]), ""
+    yield " · ".join(_votes(view, kind, letter=True) for kind in ("", "finished_")), ""
     if stride > 1:
         yield f"a letter stands for {stride} intervals", "dim"
 
 
-def _votes(view: _View, name: str, kind: str) -> str:
-    leader, voters = int(view.pool[f"{kind}leader"]), int(view.pool[f"{kind}voters"])
+def _votes(view: _View, kind: str, letter: bool = False) -> str:
+    """The leader ("") or the finished leader ("finished_") and its votes."""
+    name, leader = kind.replace("_", " ") + "leader", int(view.pool[f"{kind}leader"])
     if leader < 0:
         return f"no {name}"
-    answer, votes = view.answers[leader], int(view.pool[f"{kind}leader_votes"])
-    return f"{name} {answer.letter} = {_short(answer.text, 12)} ({votes} of {voters} votes, {votes / voters:.0%})"
+    answer, votes, voters = view.answers[leader], view.pool[f"{kind}leader_votes"], view.pool[f"{kind}voters"]
+    text = f"{answer.letter} = {_short(answer.text, 12)}" if letter else _short(answer.text, 20)
+    return f"{name} {text} ({votes} of {voters} votes, {votes / voters:.0%})"
 
 
 # ----------------------------------------------------------------------------------------------------------- picture
@@ -244,7 +249,7 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with _style():
-        canvas = FigureCanvasAgg(_draw(_View.of(state, n), state.rules.probe == "explicit"))
+        canvas: Any = FigureCanvasAgg(_draw(_View.of(state, n)))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -252,7 +257,7 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
 def figure(state: PoolState, n: int) -> Figure:
     """Episode n as a figure: branches as rows, intervals as cells coloured by answer; votes and spend beside them."""
     with _style():
-        return _draw(_View.of(state, n), state.rules.probe == "explicit")
+        return _draw(_View.of(state, n))
 
 
 def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None:
@@ -266,9 +271,7 @@ def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None
         raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
     nothing = {"Software": None} if kind == ".png" else {"Date": None}
     with _style(), replacing(path) as temporary:
-        _draw(_View.of(state, n), state.rules.probe == "explicit").savefig(
-            temporary, format=kind[1:], dpi=200, metadata=nothing
-        )
+        _draw(_View.of(state, n)).savefig(temporary, format=kind[1:], dpi=200, metadata=nothing)
 
 
 @contextmanager
@@ -282,29 +285,33 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _draw(view: _View, explicit: bool) -> Figure:
+def _draw(view: _View) -> Figure:
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100, facecolor="white")
-    _write(drawing, 0.058, 0.958, view.title, fontsize=12.5, fontweight="bold", va="center")
+    _write(drawing, 0.058, 0.958, view.title, fontsize=12.5, fontweight="bold")
     if view.outcome is not None:
         colour = {None: _MUTED, True: "#00704f", False: "#b34700"}[view.correct]
-        _write(drawing, 0.985, 0.958, view.outcome, fontsize=11, fontweight="bold", va="center", ha="right", color=colour)
-    _write(drawing, 0.058, 0.915, _leader_line(view), va="center", color=_MUTED)
+        _write(drawing, 0.985, 0.958, view.outcome, fontsize=11, fontweight="bold", ha="right", color=colour)
+    _draw_leader(drawing, view)
     _draw_branches(drawing.add_axes((0.058, 0.085, 0.69, 0.80)), view)
-    _draw_votes(drawing.add_axes((0.775, 0.40, 0.21, 0.485)), view)
-    _draw_spend(drawing.add_axes((0.775, 0.205, 0.21, 0.165)), view)
-    _draw_key(drawing.add_axes((0.775, 0.035, 0.21, 0.14)), explicit)
+    side = drawing.add_axes((0.775, 0.04, 0.21, 0.845))
+    side.set_xlim(0, 1)
+    side.set_ylim(0.845 * SIZE[1], 0)
+    side.set_axis_off()
+    _draw_votes(side, view, 3)
+    _draw_spend(side, view, 343)
+    _draw_key(side, view, 471)
     return drawing
 
 
-def _leader_line(view: _View) -> str:
-    pool = view.pool
-    counts = f"{pool['opened']} opened: {pool['active']} active, {pool['finished']} finished, {pool['pruned']} pruned"
-    if view.leader < 0:
-        return f"no leader · {counts}"
-    text = _short(view.answers[view.leader].text, 32)
-    return f"leader {text} · {pool['leader_votes']} of {pool['voters']} votes · {counts}"
+def _draw_leader(drawing: Figure, view: _View) -> None:
+    """The leader in its colour, with its votes, and that of the finished branches."""
+    line = "no leader"
+    if view.leader >= 0:
+        _write(drawing, 0.058, 0.915, "■", color=view.answers[view.leader].colour)
+        line = "     " + "   ·   ".join(_votes(view, kind) for kind in ("", "finished_"))
+    _write(drawing, 0.058, 0.915, line, color=_MUTED)
 
 
 def _write(where: Axes | Figure, x: float, y: float, text: str, **style: Any) -> Text:
@@ -313,21 +320,23 @@ def _write(where: Axes | Figure, x: float, y: float, text: str, **style: Any) ->
 
     font = get_font(findfont("DejaVu Sans"))
     known = "".join(character if font.get_char_index(ord(character)) else "□" for character in text)
-    return where.text(x, y, known, parse_math=False, **style)
+    return where.text(x, y, known, va="center", parse_math=False, **style)
 
 
 def _draw_branches(axes: Axes, view: _View) -> None:
     """The cells, and the marks at their ends, over extents that grow with what is revealed in few large steps."""
     from matplotlib.collections import LineCollection, PolyCollection
     from matplotlib.colors import to_rgb
+    from matplotlib.ticker import MaxNLocator
 
     opened, deepest = view.grid.shape
     interval = max(int(view.pool["interval_tokens"]), 1) / 1000
     columns = max(_LEAST_INTERVALS, _MORE_INTERVALS * (deepest // _MORE_INTERVALS + 1))
-    rows = max(_LEAST_ROWS, 1 << max(opened - 1, 0).bit_length())
+    rows = max(8, -(-opened // 8) * 8)
     axes.set_xlim(0, columns * interval)
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_yticks(range(0, rows, rows // 8))
+    axes.set_yticks(range(0, rows, (1 << (rows - 1).bit_length()) // 8))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     axes.set_xlabel("depth (thousand tokens)", color=_MUTED)
     axes.set_ylabel("branch", color=_MUTED)
     axes.tick_params(length=2.5, labelsize=8.5)
@@ -336,13 +345,13 @@ def _draw_branches(axes: Axes, view: _View) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
     row, start, end, value = _runs(view.grid)
-    half = 0.43 if rows <= 64 else 0.5
+    half = np.where(value == NO_ANSWER, 0.1, 0.5 if rows > 64 else 0.36 if rows == 8 else 0.43)[:, None]
     x, y = np.stack([start, start, end, end], axis=1) * interval, row[:, None] + half * np.array([-1, 1, 1, -1])
     boxes = np.stack([x, y], axis=2)
     shades = np.array([to_rgb(answer.colour) for answer in view.answers] + [to_rgb(_BLANK)])
     colours = shades[np.maximum(value, NO_ANSWER)]
     faded = view.slots["status"][row] == layout.PRUNED
-    colours[faded] += _FADE * (1 - colours[faded])
+    colours[faded] = _fade(colours[faded])
     hatched = value == NOT_PROBED
     axes.add_collection(PolyCollection(boxes[~hatched], facecolors=colours[~hatched], linewidths=0, zorder=2))
     axes.add_collection(PolyCollection(boxes[hatched], **_HATCHED, zorder=2))
@@ -355,6 +364,13 @@ def _draw_branches(axes: Axes, view: _View) -> None:
         chosen = np.flatnonzero(view.slots["status"] == status)
         inside = shades[view.slots["answer"][chosen]]
         _mark(axes, status, ends[chosen], chosen, inside, marker)
+
+
+def _fade(colours: Any) -> NDArray[np.float64]:
+    """Colours on their way to white."""
+    from matplotlib.colors import to_rgba_array
+
+    return 1 - (1 - to_rgba_array(colours)[..., :3]) * (1 - _FADE)
 
 
 def _runs(grid: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
@@ -379,68 +395,56 @@ def _mark(axes: Axes, status: int, x: Any, y: Any, inside: Any, size: float) -> 
     axes.scatter(x, y, linewidths=0.17 * size, zorder=4, clip_on=False, **style)
 
 
-def _panel(axes: Axes, rows: float) -> None:
-    """An empty panel of so many lines of text."""
-    axes.set_xlim(0, 1)
-    axes.set_ylim(rows, 0)
-    axes.set_axis_off()
-
-
-def _draw_votes(axes: Axes, view: _View) -> None:
+def _draw_votes(axes: Axes, view: _View, top: float) -> None:
     """The answers that have a colour, with their votes as bars, solid where the branches have finished."""
-    from matplotlib.colors import to_rgb
-
-    _panel(axes, 7.4)
-    _write(axes, 0, 0, "answer", va="center", fontweight="bold")
-    _write(axes, 1, 0, "votes", va="center", ha="right", fontweight="bold")
-    voters = max(int(view.pool["voters"]), 1)
-    named, others = view.ranked[: len(_COLOURS)], view.ranked[len(_COLOURS) :]
-    lines = [view.answers[answer] for answer in named]
+    _write(axes, 0, top, "votes", fontweight="bold")
+    _write(axes, 1, top, "solid: finished branches", ha="right", fontsize=8.5, color=_MUTED)
+    ranked = [view.answers[answer] for answer in view.ranked]
+    lines, others = ranked[: len(_COLOURS)], ranked[len(_COLOURS) :]
     if others:
-        rest = [view.answers[answer] for answer in others]
-        votes, finished = sum(answer.votes for answer in rest), sum(answer.finished_votes for answer in rest)
+        votes, finished = sum(answer.votes for answer in others), sum(answer.finished_votes for answer in others)
         lines.append(_Answer(f"{len(others)} more", "", _TONES[0], votes, finished))
+    voters = max(int(view.pool["voters"]), 1)
     for line, answer in enumerate(lines):
+        y = top + 27 + 42 * line
         leads = line == 0 and view.leader >= 0
-        y, weight = 0.62 + line, "bold" if leads else "normal"
-        text = f"{_short(answer.text, 14)}  ★" if leads else _short(answer.text, 18)
-        _write(axes, 0, y, text, va="center", fontweight=weight, color=_INK if line < len(named) else _MUTED)
-        _write(axes, 1, y, str(answer.votes), va="center", ha="right", fontweight=weight)
-        pale = tuple(channel + 0.55 * (1 - channel) for channel in to_rgb(answer.colour))
-        shares = np.array([answer.finished_votes, answer.votes - answer.finished_votes, voters - answer.votes]) / voters
-        axes.barh(3 * [y + 0.38], shares, 0.22, np.cumsum(shares) - shares, color=[answer.colour, pale, _FAINT])
-        if answer.votes == 0:
-            axes.barh(y + 0.38, 0.02, 0.22, 0, color=answer.colour)
+        weight = "bold" if leads else "normal"
+        _write(axes, 0.085, y, _short(answer.text, 15) + "  ★" * leads, fontweight=weight)
+        _write(axes, 1, y, str(answer.votes), ha="right", fontweight=weight)
+        axes.plot(0.025, y, marker="s", markersize=6.5, color=answer.colour)
+        for votes, colour in (
+            (voters, _FAINT),
+            (answer.votes, _fade(answer.colour)),
+            (answer.finished_votes, answer.colour),
+        ):
+            axes.plot((0, votes / voters), (y + 16, y + 16), color=colour, **_BAR)
 
 
-def _draw_spend(axes: Axes, view: _View) -> None:
+def _draw_spend(axes: Axes, view: _View, top: float) -> None:
     """Total and sequential tokens, and the share of the budget that is spent."""
-    _panel(axes, 4)
     spent = int(view.pool["total_tokens"])
     lines = [("total tokens", f"{spent:,}"), ("sequential tokens", f"{view.pool['sequential_tokens']:,}")]
     if view.budget is not None:
-        share = min(spent / max(view.budget, 1), 1.0)
+        share = spent / max(view.budget, 1)
         lines.append((f"budget {view.budget:,}", f"{share:.0%}"))
-        axes.barh(3.4, 1, 0.34, color=_FAINT)
-        axes.barh(3.4, share, 0.34, color=_INK)
-    for y, (name, value) in enumerate(lines):
-        _write(axes, 0, y + 0.5, name, va="center", color=_MUTED)
-        _write(axes, 1, y + 0.5, value, va="center", ha="right", fontweight="bold")
+        for end, colour in ((1, _FAINT), (share, _INK)):
+            axes.plot((0, end), (top + 71, top + 71), color=colour, **_BAR)
+    for line, (name, value) in enumerate(lines):
+        _write(axes, 0, top + 26 * line, name, color=_MUTED)
+        _write(axes, 1, top + 26 * line, value, ha="right", fontweight="bold")
 
 
-def _draw_key(axes: Axes, explicit: bool) -> None:
-    """What the marks and the pale cells mean."""
+def _draw_key(axes: Axes, view: _View, top: float) -> None:
+    """What the marks mean and how many branches have each, and what the cells without an answer mean."""
     from matplotlib.patches import Rectangle
 
-    _panel(axes, 3)
-    for y, (status, name) in enumerate(
-        [(layout.ACTIVE, "active"), (layout.FINISHED, "finished"), (layout.PRUNED, "pruned, faded")]
-    ):
-        _mark(axes, status, [0.03], [y + 0.5], _TONES[0], 6.5)
-        _write(axes, 0.09, y + 0.5, name, va="center", fontsize=8.5, color=_MUTED)
-    pale: list[tuple[str, dict[str, Any]]] = [("no answer", {"color": _BLANK})]
-    if explicit:
-        pale.append(("not probed", _HATCHED))
-    for y, (name, style) in enumerate(pale):
-        axes.add_patch(Rectangle((0.53, y + 0.25), 0.07, 0.5, **style))
-        _write(axes, 0.63, y + 0.5, name, va="center", fontsize=8.5, color=_MUTED)
+    counts = {layout.ACTIVE: "active", layout.FINISHED: "finished", layout.PRUNED: "pruned"}
+    for line, (status, name) in enumerate(counts.items()):
+        _mark(axes, status, [0.025], [top + 28 * line], _TONES[0], 6.5)
+        _write(axes, 0.085, top + 28 * line, f"{view.pool[name]} {name}", fontsize=8.5, color=_MUTED)
+    pale: list[tuple[str, float, dict[str, Any]]] = [("no answer", 4, {"color": _BLANK})]
+    if view.explicit:
+        pale.append(("not probed", 15, _HATCHED))
+    for line, (name, height, style) in enumerate(pale):
+        axes.add_patch(Rectangle((0.53, top + 28 * line - height / 2), 0.07, height, **style))
+        _write(axes, 0.63, top + 28 * line, name, fontsize=8.5, color=_MUTED)

@@ -1,6 +1,6 @@
 """The replay environment, one episode at a time."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,21 +23,23 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     ## Description
     Many branches (reasoning trajectories) were collected once for every question, with the answer that each would give
     (its probe) at every interval of tokens. An episode replays one question: the agent opens branches, deepens them,
-    prunes them, watches their answers agree or not, and stops. It is rewarded for a right answer and pays for every token
-    (AutoTTS, arXiv 2605.08083, section 3).
+    prunes them, watches their answers agree or not, and stops. It is rewarded for a right answer and pays for every
+    token (AutoTTS, arXiv 2605.08083, section 3).
 
     ## Action Space
     ``Discrete(2 + 2 M)``, M = ``max_branches``; ``2 + 3 M`` with ``probe="explicit"``.
 
     | action | meaning |
     | --- | --- |
-    | 0 | STOP: answer with the majority of the finished branches' answers, ties to the one finished first; if none has finished, with that of the latest answers of branches not pruned, ties to the one opened first |
+    | 0 | STOP: answer with the env's aggregator |
     | 1 | BRANCH: open the next slot and generate its first interval |
     | 2 + i | DEEPEN(i): generate the next interval of branch i or, behind its last one, finish it |
     | 2 + M + i | PRUNE(i): give branch i up; its vote no longer counts |
     | 2 + 2 M + i | PROBE(i), explicit probing only: reveal branch i's answer at its depth for ``probe_cost`` tokens |
 
-    An action that is not admissible does nothing. STOP is always admissible. With a ``token_budget``, opening and
+    The aggregator is the majority of the finished branches' answers, ties to the one finished first; if none has
+    finished, that of the latest answers of branches not pruned, ties to the one opened first; if there is none, no
+    answer, which counts as wrong. An action that is not admissible does nothing. STOP is always admissible. With a ``token_budget``, opening and
     deepening are admissible while a full interval is left; a finishing step that turns out to cost more than is left
     spends what is left and does not finish.
 
@@ -47,12 +49,12 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
-    Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are spent;
-    plus 1 at the end if the answer is right.
+    Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are
+    spent; plus 1 at the end if the answer is right.
 
     ## Starting State
-    A question and an order of its pool, drawn; ``options={"question": i, "branch_seed": s, "cost_weight": w}`` fix them:
-    the order of ``branch_seed`` s is that of ``random.Random(s).shuffle``.
+    A question and an order of its pool, drawn; ``options={"question": i, "branch_seed": s, "cost_weight": w}`` fix
+    them: the order of ``branch_seed`` s is that of ``random.Random(s).shuffle``.
 
     ## Episode End
     Terminated by STOP, or by itself when nothing but STOP is admissible; truncated after ``max_steps``, unanswered.
@@ -83,7 +85,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     - v0: initial version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -127,9 +129,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self._ended = True
         self._generator: np.random.Generator | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see Starting State."""
         super().reset(seed=seed)
         if seed is not None or self._generator is not self.np_random:
@@ -166,7 +166,8 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (actions,) bool; the name that sb3-contrib's MaskablePPO looks for."""
-        return self._episodes.state.admissible[0].astype(np.bool_)
+        masks: NDArray[np.bool_] = self._episodes.state.admissible[0].astype(np.bool_)
+        return masks
 
     @property
     def revealed(self) -> Revealed:

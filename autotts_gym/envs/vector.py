@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from autotts_gym.engine import Revealed, Rules, layout
+from autotts_gym.engine import Revealed, Rules
 from autotts_gym.envs import kernels
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
 from autotts_gym.envs.features import Buffers
@@ -23,14 +23,14 @@ from autotts_gym.replay import StoreLike
 class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     """``ReplayEnv`` for N episodes: environment k equals a single one with the same seed, step for step.
 
-    ``reset(seed=s)`` seeds the environments with s, s + 1, ...; a sequence of N seeds names them one by one. Reset options
-    are those of ``ReplayEnv``, each for all environments or one a row (N,); with ``autoreset_mode=DISABLED``,
+    ``reset(seed=s)`` seeds the environments with s, s + 1, ...; a sequence of N seeds names them one by one. Reset
+    options are those of ``ReplayEnv``, each for all environments or one a row (N,); with ``autoreset_mode=DISABLED``,
     ``reset_mask`` (N,) bool chooses the environments to reset.
 
-    Infos are arrays with their ``_`` masks: ``action_mask`` (N, actions) int8 and ``invalid_action`` (N,) bool always, and
-    those of an episode's end where one ended. The autoreset mode is in ``metadata["autoreset_mode"]``: in NEXT_STEP (the
-    default) the step after an end ignores its action and returns the next episode's first observation; in SAME_STEP the
-    ended episode's observation and info are in ``final_obs`` and ``final_info``.
+    Infos are arrays with their ``_`` masks: ``action_mask`` (N, actions) int8 and ``invalid_action`` (N,) bool always,
+    and those of an episode's end where one ended. The autoreset mode is in ``metadata["autoreset_mode"]``: in NEXT_STEP
+    (the default) the step after an end ignores its action and returns the next episode's first observation; in
+    SAME_STEP the ended episode's observation and info are in ``final_obs`` and ``final_info``.
     """
 
     def __init__(
@@ -54,8 +54,17 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
         Args:
             num_envs: N.
-            store, max_branches, token_budget, cost_weight, latency_weight, probe, probe_cost, accounting, observation,
-            max_steps, render_mode: as in ``ReplayEnv``.
+            store: as in ``ReplayEnv``, like all that follow but the last two.
+            max_branches: slots M.
+            token_budget: total tokens an episode may spend.
+            cost_weight: reward per million total tokens, or a pair to draw from.
+            latency_weight: reward per million sequential tokens.
+            probe: "auto" or "explicit".
+            probe_cost: tokens of an explicit probe.
+            accounting: "exact" or "autotts".
+            observation: "dict", "flat" or "pool".
+            max_steps: steps after which an episode is truncated.
+            render_mode: None, "ansi" or "rgb_array".
             autoreset_mode: what follows the end of an episode.
             max_episode_steps: what ``gym.make_vec`` passes for a spec that has it; the smaller of it and ``max_steps``
                 truncates.
@@ -122,7 +131,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             )
         if not self._seeded and not mask.all():
             raise ResetNeeded("options['reset_mask']: expected every environment to have been reset once before")
-        return mask.copy()
+        chosen: NDArray[np.bool_] = mask.copy()
+        return chosen
 
     def _seed(self, seed: int | Sequence[int | None] | None, chosen: NDArray[np.bool_]) -> None:
         """Key the streams of the chosen environments: by seeds, or by fresh entropy if they have none yet."""
@@ -134,7 +144,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         if len(seed) != self.num_envs:
             raise ValueError(f"seed: expected one for each of {self.num_envs} environments, got {len(seed)}")
         keyed = chosen & np.array([value is not None or not self._seeded for value in seed])
-        streams = np.array([stream_of_seed(seed[k]) for k in np.flatnonzero(keyed)], np.uint64)
+        streams = np.array([stream_of_seed(seed[k]) for k in np.flatnonzero(keyed).tolist()], np.uint64)
         self._episodes.state.seed(streams, keyed)
         self._seeded = True
 
@@ -206,7 +216,9 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         rows = np.flatnonzero(ended)
         infos: dict[str, Any] = {}
         for key, told in self._episodes.outcomes(rows).items():
-            values = np.full(self.num_envs, None, object) if told.dtype == object else np.zeros(self.num_envs, told.dtype)
+            values = (
+                np.full(self.num_envs, None, object) if told.dtype == object else np.zeros(self.num_envs, told.dtype)
+            )
             values[rows] = told
             infos[key], infos[f"_{key}"] = values, ended.copy()
         return infos
@@ -214,24 +226,20 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], out: Buffers) -> dict[str, Any]:
         """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
         final_obs = np.full(self.num_envs, None, object)
-        for n in np.flatnonzero(ended):
+        for n in np.flatnonzero(ended).tolist():
             final_obs[n] = copy.deepcopy(out.observation(n))
         final_info = {**self._infos(invalid & ended, ended), **self._outcomes(ended)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (N, actions) bool."""
-        return self._episodes.state.admissible.astype(np.bool_)
+        masks: NDArray[np.bool_] = self._episodes.state.admissible.astype(np.bool_)
+        return masks
 
     @property
     def revealed(self) -> Revealed:
         """The raw revealed state of all N episodes: read-only arrays."""
         return self._episodes.state.revealed
-
-    @property
-    def stop_reasons(self) -> NDArray[np.str_]:
-        """Why each episode ended, (N,) str; "running" where it has not."""
-        return np.array(layout.STOP_REASONS)[self._episodes.state.pools["stop_reason"]]
 
     def render(self) -> tuple[Any, ...] | None:
         """Every episode as text or picture; see ``ReplayEnv.render``."""

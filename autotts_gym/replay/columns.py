@@ -85,6 +85,9 @@ class Columns:
         tokens: (NB,) int32; total tokens of the branch, at least 1.
         finals: (NB,) int32; id of the final answer, -1 where there is none.
         gold: (Q,) int32; id of the gold answer.
+
+    Raises:
+        StoreError: if an array has another dtype or is not flat; `check` looks at the rest.
     """
 
     branch_offsets: Offsets
@@ -97,7 +100,10 @@ class Columns:
 
     def __post_init__(self) -> None:
         for name, dtype in DTYPES.items():
-            object.__setattr__(self, name, frozen(np.ascontiguousarray(getattr(self, name), dtype=dtype)))
+            array = np.ascontiguousarray(getattr(self, name))
+            if array.dtype != dtype or array.ndim != 1:
+                raise StoreError(f"{name}: expected a flat array of {dtype}, got {array.ndim}-d {array.dtype}")
+            object.__setattr__(self, name, frozen(array))
 
     def check(self, source: str) -> None:
         """Checks every rule above.

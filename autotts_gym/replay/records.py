@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotts_gym.errors import StoreError
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.equivalence import merger
-from autotts_gym.replay.store import ReplayStore
+from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,20 @@ class Branch:
         probes: the answer at each depth, None where there is no answer yet; at least one.
         tokens: total tokens, at least 1.
         final: the final answer, None if it gave none.
+
+    Raises:
+        StoreError: if there is no probe, or the tokens are out of range.
     """
 
     probes: Sequence[str | None]
     tokens: int
     final: str | None
+
+    def __post_init__(self) -> None:
+        if not self.probes:
+            raise StoreError("probes: expected at least one, got none")
+        if not 1 <= self.tokens <= MAX_TOKENS:
+            raise StoreError(f"tokens: expected 1 to {MAX_TOKENS}, got {self.tokens}")
 
 
 @dataclass(frozen=True)

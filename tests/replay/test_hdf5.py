@@ -229,6 +229,15 @@ def test_what_is_no_store_is_refused(tmp_path):
         ReplayStore.load("nul\0byte.h5")
 
 
+def test_a_place_that_cannot_be_written_is_a_store_error(original, file, tmp_path):
+    for target in (file / "below.h5", tmp_path):
+        with pytest.raises(StoreError, match=f"{target}: cannot be written"):
+            original.save(target)
+        with pytest.raises(StoreError, match=f"{target}: cannot be written"):
+            original.to_autotts_json(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.h5"]
+
+
 def test_a_file_that_changed_under_an_open_store_is_noticed(file):
     store = ReplayStore.load(file)
     os.utime(file, ns=(1, 1))

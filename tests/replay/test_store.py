@@ -145,6 +145,23 @@ def test_a_store_made_in_memory_is_checked_like_one_on_disk(change, message):
         )
 
 
+def test_records_and_columns_out_of_range_are_refused():
+    with pytest.raises(StoreError, match="probes: expected at least one, got none"):
+        Branch([], 1, "1")
+    for tokens in (0, -1, 2**31):
+        with pytest.raises(StoreError, match=f"tokens: expected 1 to 2147483647, got {tokens}"):
+            Branch(["1"], tokens, "1")
+    with pytest.raises(StoreError, match="expected at least 1 item, got 0"):
+        build_store([Question("", "1", [])], model="m", benchmark="b", interval_tokens=1)
+    with pytest.raises(StoreError, match="gold: expected at least one question"):
+        build_store([], model="m", benchmark="b", interval_tokens=1)
+    columns = {name: getattr(toy(), name) for name in DTYPES}
+    with pytest.raises(StoreError, match="tokens: expected a flat array of int32, got 1-d int64"):
+        Columns(**{**columns, "tokens": columns["tokens"].astype(np.int64)})
+    with pytest.raises(StoreError, match="probes: expected a flat array of int32, got 2-d int32"):
+        Columns(**{**columns, "probes": columns["probes"][:, None]})
+
+
 def test_contents_differ_when_any_part_differs():
     store = toy()
     assert store.same_content(toy())
