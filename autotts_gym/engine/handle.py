@@ -1,14 +1,14 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle holds
-their addresses and sizes, and the kernel makes the arrays of it.
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle
+holds their addresses and sizes, and the kernel makes the arrays of it.
 """
 
 from typing import Any
 
 import numba
 import numpy as np
-from numba import carray, types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def pack(arrays: Arrays) -> Handle:
     return np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _pointer(_context: Any, address: Any) -> Any:
     """An address as a pointer."""
 

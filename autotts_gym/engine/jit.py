@@ -27,10 +27,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Numba keys its cache by the file of the function alone, so that a kernel keeps the old code of the kernels that it
     calls from other files; the digest of all of them in the cache's stamp makes such an entry stale.
     """
-    dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     cache_file = dispatcher._cache._cache_file
     cache_file._source_stamp = (cache_file._source_stamp, _DIGEST)
-    return dispatcher  # type: ignore[no-any-return]
+    compiled: Callable[..., Any] = dispatcher
+    return compiled
 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,4 +40,6 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     It must not allocate: it borrows its arrays from the kernel without counting references, which would otherwise be
     done for every array of the state at every call and cost several times the transition itself.
     """
-    return numba.njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)  # type: ignore[no-any-return]
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+    compiled: Callable[..., Any] = numba.njit(**options)(function)
+    return compiled

@@ -90,12 +90,18 @@ def _whole(value: Any, low: int) -> bool:
 
 def _real(value: Any, low: float) -> bool:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value)) and value >= low
+    return bool(number and np.isfinite(value) and value >= low)
 
 
 def _check(name: str, value: Any, good: bool, expected: str) -> None:
     if not good:
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 @dataclass(frozen=True)
@@ -183,11 +189,15 @@ class PoolState:
     def revealed(self) -> Revealed:
         """Read-only views of what is revealed."""
         arrays = self.arrays
-        views = [array.view() for array in (arrays.pools, arrays.slots, arrays.votes)]
-        views += [array.view() for array in (arrays.finished_votes, arrays.admissible)]
-        for view in views:
-            view.setflags(write=False)
-        return Revealed(self.rules, *views, history=self.history)
+        return Revealed(
+            rules=self.rules,
+            pools=_read_only(arrays.pools),
+            slots=_read_only(arrays.slots),
+            votes=_read_only(arrays.votes),
+            finished_votes=_read_only(arrays.finished_votes),
+            admissible=_read_only(arrays.admissible),
+            history=self.history,
+        )
 
     @property
     def pools(self) -> NDArray[np.void]:
@@ -207,7 +217,8 @@ class PoolState:
     @property
     def running(self) -> NDArray[np.bool_]:
         """Which episodes have not ended, (N,) bool."""
-        return self.arrays.pools["stop_reason"] == layout.RUNNING
+        running: NDArray[np.bool_] = self.arrays.pools["stop_reason"] == layout.RUNNING
+        return running
 
     @property
     def questions(self) -> NDArray[np.int64]:

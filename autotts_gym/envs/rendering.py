@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import PoolState, layout
 from autotts_gym.errors import AutottsError
-from autotts_gym.replay.files import replacing
+from autotts_gym.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -414,7 +414,7 @@ def _draw_votes(axes: Axes, view: _View, top: float) -> None:
         axes.plot(0.025, y, marker="s", markersize=6.5, color=answer.colour)
         for votes, colour in (
             (voters, _FAINT),
-            (answer.votes, _fade(answer.colour)),
+            (answer.votes, _fade(answer.colour)[0]),
             (answer.finished_votes, answer.colour),
         ):
             axes.plot((0, votes / voters), (y + 16, y + 16), color=colour, **_BAR)

@@ -39,7 +39,9 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     The aggregator is the majority of the finished branches' answers, ties to the one finished first; if none has
     finished, that of the latest answers of branches not pruned, ties to the one opened first; if there is none, no
-    answer, which counts as wrong. An action that is not admissible does nothing. STOP is always admissible. With a ``token_budget``, opening and
+    answer, which counts as wrong.
+
+    An action that is not admissible does nothing. STOP is always admissible. With a ``token_budget``, opening and
     deepening are admissible while a full interval is left; a finishing step that turns out to cost more than is left
     spends what is left and does not finish.
 

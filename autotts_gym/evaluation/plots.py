@@ -14,7 +14,7 @@ import numpy as np
 
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.frontier import Axis, Floats, Frontier, find_reference
-from autotts_gym.evaluation.results import write_atomically
+from autotts_gym.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

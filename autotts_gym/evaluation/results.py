@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotts_gym.errors import AutottsError
+from autotts_gym.files import write_atomically
 
 _DTYPES: dict[str, type[np.generic]] = {
     "correct": np.bool_,
@@ -180,23 +180,3 @@ class EvaluationResult:
 def setting_label(controller: str, params: Mapping[str, object]) -> str:
     """Returns a setting in words, knobs in alphabetical order, such as ``asc(branches=8, threshold=0.95)``."""
     return f"{controller}({', '.join(f'{name}={value}' for name, value in sorted(params.items()))})"
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all: a temporary neighbour, then a rename.
-
-    Args:
-        path: The file; missing folders above it are made, a file that is there is replaced.
-        data: Its content.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

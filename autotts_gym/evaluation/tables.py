@@ -30,7 +30,7 @@ from autotts_gym.evaluation.frontier import (
     bootstrap,
     find_reference,
 )
-from autotts_gym.evaluation.results import write_atomically
+from autotts_gym.files import write_atomically
 
 if TYPE_CHECKING:
     import rich.table

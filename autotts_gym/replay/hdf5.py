@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.errors import StoreError
+from autotts_gym.files import replacing
 from autotts_gym.replay.columns import DTYPES, Columns, Signal, StringTable, check_offsets
-from autotts_gym.replay.files import replacing
 from autotts_gym.replay.store import ReplayStore
 
 FORMAT = "autotts-replay"

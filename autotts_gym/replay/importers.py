@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from autotts_gym.errors import StoreError
-from autotts_gym.replay.files import replacing
+from autotts_gym.files import replacing
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 

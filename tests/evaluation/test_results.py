@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from autotts_gym.errors import AutottsError
-from autotts_gym.evaluation.results import EvaluationResult, write_atomically
+from autotts_gym.evaluation.results import EvaluationResult
+from autotts_gym.files import write_atomically
 
 
 def result(**changes: Any) -> EvaluationResult:

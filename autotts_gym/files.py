@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import AutottsError
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Missing parent folders are made.
 
     Raises:
-        StoreError: if the folder or the file cannot be written.
+        AutottsError: if the folder or the file cannot be written.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -29,4 +29,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"{target}: cannot be written: {error}") from error
+        raise AutottsError(f"{target}: cannot be written: {error}") from error
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all.
+
+    Raises:
+        AutottsError: if the folder or the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

@@ -68,7 +68,7 @@ def play_chunk(
 
 
 def pool_orders(bank: Bank, seeds: Sequence[int], max_branches: int) -> NDArray[np.int32]:
-    """The orders of all questions' pools for seeds, (seeds x questions, M) int32; question by question for each seed."""
+    """The orders of all questions' pools under each seed in turn, (seeds x questions, M) int32."""
     sizes = bank.questions["branches"]
     orders = np.zeros((len(seeds), bank.num_questions, max_branches), np.int32)
     for size in np.unique(sizes):
