@@ -1,6 +1,6 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has nineteen. A handle
 holds their addresses and sizes, and the kernel makes the arrays of it.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine.layout import HIDDEN_POOL, HIDDEN_SLOT, POOL, QUESTION, RULES, SLOT, Arrays
 
 Handle = NDArray[np.int64]
-"""(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
+"""(19 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
 
 
 def pack(arrays: Arrays) -> Handle:
@@ -55,16 +55,9 @@ def _pointer(_context: Any, address: Any) -> Any:
 @numba.njit(nogil=True, forceinline=True)
 def unpack(handle):
     """The arrays of a handle, inside a kernel."""
-    episodes, max_branches, answers, actions, depths, questions, branches, probes = (
-        handle[17],
-        handle[18],
-        handle[19],
-        handle[20],
-        handle[21],
-        handle[22],
-        handle[23],
-        handle[24],
-    )
+    first = len(handle) - 8
+    episodes, max_branches, answers, actions = handle[first], handle[first + 1], handle[first + 2], handle[first + 3]
+    depths, questions, branches, probes = handle[first + 4], handle[first + 5], handle[first + 6], handle[first + 7]
     return Arrays(
         carray(_pointer(handle[0]), (1,), RULES),
         carray(_pointer(handle[1]), (episodes,), POOL),
@@ -75,12 +68,14 @@ def unpack(handle):
         carray(_pointer(handle[6]), (episodes, max_branches, depths), np.bool_),
         carray(_pointer(handle[7]), (episodes,), HIDDEN_POOL),
         carray(_pointer(handle[8]), (episodes, max_branches), HIDDEN_SLOT),
-        carray(_pointer(handle[9]), (episodes, max_branches + 1), np.int32),
-        carray(_pointer(handle[10]), (episodes, answers), np.int32),
-        carray(_pointer(handle[11]), (episodes, answers), np.int32),
-        carray(_pointer(handle[12]), (questions,), QUESTION),
-        carray(_pointer(handle[13]), (branches + 1,), np.int64),
-        carray(_pointer(handle[14]), (probes,), np.int32),
-        carray(_pointer(handle[15]), (branches,), np.int32),
-        carray(_pointer(handle[16]), (branches,), np.int32),
+        carray(_pointer(handle[9]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[10]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[11]), (episodes, max_branches + 1), np.int32),
+        carray(_pointer(handle[12]), (episodes, answers), np.int32),
+        carray(_pointer(handle[13]), (episodes, answers), np.int32),
+        carray(_pointer(handle[14]), (questions,), QUESTION),
+        carray(_pointer(handle[15]), (branches + 1,), np.int64),
+        carray(_pointer(handle[16]), (probes,), np.int32),
+        carray(_pointer(handle[17]), (branches,), np.int32),
+        carray(_pointer(handle[18]), (branches,), np.int32),
     )

@@ -12,7 +12,7 @@ def _digest() -> str:
     """Digest of every source file whose code or constants are compiled into kernels."""
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    constants = [package / "engine" / "layout.py", package / "envs" / "features.py"]
+    constants = [package / "engine" / "layout.py", package / "engine" / "handle.py", package / "envs" / "features.py"]
     for path in sorted([*package.rglob("kernels.py"), *constants]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

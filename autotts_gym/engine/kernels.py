@@ -51,26 +51,22 @@ def _draw_unit(hidden):
 
 
 @inline
-def _at(s, n, position, drawn):
-    """What stands at a position of the pool once slots before ``drawn`` have been dealt."""
-    for k in range(drawn - 1, -1, -1):
-        if s.hidden_slots[n, k].drawn == position:
-            return s.hidden_slots[n, k].displaced
-    return position
-
-
-@inline
 def _deal(s, n, i):
     """Decide which branch of the pool slot i is: the i-th step of a Fisher-Yates shuffle that is never written out."""
     hidden = s.hidden_pools[n]
     slot = s.hidden_slots[n, i]
     if slot.branch < 0:
-        position = i + _draw(hidden, hidden.branches - i)
-        displaced = _at(s, n, i, i)
-        dealt = _at(s, n, position, i)
-        slot.drawn = position
-        slot.displaced = displaced
-        slot.branch = hidden.first_branch + dealt
+        # Swap positions i and one drawn behind it: what stands there now was moved by the last swap that drew it.
+        position = np.int32(i + _draw(hidden, hidden.branches - i))
+        here, there = np.int32(i), position
+        for k in range(i):
+            if s.drawn[n, k] == i:
+                here = s.displaced[n, k]
+            if s.drawn[n, k] == position:
+                there = s.displaced[n, k]
+        s.drawn[n, i] = position
+        s.displaced[n, i] = here
+        slot.branch = hidden.first_branch + there
     slot.start = s.probe_offsets[slot.branch]
     slot.probes = s.probe_offsets[slot.branch + 1] - slot.start
     slot.tokens = s.tokens[slot.branch]

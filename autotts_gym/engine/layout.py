@@ -79,8 +79,6 @@ HIDDEN_SLOT = np.dtype(
         ("probes", np.int32),
         ("tokens", np.int32),
         ("final", np.int32),  # stored answer id
-        ("drawn", np.int32),  # position drawn by the shuffle for this slot
-        ("displaced", np.int32),  # what the shuffle moved to that position
     ],
     align=True,
 )
@@ -130,9 +128,9 @@ RULES = np.dtype(
 
 
 class Arrays(NamedTuple):
-    """Every array of N episodes with M slots, K actions and at most A answers a question; the kernels' first argument.
+    """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first seven are revealed, the next five hidden, the last five the bank, which is shared and never written.
+    The first seven are revealed, the next seven hidden, the last five the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
@@ -145,6 +143,8 @@ class Arrays(NamedTuple):
 
     hidden_pools: NDArray[np.void]  # (N,) HIDDEN_POOL
     hidden_slots: NDArray[np.void]  # (N, M) HIDDEN_SLOT
+    drawn: NDArray[np.int32]  # (N, M) position of the pool that the shuffle drew for a slot
+    displaced: NDArray[np.int32]  # (N, M) what the shuffle then moved to that position
     tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     local_ids: NDArray[np.int32]  # (N, A) stored answer id -> local id + 1; 0: not revealed
     stored_ids: NDArray[np.int32]  # (N, A) local id -> stored answer id

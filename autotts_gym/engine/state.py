@@ -1,7 +1,9 @@
 """The state of N episodes and the two ways to advance it: a primitive action each, or a round each."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -85,12 +87,13 @@ class Rules:
 
 
 def _whole(value: Any, low: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= low
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low
 
 
 def _real(value: Any, low: float) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return bool(number and np.isfinite(value) and value >= low)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return low <= float(value) < math.inf
 
 
 def _check(name: str, value: Any, good: bool, expected: str) -> None:
@@ -160,6 +163,8 @@ class PoolState:
             probed=np.zeros((*shape, bank.max_probes if explicit else 0), np.bool_),
             hidden_pools=np.zeros(episodes, layout.HIDDEN_POOL),
             hidden_slots=np.zeros(shape, layout.HIDDEN_SLOT),
+            drawn=np.zeros(shape, np.int32),
+            displaced=np.zeros(shape, np.int32),
             tally=np.zeros((episodes, rules.max_branches + 1), np.int32),
             local_ids=np.zeros((episodes, answers), np.int32),
             stored_ids=np.zeros((episodes, answers), np.int32),
@@ -173,6 +178,8 @@ class PoolState:
         self.arrays.slots["rank"] = -1
         self.arrays.hidden_slots["branch"] = -1
         self.arrays.pools["stop_reason"] = layout.TRUNCATED
+        for name in ("leader", "finished_leader", "answer"):
+            self.arrays.pools[name] = -1
         self.handle = pack(self.arrays)
 
     def __setstate__(self, members: dict[str, Any]) -> None:

@@ -93,15 +93,15 @@ class Episodes:
 
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """What the infos of ended episodes tell of them: an array over ``rows`` for every key."""
-        pools = self.state.pools[rows]
+        pools = self.state.pools
         answers = np.empty(len(rows), object)
-        answers[:] = self.state.answer_texts(rows, pools["answer"])
+        answers[:] = self.state.answer_texts(rows, pools["answer"][rows])
         return {
             "answer": answers,
             "correct": self.state.correct[rows],
-            "total_tokens": pools["total_tokens"].astype(np.int64),
-            "sequential_tokens": pools["sequential_tokens"].astype(np.int64),
-            "branches_opened": pools["opened"].astype(np.int64),
-            "branches_pruned": pools["pruned"].astype(np.int64),
-            "stop_reason": _STOP_REASONS[pools["stop_reason"]],
+            "total_tokens": pools["total_tokens"][rows],
+            "sequential_tokens": pools["sequential_tokens"][rows],
+            "branches_opened": pools["opened"][rows].astype(np.int64),
+            "branches_pruned": pools["pruned"][rows].astype(np.int64),
+            "stop_reason": _STOP_REASONS[pools["stop_reason"][rows]],
         }

@@ -83,8 +83,8 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
     """The space of one observation.
 
     Args:
-        observation: "dict" (``pool`` (P,) and ``branches`` (M, F)), "flat" (both in one (P + M F,) vector, pool first)
-            or "pool" (the pool's features alone, (P,)).
+        observation: "dict" (``pool`` (P,) and ``branches`` (M F,), slot by slot), "flat" (both in one (P + M F,)
+            vector, pool first) or "pool" (the pool's features alone, (P,)).
         max_branches: M.
 
     Raises:
@@ -92,7 +92,7 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
     """
     pool, branch = len(POOL_FEATURES), len(BRANCH_FEATURES)
     if observation == "dict":
-        return spaces.Dict({"pool": unit_box(pool), "branches": unit_box(max_branches, branch)})
+        return spaces.Dict({"pool": unit_box(pool), "branches": unit_box(max_branches * branch)})
     if observation == "flat":
         return unit_box(pool + max_branches * branch)
     if observation == "pool":
@@ -113,7 +113,7 @@ class Buffers(NamedTuple):
             return self.flat
         if self.branches.shape[1] == 0:
             return self.pool
-        return {"pool": self.pool, "branches": self.branches}
+        return {"pool": self.pool, "branches": self.branches.reshape(len(self.pool), -1)}
 
     def observation(self, n: int) -> Any:
         """One of them."""
@@ -121,7 +121,7 @@ class Buffers(NamedTuple):
             return self.flat[n]
         if self.branches.shape[1] == 0:
             return self.pool[n]
-        return {"pool": self.pool[n], "branches": self.branches[n]}
+        return {"pool": self.pool[n], "branches": self.branches[n].reshape(-1)}
 
 
 def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:

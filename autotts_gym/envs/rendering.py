@@ -29,8 +29,8 @@ NO_ANSWER, NOT_PROBED, NOT_GROWN = -1, -2, -3
 SIZE = (960, 640)
 """Width and height of a frame in pixels."""
 
-# Colours of Okabe & Ito (the last one of Tol) that read on white and stay apart from one another once some are faded,
-# whatever one's colour vision; greys for all other answers.
+# Colours of Okabe & Ito (the last one of Tol) that read on white and stay apart from one another, and from all of them
+# faded, whatever one's colour vision; greys for all other answers.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#332288")
 _TONES = ("#8c8c8c", "#a3a3a3", "#777777", "#b8b8b8")
 _BLANK, _INK, _MUTED, _FAINT = "#c4c4c4", "#1a1a1a", "#666666", "#e2e2e2"
@@ -136,7 +136,7 @@ class _View:
     @property
     def leader(self) -> int:
         """Local id of the leader, -1: none."""
-        return int(self.pool["leader"])
+        return int(self.pool["leader"]) if self.pool["voters"] else -1
 
     @property
     def budget(self) -> int | None:
@@ -233,10 +233,10 @@ def _header(view: _View, stride: int) -> Iterator[tuple[str, str]]:
 
 def _votes(view: _View, kind: str, letter: bool = False) -> str:
     """The leader ("") or the finished leader ("finished_") and its votes."""
-    name, leader = kind.replace("_", " ") + "leader", int(view.pool[f"{kind}leader"])
-    if leader < 0:
+    name, voters = kind.replace("_", " ") + "leader", int(view.pool[f"{kind}voters"])
+    if voters == 0:
         return f"no {name}"
-    answer, votes, voters = view.answers[leader], view.pool[f"{kind}leader_votes"], view.pool[f"{kind}voters"]
+    answer, votes = view.answers[view.pool[f"{kind}leader"]], int(view.pool[f"{kind}leader_votes"])
     text = f"{answer.letter} = {_short(answer.text, 12)}" if letter else _short(answer.text, 20)
     return f"{name} {text} ({votes} of {voters} votes, {votes / voters:.0%})"
 

@@ -46,8 +46,8 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     spends what is left and does not finish.
 
     ## Observation Space
-    ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M, F))``, float32 in [0, 1]; ``"flat"``: one ``Box``;
-    ``"pool"``: the pool's features alone. ``autotts_gym.envs.features`` lists every feature with its meaning. The raw
+    ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
+    ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone. ``autotts_gym.envs.features`` lists every feature with its meaning. The raw
     revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
