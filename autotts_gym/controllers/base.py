@@ -1,6 +1,6 @@
 """What a controller is, and the names under which controllers are made."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -41,13 +41,9 @@ class HandWritten:
         """Nothing to remember, unless a family says otherwise."""
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "HandWritten":
-        """The setting for one budget knob beta in [0, 1], where the controller has a natural one.
-
-        Raises:
-            ControllerError: it has none.
-        """
-        raise ControllerError(f"{cls.name}: expected its own knobs ({knobs(cls)}), got beta; it has no single knob")
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
+        """The knobs that a budget beta in [0, 1] sets, given those it leaves free; each grows with beta."""
+        raise NotImplementedError
 
 
 def knobs(family: type[HandWritten]) -> str:
@@ -64,10 +60,14 @@ def require(name: str, knob: str, value: Any, good: bool, expected: str) -> None
         raise ControllerError(f"{name}: {knob}: expected {expected}, got {value!r}")
 
 
+MAX_WHOLE = 2**31 - 1
+"""The largest whole number that a knob may have."""
+
+
 def whole(name: str, knob: str, value: Any, low: int) -> None:
-    """Require a whole number of at least ``low``."""
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    require(name, knob, value, good, f"a whole number of at least {low}")
+    """Require a whole number of at least ``low`` that the kernels can hold."""
+    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX_WHOLE
+    require(name, knob, value, good, f"a whole number from {low} to {MAX_WHOLE}")
 
 
 def share(name: str, knob: str, value: Any) -> None:
@@ -108,7 +108,13 @@ def make_controller(name: str, **params: Any) -> Controller:
     unknown = sorted(set(params) - known - {"beta"})
     if unknown:
         raise ControllerError(f"{name}: expected knobs {knobs(family)}, got {', '.join(unknown)}")
-    make: Callable[..., Any] = family if "beta" in known or "beta" not in params else family.from_beta
-    if "beta" in params:
-        share(name, "beta", params["beta"])
-    return make(**params)  # type: ignore[no-any-return]
+    if "beta" in known or "beta" not in params:
+        return family(**params)  # type: ignore[return-value]
+    free = {knob: value for knob, value in params.items() if knob != "beta"}
+    share(name, "beta", params["beta"])
+    family(**free)  # checks the values before others are computed from them
+    set_by_beta = family.knobs_of_beta(params["beta"], free)
+    taken = sorted(set(free) & set(set_by_beta))
+    if taken:
+        raise ControllerError(f"{name}: expected knobs that beta leaves free, got {', '.join(taken)}")
+    return family(**free, **set_by_beta)  # type: ignore[return-value]

@@ -1,5 +1,6 @@
 """Controllers that grow branches side by side and look at every probe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,9 +36,9 @@ class AnswerConsistency(HandWritten):
         whole(self.name, "patience", self.patience, 1)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "AnswerConsistency":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """1 to 64 chains, geometric in beta."""
-        return cls(branches=width(beta), **params)
+        return {"branches": width(beta)}
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Deepen the branches that are not settled; stop when none is left."""
@@ -68,10 +69,10 @@ class ShortM(HandWritten):
         whole(self.name, "finishes", self.finishes, 1)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "ShortM":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """1 to 64 branches, geometric in beta; half of them (at least one) must finish."""
         branches = width(beta)
-        return cls(**{"branches": branches, "finishes": max(1, branches // 2), **params})
+        return {"branches": branches, "finishes": max(1, branches // 2)}
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Deepen all branches, or stop."""
@@ -108,9 +109,9 @@ class ParallelProbe(HandWritten):
         whole(self.name, "warm_up", self.warm_up, 0)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "ParallelProbe":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """2 to 64 branches, geometric in beta."""
-        return cls(branches=width(beta, 2), **params)
+        return {"branches": width(beta, 2)}
 
     def begin(self, revealed: Revealed) -> Any:
         """Clear the off-counts and the stability of the leader."""

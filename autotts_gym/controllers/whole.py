@@ -1,5 +1,6 @@
 """Controllers that read branches whole: self-consistency and its early-stopping forms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -39,9 +40,9 @@ class SelfConsistency(HandWritten):
         whole(self.name, "branches", self.branches, 1)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "SelfConsistency":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """1 to 64 branches, geometric in beta."""
-        return cls(branches=width(beta), **params)
+        return {"branches": width(beta)}
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Read the branches in one round, then stop."""
@@ -107,9 +108,9 @@ class AdaptiveConsistency(HandWritten):
         share(self.name, "threshold", self.threshold)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "AdaptiveConsistency":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """At most 2 to 64 branches, geometric in beta."""
-        return cls(branches=width(beta, 2), **params)
+        return {"branches": width(beta, 2)}
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Read one more branch or stop."""
@@ -152,9 +153,9 @@ class EarlyStopping(HandWritten):
         whole(self.name, "branches", self.branches, self.window)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "EarlyStopping":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """One window to 64 branches, geometric in beta."""
-        return cls(branches=width(beta, int(params.get("window", 8))), **params)
+        return {"branches": width(beta, free.get("window", cls.window))}
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Read one more window or stop."""
@@ -188,9 +189,9 @@ class Doubling(HandWritten):
         share(self.name, "threshold", self.threshold)
 
     @classmethod
-    def from_beta(cls, beta: float, **params: Any) -> "Doubling":
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """At most 2 to 64 branches, geometric in beta."""
-        return cls(branches=width(beta, 2), **params)
+        return {"branches": width(beta, 2)}
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Double or stop."""

@@ -216,8 +216,9 @@ def _finish(s, n, i):
     pool = s.pools[n]
     slot = s.slots[n, i]
     final = s.hidden_slots[n, i].final
-    known = slot.revealed > 0 and (slot.answer == s.local_ids[n, final] - 1 if final >= 0 else slot.answer < 0)
-    if not known:
+    shown = slot.answer == (s.local_ids[n, final] - 1 if final >= 0 else -1)
+    unseen = final >= 0 and s.local_ids[n, final] == 0
+    if slot.revealed == 0 or unseen or not shown:
         _reveal(s, n, i, final)
     _close(s, n, i)
     slot.status = FINISHED

@@ -30,8 +30,9 @@ SLOT = np.dtype(
         ("changes", np.int32),  # how often the revealed answer changed
         ("off_leader", np.int32),  # length of the newest run of revealed answers that were not the leader's
         ("rank", np.int32),  # order of completion among finished branches; -1: not finished
-        ("tokens", np.int32),  # tokens paid for it, probes included
-    ]
+        ("tokens", np.int64),  # tokens paid for it, probes included
+    ],
+    align=True,
 )
 """Revealed, one a branch slot."""
 

@@ -14,7 +14,8 @@ from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.handle import pack
 from autotts_gym.engine.layout import Arrays
 from autotts_gym.engine.plan import RoundPlan
-from autotts_gym.errors import ControllerError
+from autotts_gym.errors import AutottsError, ControllerError
+from autotts_gym.replay.pools import pool_order
 
 ACCOUNTINGS = ("exact", "autotts")
 PROBES = ("auto", "explicit")
@@ -51,14 +52,16 @@ class Rules:
         """Check every field.
 
         Raises:
-            ValueError: naming the field, what was expected and what came.
+            AutottsError: naming the field, what was expected and what came.
         """
-        _check("max_branches", self.max_branches, _whole(self.max_branches, 1), "a whole number of at least 1")
-        _check("token_budget", self.token_budget, self.token_budget is None or _whole(self.token_budget, 0), "tokens")
+        _check("max_branches", self.max_branches, _whole(self.max_branches, 1), _wholes(1))
+        budget = self.token_budget is None or _whole(self.token_budget, 0)
+        _check("token_budget", self.token_budget, budget, f"{_wholes(0)} or None")
         _check("probe", self.probe, self.probe in PROBES, f"one of {PROBES}")
-        _check("probe_cost", self.probe_cost, _whole(self.probe_cost, 0), "a whole number of at least 0")
+        _check("probe_cost", self.probe_cost, _whole(self.probe_cost, 0), _wholes(0))
         _check("accounting", self.accounting, self.accounting in ACCOUNTINGS, f"one of {ACCOUNTINGS}")
-        _check("max_steps", self.max_steps, self.max_steps is None or _whole(self.max_steps, 1), "at least 1 or None")
+        steps = self.max_steps is None or _whole(self.max_steps, 1)
+        _check("max_steps", self.max_steps, steps, f"{_wholes(1)} or None")
         _check("latency_weight", self.latency_weight, _real(self.latency_weight, 0.0), "a finite number of at least 0")
         weight = self.cost_weight
         expected = "a finite number of at least 0, or a pair 0 < low <= high"
@@ -86,8 +89,15 @@ class Rules:
         return record
 
 
+MAX_WHOLE = 2**31 - 1
+
+
 def _whole(value: Any, low: int) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= low
+    return not isinstance(value, bool) and isinstance(value, Integral) and low <= int(value) <= MAX_WHOLE
+
+
+def _wholes(low: int) -> str:
+    return f"a whole number from {low} to {MAX_WHOLE}"
 
 
 def _real(value: Any, low: float) -> bool:
@@ -98,7 +108,7 @@ def _real(value: Any, low: float) -> bool:
 
 def _check(name: str, value: Any, good: bool, expected: str) -> None:
     if not good:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        raise AutottsError(f"{name}: expected {expected}, got {value!r}")
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -271,6 +281,20 @@ class PoolState:
             orders: (N, M) int32, the positions in the question's pool that slots 0, 1, ... hold.
         """
         kernels.deal_all(self.handle, chosen, orders)
+
+    def shuffle(self, chosen: NDArray[np.bool_], seeds: NDArray[np.integer[Any]]) -> None:
+        """Give episodes that have just begun the published orders of their pools.
+
+        Args:
+            chosen: (N,) bool, which rows.
+            seeds: (N,), each giving the order of ``random.Random(seed).shuffle``; see ``replay.pool_order``.
+        """
+        orders = np.zeros(self.slots.shape, np.int32)
+        sizes = self.arrays.hidden_pools["branches"]
+        for n in np.flatnonzero(chosen):
+            held = pool_order(int(seeds[n]), int(sizes[n]))[: self.rules.max_branches]
+            orders[n, : len(held)] = held
+        self.deal(chosen, orders)
 
     def act(self, actions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Take one primitive action in every running episode.

@@ -12,7 +12,7 @@ from autotts_gym.engine import Bank, PoolState, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.envs import kernels
 from autotts_gym.envs.features import Buffers, buffers, observation_space
-from autotts_gym.replay import StoreLike, pool_order, resolve_stores
+from autotts_gym.replay import StoreLike, resolve_stores
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
@@ -66,26 +66,17 @@ class Episodes:
             raise ValueError(
                 f"options['question']: expected 0 .. {state.bank.num_questions - 1}, got {options['question']!r}"
             )
+        seeds = np.asarray(options.get("branch_seed", 0))
+        if seeds.dtype.kind not in "iu":
+            raise ValueError(f"options['branch_seed']: expected whole numbers, got {options['branch_seed']!r}")
         cost_weight = np.asarray(options.get("cost_weight", 0.0), np.float64)
         if not (np.isfinite(cost_weight).all() and (cost_weight >= 0).all()):
             raise ValueError(f"options['cost_weight']: expected at least 0, got {options['cost_weight']!r}")
         state.begin(chosen, questions)
         if "branch_seed" in options:
-            state.deal(chosen, self._orders(options["branch_seed"]))
+            state.shuffle(chosen, np.broadcast_to(seeds, state.episodes))
         if "cost_weight" in options:
             state.pools["cost_weight"][chosen] = np.broadcast_to(cost_weight, state.episodes)[chosen]
-
-    def _orders(self, branch_seed: Any) -> NDArray[np.int32]:
-        """The orders of the running episodes' pools for seeds, (N, M) int32."""
-        seeds = np.broadcast_to(np.asarray(branch_seed), self.state.episodes)
-        if seeds.dtype.kind not in "iu":
-            raise ValueError(f"options['branch_seed']: expected whole numbers, got {branch_seed!r}")
-        sizes = self.state.arrays.hidden_pools["branches"]
-        orders = np.zeros(self.state.slots.shape, np.int32)
-        for n, (seed, size) in enumerate(zip(seeds, sizes, strict=True)):
-            dealt = pool_order(int(seed), int(size))[: self.state.rules.max_branches]
-            orders[n, : len(dealt)] = dealt
-        return orders
 
     def encode(self, chosen: NDArray[np.bool_], out: Buffers) -> None:
         """Write the observations of the chosen episodes."""

@@ -4,8 +4,8 @@ import numpy as np
 
 from autotts_gym.engine.handle import unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import act, begin
-from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, PRUNED, RUNNING, TRUNCATED, UNLIMITED
+from autotts_gym.engine.kernels import act, begin, play_round
+from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, PRUNED, RUNNING, TRUNCATED, UNLIMITED
 from autotts_gym.envs.features import (
     COST_WEIGHT_SCALE,
     COUNT_SCALE,
@@ -110,13 +110,20 @@ def _encode(s, n, confidence, pool_out, branches_out):
 
 
 @inline
+def _reward(s, n, total, sequential):
+    """Reward of a transition from so many total and sequential tokens."""
+    pool = s.pools[n]
+    cost = pool.cost_weight * (pool.total_tokens - total) + pool.latency_weight * (pool.sequential_tokens - sequential)
+    return np.float64(s.hidden_pools[n].correct) - cost * 1e-6
+
+
+@inline
 def _advance(s, n, action):
     """Take a primitive action; returns its reward and whether it was admissible."""
     pool = s.pools[n]
     total, sequential = pool.total_tokens, pool.sequential_tokens
     valid = act(s, n, action)
-    cost = pool.cost_weight * (pool.total_tokens - total) + pool.latency_weight * (pool.sequential_tokens - sequential)
-    return np.float64(s.hidden_pools[n].correct) - cost * 1e-6, valid
+    return _reward(s, n, total, sequential), valid
 
 
 @kernel
@@ -134,8 +141,15 @@ def step_one(handle, action, confidence, pool_out, branches_out):
 
 @kernel
 def step_all(handle, actions, restart, confidence, rewards, terminations, truncations, invalid, pool_out, branches_out):
-    """Step N episodes, but begin the next one where ``restart``; encode all. Returns how many have ended."""
+    """Step N episodes, but begin the next one where ``restart``; encode all.
+
+    Returns:
+        How many episodes have ended; -1, and nothing done, if an action is not in the action space.
+    """
     s = unpack(handle)
+    for n in range(len(actions)):
+        if not 0 <= actions[n] < s.admissible.shape[1]:
+            return -1
     ended = 0
     for n in range(len(actions)):
         rewards[n] = 0.0
@@ -160,3 +174,99 @@ def encode_all(handle, chosen, confidence, pool_out, branches_out):
     for n in range(len(chosen)):
         if chosen[n]:
             _encode(s, n, confidence, pool_out, branches_out)
+
+
+# ------------------------------------------------------------------------------------------------------ macro actions
+
+(
+    MACRO_STOP,
+    MACRO_ALL,
+    MACRO_LEADER,
+    MACRO_OTHERS,
+    MACRO_FURTHEST,
+    MACRO_OPEN,
+    MACRO_DISSENTERS,
+    MACRO_LEAST,
+    MACRO_LONGEST,
+) = range(9)
+
+
+@inline
+def _deeper(slots_n, i, opened):
+    """How many active branches are deeper than branch i, ties to the one opened first."""
+    count = 0
+    for j in range(opened):
+        deeper = slots_n[j].depth > slots_n[i].depth or (slots_n[j].depth == slots_n[i].depth and j < i)
+        count += slots_n[j].status == ACTIVE and deeper
+    return count
+
+
+@inline
+def _concerns(pool, slots_n, i, code, amount):
+    """Whether a macro concerns an active branch."""
+    slot = slots_n[i]
+    if code == MACRO_ALL:
+        return True
+    if code == MACRO_LEADER:
+        return slot.answer >= 0 and slot.answer == pool.leader
+    if code == MACRO_OTHERS:
+        return slot.answer < 0 or slot.answer != pool.leader
+    if code == MACRO_FURTHEST:
+        return 4 * _deeper(slots_n, i, pool.opened) < pool.active
+    if code == MACRO_DISSENTERS:
+        return slot.off_leader >= amount
+    if code == MACRO_LEAST:
+        return 4 * (pool.active - 1 - _deeper(slots_n, i, pool.opened)) < pool.active
+    return pool.finished > 0 and 2 * slot.depth * pool.finished > 3 * pool.finished_depth
+
+
+@kernel
+def write_macro(pools, slots, rows, code, amount, plan):
+    """Write what a built-in macro does into the chosen rows (K,) of an empty plan; see macros.MACROS."""
+    for n in rows:
+        pool = pools[n]
+        if code == MACRO_STOP:
+            plan.stop[n] = True
+        elif code == MACRO_OPEN:
+            plan.open[n] = min(amount, pool.slots - pool.opened)
+        else:
+            for i in range(pool.opened):
+                if slots[n, i].status == ACTIVE and _concerns(pool, slots[n], i, code, amount):
+                    if code >= MACRO_DISSENTERS:
+                        plan.prune[n, i] = True
+                    else:
+                        plan.deepen[n, i] = amount
+
+
+@kernel
+def mark_effective(admissible, max_branches, plan, masks, column):
+    """Write to a column of masks (N, K) int8 where a plan would change something."""
+    for n in range(len(admissible)):
+        effective = plan.stop[n] or ((plan.open[n] > 0 or plan.read[n] > 0) and admissible[n, BRANCH] != 0)
+        for i in range(max_branches):
+            if effective:
+                break
+            effective = plan.deepen[n, i] > 0 and admissible[n, FIRST_DEEPEN + i] != 0
+            effective = effective or (plan.prune[n, i] and admissible[n, FIRST_DEEPEN + max_branches + i] != 0)
+        masks[n, column] = effective
+
+
+@kernel
+def step_rounds(handle, plan, restart, confidence, rewards, terminations, truncations, pool_out, branches_out):
+    """Play a round of N episodes, but begin the next one where ``restart``; encode all. Returns how many have ended."""
+    s = unpack(handle)
+    ended = 0
+    for n in range(len(restart)):
+        rewards[n] = 0.0
+        if restart[n]:
+            begin(s, n, np.int64(-1))
+        else:
+            total, sequential = s.pools[n].total_tokens, s.pools[n].sequential_tokens
+            play_round(s, n, plan)
+            rewards[n] = _reward(s, n, total, sequential)
+        reason = s.pools[n].stop_reason
+        terminations[n] = reason != RUNNING and reason != TRUNCATED
+        truncations[n] = reason == TRUNCATED
+        ended += reason != RUNNING
+        _encode(s, n, confidence, pool_out, branches_out)
+    return ended

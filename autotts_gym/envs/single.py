@@ -47,8 +47,8 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     ## Observation Space
     ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
-    ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone. ``autotts_gym.envs.features`` lists every feature with its meaning. The raw
-    revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
+    ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone. ``autotts_gym.envs.features`` lists every
+    feature with its meaning. The raw revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
     Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are

@@ -163,8 +163,6 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         actions = np.ascontiguousarray(actions, np.int64)
         if actions.shape != (self.num_envs,):
             raise ValueError(f"actions: expected shape ({self.num_envs},), got {actions.shape}")
-        if actions.min() < 0 or actions.max() >= self._actions:
-            raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
         restart = self._ended
         if not self._seeded or (self.autoreset_mode != AutoresetMode.NEXT_STEP and restart.any()):
             raise ResetNeeded("step: expected running episodes; call reset first")
@@ -184,7 +182,9 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             out.pool,
             out.branches,
         )
-        if not ended_count:
+        if ended_count < 0:
+            raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
+        if ended_count == 0:
             self._ended = self._no_restart
             return out.observations(), rewards, terminations, truncations, self._infos(invalid)
         ended = terminations | truncations
@@ -216,9 +216,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         rows = np.flatnonzero(ended)
         infos: dict[str, Any] = {}
         for key, told in self._episodes.outcomes(rows).items():
-            values = (
-                np.full(self.num_envs, None, object) if told.dtype == object else np.zeros(self.num_envs, told.dtype)
-            )
+            values = np.zeros(self.num_envs, told.dtype) if told.dtype != object else np.empty(self.num_envs, object)
             values[rows] = told
             infos[key], infos[f"_{key}"] = values, ended.copy()
         return infos

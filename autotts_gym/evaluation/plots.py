@@ -41,6 +41,9 @@ _NAMES = {
     "esc": "ESC",
     "parallel_probe": "Parallel-Probe",
     "cmc": "CMC",
+    "answer_consistency": "Answer consistency",
+    "short_m": "short-m@k",
+    "doubling": "Doubling SC",
 }
 _STYLE: dict[Any, object] = {
     "font.family": "DejaVu Sans",

@@ -1,5 +1,7 @@
 """Playing controllers on stores: the round loop, over seeds and questions, on one process or several."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -14,16 +16,21 @@ from autotts_gym.controllers import Controller
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
-from autotts_gym.replay import ReplayStore, StoreLike, pool_order, resolve_stores
+from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
 
 CHUNK_EPISODES = 300
-"""Episodes played side by side: enough to hide the cost of a call, few enough to stay in the processor's cache."""
+"""Episodes played side by side: enough to hide the cost of a call, few enough for the processor's cache."""
 
 MAX_ROUNDS = 100_000
 
 
-def play(controller: Controller, state: PoolState) -> None:
+def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], None] | None = None) -> None:
     """Let a controller play all running episodes of a state to their ends.
+
+    Args:
+        controller: decides each round.
+        state: episodes that have begun.
+        watch: called after each round with what was planned.
 
     Raises:
         ControllerError: it names an answer that it has not seen, or does not stop.
@@ -34,26 +41,32 @@ def play(controller: Controller, state: PoolState) -> None:
     for _ in range(MAX_ROUNDS):
         plan.clear()
         controller.decide(revealed, memory, plan)
-        if not state.play(plan):
+        running = state.play(plan)
+        if watch is not None:
+            watch(plan)
+        if not running:
             return
     raise ControllerError(f"{controller.name}: expected to stop within {MAX_ROUNDS} rounds, but episodes still run")
 
 
 def play_chunk(
-    controller: Controller, bank: Bank, rules: Rules, seeds: Sequence[int], answers: bool
+    controller: Controller,
+    bank: Bank,
+    rules: Rules,
+    seeds: NDArray[np.int64],
+    questions: NDArray[np.int64],
+    answers: bool,
 ) -> dict[str, NDArray[Any]]:
-    """Play every question of a bank under every seed.
+    """Play episodes, one a pair of seed and question.
 
     Returns:
-        The fields of an ``EvaluationResult``, each (seeds, questions).
+        The fields of an ``EvaluationResult``, each (episodes,).
     """
-    questions = np.tile(np.arange(bank.num_questions), len(seeds))
     state = PoolState(bank, len(questions), rules)
     every = np.ones(len(questions), np.bool_)
     state.begin(every, questions)
-    state.deal(every, pool_orders(bank, seeds, rules.max_branches))
+    state.shuffle(every, seeds)
     play(controller, state)
-    shape = (len(seeds), bank.num_questions)
     fields = {
         "correct": state.correct.copy(),
         "total_tokens": state.pools["total_tokens"].copy(),
@@ -64,18 +77,7 @@ def play_chunk(
     if answers:
         fields["answers"] = np.empty(len(questions), object)
         fields["answers"][:] = state.answer_texts(np.arange(len(questions)), state.pools["answer"])
-    return {name: values.reshape(shape) for name, values in fields.items()}
-
-
-def pool_orders(bank: Bank, seeds: Sequence[int], max_branches: int) -> NDArray[np.int32]:
-    """The orders of all questions' pools under each seed in turn, (seeds x questions, M) int32."""
-    sizes = bank.questions["branches"]
-    orders = np.zeros((len(seeds), bank.num_questions, max_branches), np.int32)
-    for size in np.unique(sizes):
-        held = min(int(size), max_branches)
-        dealt = np.stack([pool_order(seed, int(size))[:held] for seed in seeds])
-        orders[:, sizes == size, :held] = dealt[:, None, :]
-    return orders.reshape(-1, max_branches)
+    return fields
 
 
 def evaluate(
@@ -141,18 +143,17 @@ def evaluate_all(
         raise AutottsError("seeds: expected at least one, got none")
     if workers < 1:
         raise AutottsError(f"workers: expected at least 1, got {workers}")
-    job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, answers)
+    job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers)
     tasks = [
-        (c, s, seeds[first : first + chunk])
+        _Task(c, s, first, min(first + CHUNK_EPISODES, len(seeds) * bank.num_questions))
         for s, bank in enumerate(job.banks)
-        for chunk in [max(1, CHUNK_EPISODES // bank.num_questions)]
         for c in range(len(controllers))
-        for first in range(0, len(seeds), chunk)
+        for first in range(0, len(seeds) * bank.num_questions, CHUNK_EPISODES)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
     with _mapper(job, workers) as run, _progress(len(tasks), progress) as advance:
-        for (c, s, _), fields in zip(tasks, run(tasks), strict=True):
-            parts.setdefault((c, s), []).append(fields)
+        for task, fields in zip(tasks, run(tasks), strict=True):
+            parts.setdefault((task.controller, task.store), []).append(fields)
             advance()
     return [
         EvaluationResult(
@@ -164,11 +165,25 @@ def evaluate_all(
             accounting=rules.accounting,
             max_branches=rules.max_branches,
             seeds=seeds,
-            **{name: np.concatenate([part[name] for part in parts[c, s]]) for name in parts[c, s][0]},
+            **_join(parts[c, s], (len(seeds), store.num_questions)),
         )
         for s, store in enumerate(stores)
         for c, controller in enumerate(controllers)
     ]
+
+
+def _join(parts: list[dict[str, NDArray[Any]]], shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """The fields of consecutive chunks, each (seeds, questions)."""
+    return {name: np.concatenate([part[name] for part in parts]).reshape(shape) for name in parts[0]}
+
+
+class _Task(NamedTuple):
+    """Some episodes of one controller on one store, numbered question by question under each seed in turn."""
+
+    controller: int
+    store: int
+    first: int
+    end: int
 
 
 class _Job(NamedTuple):
@@ -177,12 +192,15 @@ class _Job(NamedTuple):
     controllers: tuple[Controller, ...]
     banks: tuple[Bank, ...]
     rules: Rules
+    seeds: tuple[int, ...]
     answers: bool
 
-    def play(self, task: tuple[int, int, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
-        """Play one controller on some seeds of one store."""
-        controller, store, seeds = task
-        return play_chunk(self.controllers[controller], self.banks[store], self.rules, seeds, self.answers)
+    def play(self, task: _Task) -> dict[str, NDArray[Any]]:
+        """Play the episodes of a task."""
+        bank = self.banks[task.store]
+        rows, questions = np.divmod(np.arange(task.first, task.end), bank.num_questions)
+        seeds = np.array(self.seeds)[rows]
+        return play_chunk(self.controllers[task.controller], bank, self.rules, seeds, questions, self.answers)
 
 
 _jobs: list[_Job] = []
@@ -193,8 +211,19 @@ def _receive(job: _Job) -> None:
     _jobs.append(job)
 
 
-def _play_in_worker(task: tuple[int, int, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+def _play_in_worker(task: _Task) -> dict[str, NDArray[Any]]:
     return _jobs[0].play(task)
+
+
+def _submitted(pool: ProcessPoolExecutor, tasks: Iterable[Any]) -> Iterator[dict[str, NDArray[Any]]]:
+    """The map of the pool, whose processes leave an interrupt to this one, which ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        return pool.map(_play_in_worker, tasks)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return pool.map(_play_in_worker, tasks)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
@@ -205,7 +234,7 @@ def _mapper(job: _Job, workers: int) -> Iterator[Callable[[Iterable[Any]], Itera
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _receive, (job,)) as pool:
         try:
-            yield partial(pool.map, _play_in_worker)
+            yield lambda tasks: _submitted(pool, tasks)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import AutottsError, StoreError
 from autotts_gym.replay import ReplayStore, synthesize
 from autotts_gym.replay.columns import DTYPES, Columns, StringTable
 
@@ -229,11 +229,11 @@ def test_what_is_no_store_is_refused(tmp_path):
         ReplayStore.load("nul\0byte.h5")
 
 
-def test_a_place_that_cannot_be_written_is_a_store_error(original, file, tmp_path):
+def test_a_place_that_cannot_be_written_is_an_error_that_names_it(original, file, tmp_path):
     for target in (file / "below.h5", tmp_path):
-        with pytest.raises(StoreError, match=f"{target}: cannot be written"):
+        with pytest.raises(AutottsError, match=f"{target}: cannot be written"):
             original.save(target)
-        with pytest.raises(StoreError, match=f"{target}: cannot be written"):
+        with pytest.raises(AutottsError, match=f"{target}: cannot be written"):
             original.to_autotts_json(target)
     assert [path.name for path in tmp_path.iterdir()] == ["store.h5"]
 

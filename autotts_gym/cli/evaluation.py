@@ -1,0 +1,383 @@
+"""`autotts evaluate`, `autotts benchmark` and `autotts trace`: what controllers do, at what cost."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotts_gym.cli.screen import Fitted, heading, one_line, plain_table, show
+from autotts_gym.errors import AutottsError
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from autotts_gym.controllers import Controller
+    from autotts_gym.engine import Rules
+    from autotts_gym.evaluation.results import EvaluationResult
+    from autotts_gym.evaluation.tables import Table
+    from autotts_gym.evaluation.trace import Round, Standing, Trace
+    from autotts_gym.replay import ReplayStore
+
+Subparsers = Any
+"""What `ArgumentParser.add_subparsers` returns; argparse gives it no public type."""
+
+_LARGEST = 2**31 - 1
+
+
+def add_parsers(subparsers: Subparsers) -> None:
+    """Adds the commands of this module."""
+    _add_evaluate(subparsers)
+    _add_benchmark(subparsers)
+    _add_trace(subparsers)
+
+
+# -------------------------------------------------------------------- what the commands share
+
+
+def _whole(text: str) -> int:
+    """Reads a whole number that fits 32 bits, the width of the engine's counts."""
+    number = int(text)
+    if abs(number) > _LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {_LARGEST}, got {text}")
+    return number
+
+
+_whole.__name__ = "whole number"  # as argparse names it: invalid whole number value: 'x'
+
+
+def _param(text: str) -> tuple[str, Any]:
+    """Reads ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, value if isinstance(parsed, list | dict) else parsed
+
+
+def _add_controller(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--controller", metavar="NAME", required=True, help="sc, asc, esc, parallel_probe, cmc, ...")
+    parser.add_argument("--beta", metavar="B", type=float, help="the budget knob, from 0 (little) to 1 (much)")
+    parser.add_argument(
+        "--param",
+        metavar="K=V",
+        type=_param,
+        action="append",
+        default=[],
+        help="a knob of the controller, such as branches=16; may be repeated",
+    )
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accounting",
+        choices=("exact", "autotts"),
+        default="exact",
+        help="what tokens are charged: those generated, or what the published code charges (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-branches", metavar="M", type=_whole, default=64, help="branch slots of an episode (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--token-budget", metavar="T", type=_whole, help="total tokens of an episode (default: no limit)"
+    )
+
+
+def _controller(arguments: argparse.Namespace) -> "Controller":
+    from autotts_gym.controllers import make_controller
+
+    given = [*arguments.param, *([("beta", arguments.beta)] if arguments.beta is not None else [])]
+    params = dict(given)
+    if len(params) < len(given):
+        raise AutottsError(
+            f"{arguments.controller}: expected every knob once, got {', '.join(name for name, _ in given)}"
+        )
+    return make_controller(arguments.controller, **params)
+
+
+def _rules(arguments: argparse.Namespace) -> "Rules":
+    from autotts_gym.engine import Rules
+
+    return Rules(
+        max_branches=arguments.max_branches,
+        token_budget=arguments.token_budget,
+        accounting=arguments.accounting,
+    )
+
+
+def _stores(names: Sequence[str]) -> "list[ReplayStore]":
+    from autotts_gym.replay import resolve_stores
+
+    return resolve_stores(names or None)
+
+
+def _processors() -> int:
+    """Returns how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# -------------------------------------------------------------------- evaluate
+
+
+def _add_evaluate(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="play a controller on stores",
+        description="Play every question of stores with one controller, under so many orders of the branches.",
+    )
+    parser.add_argument("stores", metavar="STORE", nargs="+", help="a .h5 file, or the name of a store")
+    _add_controller(parser)
+    _add_rules(parser)
+    parser.add_argument(
+        "--seeds", metavar="N", type=_whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
+    )
+    parser.add_argument("--workers", metavar="W", type=_whole, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list, one object per store")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from autotts_gym.evaluation import evaluate_all
+
+    results = evaluate_all(
+        [_controller(arguments)],
+        _stores(arguments.stores),
+        seeds=range(arguments.seeds),
+        rules=_rules(arguments),
+        workers=arguments.workers,
+        progress=sys.stderr.isatty(),
+    )
+    if arguments.json:
+        print(json.dumps([result.summary() for result in results], indent=2))
+    else:
+        show(Fitted(_evaluation_table(results)))
+    return 0
+
+
+def _evaluation_table(results: "Sequence[EvaluationResult]") -> "Table":
+    from autotts_gym.evaluation.tables import Column, Table
+
+    columns = (
+        Column("store", ("store",)),
+        Column("accuracy", ("accuracy %",), lambda value: f"{100 * value:.1f}"),
+        Column("mean_tokens", ("total tokens",), lambda value: f"{value:,.0f}"),
+        Column("mean_sequential_tokens", ("sequential tokens",), lambda value: f"{value:,.0f}"),
+        Column("mean_branches_opened", ("opened",), lambda value: f"{value:.1f}"),
+        Column("mean_branches_pruned", ("pruned",), lambda value: f"{value:.1f}"),
+    )
+    summaries = [result.summary() for result in results]
+    rows: list[tuple[Any, ...]] = [tuple(summary[column.key] for column in columns) for summary in summaries]
+    if len(rows) > 1:
+        rows.append(("mean", *(sum(column) / len(rows) for column in list(zip(*rows, strict=True))[1:])))
+    first = results[0]
+    return Table(
+        f"{first.label}, {first.accounting} accounting, {len(first.seeds)} seeds, {first.max_branches} branch slots",
+        columns,
+        tuple(rows),
+    )
+
+
+# -------------------------------------------------------------------- benchmark
+
+
+def _add_benchmark(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="compare controllers over their knobs",
+        description="Compare all controllers over their knobs on stores: accuracy and tokens of every setting, and "
+        "what each controller's frontier comes to.",
+    )
+    parser.add_argument(
+        "stores", metavar="STORE", nargs="*", help="a .h5 file, or the name of a store (default: the one that ships)"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for results, tables and figures")
+    parser.add_argument(
+        "--preset",
+        choices=("paper", "default", "quick"),
+        default="default",
+        help="settings, accounting and seeds: the published grid, every controller, or a few (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--controller",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="compare this controller only; may be repeated. Savings are relative to sc",
+    )
+    parser.add_argument(
+        "--seeds", metavar="N", type=_whole, help="orders 0 to N - 1 of the branches (default: the preset's)"
+    )
+    parser.add_argument("--accounting", choices=("exact", "autotts"), help="what is charged (default: the preset's)")
+    parser.add_argument(
+        "--workers", metavar="W", type=_whole, default=_processors(), help="processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--resamples",
+        metavar="R",
+        type=_whole,
+        default=2000,
+        help="bootstrap resamples behind the intervals (default: %(default)s)",
+    )
+    parser.set_defaults(run=_benchmark)
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    from autotts_gym.engine import Rules
+    from autotts_gym.evaluation.benchmark import PRESETS, check_writable, run_benchmark
+
+    preset = PRESETS[arguments.preset]
+    controllers = preset.controllers(arguments.controller)
+    stores = _stores(arguments.stores)
+    if arguments.out is not None:
+        check_writable(arguments.out)  # before the work rather than after it
+    report = run_benchmark(
+        stores,
+        controllers,
+        seeds=range(preset.seeds if arguments.seeds is None else arguments.seeds),
+        rules=Rules(accounting=arguments.accounting or preset.accounting),
+        workers=arguments.workers,
+        progress=sys.stderr.isatty(),
+        resamples=arguments.resamples,
+    )
+    written = [] if arguments.out is None else report.write(arguments.out)
+    for table in (*report.comparisons(), report.statistics()):
+        show(Fitted(table), "")
+    synthetic = [store.name for store in stores if store.attributes.get("synthetic")]
+    if synthetic:
+        print(f"Synthetic, no language model's results: {', '.join(synthetic)}")
+    if written:
+        print(f"{arguments.out}: {', '.join(path.name for path in written)}")
+    return 0
+
+
+# -------------------------------------------------------------------- trace
+
+
+def _add_trace(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "trace",
+        help="show one episode of a controller",
+        description="Play one question with one controller and show every round: what it did, what that cost, and "
+        "who led the vote after it.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a .h5 file, or the name of a store")
+    _add_controller(parser)
+    parser.add_argument("--question", metavar="I", type=_whole, required=True, help="index of the question, from 0")
+    parser.add_argument(
+        "--seed", metavar="S", type=_whole, default=0, help="order of the branches (default: %(default)s)"
+    )
+    _add_rules(parser)
+    parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for trace.jsonl, trace.png and trace.svg")
+    parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png or .svg file for the picture")
+    parser.add_argument("--jsonl", metavar="FILE", type=Path, help="a file for the trace: a line a round, and the end")
+    parser.set_defaults(run=_trace)
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from rich.text import Text
+
+    from autotts_gym.envs.rendering import render_ansi, save_picture
+    from autotts_gym.evaluation.trace import trace
+
+    (store,) = _stores([arguments.store])
+    played = trace(_controller(arguments), store, arguments.question, arguments.seed, _rules(arguments))
+    pictures = [arguments.picture] if arguments.picture else []
+    traces = [arguments.jsonl] if arguments.jsonl else []
+    if arguments.out:
+        pictures += [arguments.out / "trace.png", arguments.out / "trace.svg"]
+        traces.append(arguments.out / "trace.jsonl")
+    for path in pictures:
+        save_picture(played.state, 0, path)
+    for path in traces:
+        played.write_jsonl(path)
+    show(
+        heading(_title(played)),
+        _rounds_table(played),
+        Text(_ending(played)),
+        "",
+        Text.from_ansi(render_ansi(played.state, 0)),
+    )
+    for path in (*traces, *pictures):
+        print(path)
+    return 0
+
+
+def _title(played: "Trace") -> str:
+    from autotts_gym.evaluation.results import setting_label
+
+    setting = played.setting
+    label = setting_label(setting.controller, setting.params)
+    return (
+        f"{label} on {setting.store}, question {setting.question}, seed {setting.seed}, {setting.accounting} accounting"
+    )
+
+
+def _rounds_table(played: "Trace") -> "RichTable":
+    from rich.text import Text
+
+    table = plain_table()
+    for name in ("round", "tokens", "total", "sequential"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("leader (votes,\nconfidence)", "finished leader", "what it did"):
+        table.add_column(name, overflow="fold")
+    for each in played.rounds:
+        ledger = each.ledger
+        table.add_row(
+            str(each.round),
+            f"{ledger.tokens:+,}" if ledger.tokens else "0",
+            f"{ledger.total_tokens:,}",
+            f"{ledger.sequential_tokens:,}",
+            Text(_standing(each.leader)),
+            Text(_standing(each.finished_leader)),
+            Text(_deeds(each)),
+        )
+    return table
+
+
+def _standing(standing: "Standing") -> str:
+    """Returns a leader with its votes and Beta confidence, such as ``204 5/8 91%``."""
+    if standing.answer is None:
+        return "-"
+    return f"{one_line(standing.answer, 12)} {standing.votes}/{standing.voters} {standing.confidence:.0%}"
+
+
+def _deeds(played: "Round") -> str:
+    """Returns what a round did, such as ``prune 2, 5; deepen 0-1, 3; finished 3; stop``."""
+    opened = [change.branch for change in played.revealed if change.depth == len(change.answers)]
+    deepened: dict[int, list[int]] = {}
+    for change in played.revealed:
+        if change.branch not in opened and change.branch in played.plan.deepen:
+            deepened.setdefault(max(1, len(change.answers)), []).append(change.branch)
+    parts = [
+        ("prune", [change.branch for change in played.revealed if change.status == "pruned"]),
+        *((f"deepen {steps}x" if steps > 1 else "deepen", deepened[steps]) for steps in sorted(deepened)),
+        ("open", opened[: played.plan.open]),
+        ("read", opened[played.plan.open :]),
+        ("finished", [change.branch for change in played.revealed if change.status == "finished"]),
+    ]
+    deeds = [f"{verb} {_ranges(branches)}" for verb, branches in parts if branches]
+    return "; ".join([*deeds, "stop"] if played.plan.stop else deeds)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Returns ascending numbers as runs, such as ``0-4, 7``."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _ending(played: "Trace") -> str:
+    end = played.end
+    answer = "no answer" if end.answer is None else f"answer {one_line(end.answer, 40)}"
+    verdict = "right" if end.correct else "wrong"
+    return (
+        f"{answer}: {verdict} ({end.stop_reason}); {end.total_tokens:,} tokens, {end.sequential_tokens:,} sequential; "
+        f"{end.branches_opened} branches opened, {end.branches_pruned} pruned"
+    )

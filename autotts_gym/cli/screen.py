@@ -1,0 +1,147 @@
+"""What goes to the terminal: tables that fit it, and text of models that cannot steer it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from autotts_gym.evaluation.tables import Table
+
+_ENDLESS = 1000
+"""Width of what is not a terminal."""
+
+
+def show(*renderables: Any) -> None:
+    """Prints what rich can render: as wide as the terminal, or as wide as it needs where there is none."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else _ENDLESS)
+    with console.capture() as capture:
+        for renderable in renderables:
+            console.print(renderable)
+    lines = capture.get().splitlines()
+    print("\n".join(line.rstrip() for line in lines))
+
+
+def one_line(text: str, width: int) -> str:
+    """Returns a model's text on one line of at most ``width``, without characters that would steer a terminal."""
+    line = "".join(character if character.isprintable() else "□" for character in " ".join(text.split()))
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def heading(text: str) -> Text:
+    """Returns what stands above a table."""
+    from rich.text import Text
+
+    return Text(text, "bold")
+
+
+def plain_table() -> RichTable:
+    """Returns an empty table with lines above, below and between its sections only."""
+    from rich import box
+    from rich.table import Table as RichTable
+
+    return RichTable(box=box.HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table for the terminal; where it is too wide, its columns are shared out over several, one below the other.
+
+    A hidden column ``family`` becomes headings, under which the settings are named by their knobs.
+    """
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable | Text]:
+        """Yields the title and the tables."""
+        names, *blocks = _blocks(self.table)
+        families = _families(self.table)
+        if families:
+            knobs = [_knobs(name, family) for name, family in zip(names.cells, families, strict=True)]
+            names = _Block(names.header, tuple(knobs))
+        room = options.max_width - max(map(len, (*names.header, *names.cells, *families))) - 2
+        yield heading(self.table.title)
+        for part in _packed(blocks, room):
+            yield _drawn(names, part, families)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Columns that stay side by side, as lines of heading and a cell a row."""
+
+    header: tuple[str, ...]
+    cells: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        return max(map(len, (*self.header, *self.cells)))
+
+
+def _blocks(table: Table) -> list[_Block]:
+    """Returns the shown columns; those whose keys share what is before the colon make one block."""
+    shown = [i for i, column in enumerate(table.columns) if column.header]
+    keys = [column.key for column in table.columns]
+    return [_block(table, list(group)) for _, group in groupby(shown, lambda i: keys[i].rpartition(":")[0] or keys[i])]
+
+
+def _block(table: Table, indices: list[int]) -> _Block:
+    columns = [table.columns[i] for i in indices]
+    texts = [[column.text(row[i]) for row in table.rows] for i, column in zip(indices, columns, strict=True)]
+    if len(columns) == 1:
+        return _Block(columns[0].header, tuple(texts[0]))
+    # Above stand the headings that the columns share, below each has its own: a word over its unit.
+    units = [column.header[-1].rpartition(" ")[::2] for column in columns]
+    parts = [[*unit, *text] for unit, text in zip(units, texts, strict=True)]
+    widths = [max(map(len, part)) for part in parts]
+    lines = ["  ".join(map(str.rjust, line, widths)) for line in zip(*parts, strict=True)]
+    return _Block((*columns[0].header[:-1], *lines[:2]), tuple(lines[2:]))
+
+
+def _families(table: Table) -> list[str]:
+    """Returns the family of every row if that is a hidden column, else nothing."""
+    for i, column in enumerate(table.columns):
+        if column.key == "family" and not column.header:
+            return [str(row[i]) for row in table.rows]
+    return []
+
+
+def _knobs(setting: str, family: str) -> str:
+    """Returns ``branches=8`` of ``asc(branches=8)``, indented."""
+    return f"  {setting.removeprefix(f'{family}(').removesuffix(')') or setting}"
+
+
+def _packed(blocks: Sequence[_Block], room: int) -> list[list[_Block]]:
+    """Shares blocks out, in order, so that each part fits the room if it is more than one block."""
+    parts: list[list[_Block]] = []
+    used = 0
+    for block in blocks:
+        used += block.width + 2
+        if not parts or used > room:
+            parts.append([])
+            used = block.width + 2
+        parts[-1].append(block)
+    return parts
+
+
+def _drawn(names: _Block, blocks: Sequence[_Block], families: Sequence[str]) -> RichTable:
+    from rich.text import Text
+
+    drawn = plain_table()
+    drawn.add_column(Text("\n".join(names.header)), no_wrap=True)
+    for block in blocks:
+        drawn.add_column(Text("\n".join(block.header), justify="right"), justify="right", no_wrap=True)
+    for i, cells in enumerate(zip(names.cells, *(block.cells for block in blocks), strict=True)):
+        if families and (i == 0 or families[i] != families[i - 1]):
+            drawn.add_section()
+            drawn.add_row(Text(families[i], "bold"))
+        drawn.add_row(*map(Text, cells))
+    return drawn

@@ -1,0 +1,103 @@
+"""Macro actions: decisions of one round, each compiled to a ``RoundPlan``.
+
+A macro writes what it would do into the rows of a plan. Whether it is admissible follows from that: it is where it
+would change something. So a macro of one's own is one function of what has been revealed::
+
+    def first(revealed, rows, plan):
+        plan.deepen[rows, 0] = 1
+
+    gym.make("AutoTTS-ReplayRounds-v0", macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.envs import kernels
+
+Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
+
+
+@dataclass(frozen=True)
+class Macro:
+    """One decision of a round.
+
+    Attributes:
+        name: in the words of the project.
+        meaning: what it does, in a line.
+        write: called with what is revealed, the rows (K,) int64 of the episodes that take it, and a plan that is empty
+            in these rows; writes their round into the plan.
+    """
+
+    name: str
+    meaning: str
+    write: Write
+
+
+def _built_in(code: int, steps: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
+    kernels.write_macro(revealed.pools, revealed.slots, rows, code, steps, plan.arrays)
+
+
+def _macro(name: str, code: int, steps: int, meaning: str) -> Macro:
+    return Macro(name, meaning, partial(_built_in, code, steps))
+
+
+MACROS = (
+    _macro("stop", kernels.MACRO_STOP, 0, "stop with the aggregator's answer"),
+    _macro("deepen_all", kernels.MACRO_ALL, 1, "one interval of every active branch"),
+    _macro("deepen_all_4", kernels.MACRO_ALL, 4, "four intervals of every active branch"),
+    _macro("deepen_leader", kernels.MACRO_LEADER, 2, "two intervals of the active branches on the leader"),
+    _macro("deepen_others", kernels.MACRO_OTHERS, 2, "two intervals of the active branches off the leader"),
+    _macro(
+        "deepen_furthest", kernels.MACRO_FURTHEST, 4, "four intervals of the deepest quarter of the active branches"
+    ),
+    _macro("open_1", kernels.MACRO_OPEN, 1, "open one branch"),
+    _macro("open_4", kernels.MACRO_OPEN, 4, "open four branches"),
+    _macro("open_16", kernels.MACRO_OPEN, 16, "open sixteen branches"),
+    _macro(
+        "prune_dissenters",
+        kernels.MACRO_DISSENTERS,
+        8,
+        "prune the active branches off the leader for 8 answers in a row",
+    ),
+    _macro("prune_least_advanced", kernels.MACRO_LEAST, 1, "prune the shallowest quarter of the active branches"),
+    _macro(
+        "prune_longest",
+        kernels.MACRO_LONGEST,
+        1,
+        "prune the active branches half as deep again as the finished ones on average",
+    ),
+)
+"""The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""
+
+
+class MacroBoard:
+    """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
+
+    def __init__(self, macros: Sequence[Macro], episodes: int, max_branches: int) -> None:
+        if not macros or macros[0].name != "stop":
+            raise ValueError(f"macros: expected 'stop' first, got {[macro.name for macro in macros]}")
+        self.macros = tuple(macros)
+        self._plan = RoundPlan.empty(episodes, max_branches)
+        self._every = np.arange(episodes)
+
+    def masks(self, revealed: Revealed) -> NDArray[np.int8]:
+        """Which macros would change something, (N, K) int8; fresh."""
+        masks = np.empty((len(self._every), len(self.macros)), np.int8)
+        for k, macro in enumerate(self.macros):
+            self._plan.clear()
+            macro.write(revealed, self._every, self._plan)
+            kernels.mark_effective(revealed.admissible, revealed.rules.max_branches, self._plan.arrays, masks, k)
+        return masks
+
+    def plan(self, revealed: Revealed, actions: NDArray[np.int64], valid: NDArray[Any]) -> RoundPlan:
+        """The plan of each episode's macro; that of an episode whose macro is not valid is empty."""
+        self._plan.clear()
+        for k in np.unique(actions[valid]):
+            self.macros[k].write(revealed, np.flatnonzero(valid & (actions == k)), self._plan)
+        return self._plan

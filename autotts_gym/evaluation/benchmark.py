@@ -1,0 +1,263 @@
+"""All controllers over their knobs on the same stores: presets, the run, and its report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import autotts_gym
+from autotts_gym.controllers import Controller, make_controller
+from autotts_gym.engine import Rules
+from autotts_gym.errors import AutottsError
+from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
+from autotts_gym.evaluation.plots import Panels, plot_frontiers
+from autotts_gym.evaluation.results import EvaluationResult, setting_label
+from autotts_gym.evaluation.runner import evaluate_all
+from autotts_gym.evaluation.tables import Table, comparison_table, statistics_table
+from autotts_gym.files import write_atomically
+from autotts_gym.replay import ReplayStore
+
+Params = Mapping[str, Any]
+
+
+def _over(knob: str, *values: float) -> tuple[Params, ...]:
+    return tuple({knob: value} for value in values)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which settings a benchmark compares, and how.
+
+    Attributes:
+        accounting: Token accounting.
+        seeds: Number of seeds.
+        settings: Settings by controller.
+        sweep: Settings of a controller that `settings` does not list.
+    """
+
+    accounting: str
+    seeds: int
+    settings: Mapping[str, tuple[Params, ...]]
+    sweep: tuple[Params, ...]
+
+    def controllers(self, names: Iterable[str] = ()) -> list[Controller]:
+        """Makes every setting of the named controllers; of all that the preset lists, if none is named.
+
+        Settings that come to the same knobs are made once.
+
+        Args:
+            names: Anything that `make_controller` takes.
+
+        Raises:
+            ControllerError: If there is no such controller.
+        """
+        made = [
+            make_controller(name, **params)
+            for name in tuple(names) or self.settings
+            for params in self.settings.get(name, self.sweep)
+        ]
+        return list({setting_label(controller.name, controller.params): controller for controller in made}.values())
+
+
+_POWERS = (2, 4, 8, 16, 32, 64)
+_SWEEP = _over("beta", 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_FAMILIES = ("sc", "asc", "esc", "parallel_probe", "cmc", "answer_consistency", "short_m", "doubling")
+
+PRESETS: Mapping[str, Preset] = {
+    # The grid of the AutoTTS paper (arXiv 2605.08083) and of the code published with it.
+    "paper": Preset(
+        accounting="autotts",
+        seeds=100,
+        settings={
+            "sc": _over("branches", 64),
+            "asc": _over("branches", *_POWERS),
+            "esc": _over("branches", 16, 32, 64),
+            "parallel_probe": _over("branches", *_POWERS),
+            "cmc": _over("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
+        },
+        sweep=_over("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
+    ),
+    # Every family from little to much budget, and with its documented knobs.
+    "default": Preset("exact", 100, dict.fromkeys(_FAMILIES, (*_SWEEP, {})), _SWEEP),
+    "quick": Preset(
+        accounting="exact",
+        seeds=10,
+        settings=dict.fromkeys(("sc", "asc", "parallel_probe", "cmc"), _over("beta", 0.0, 0.5, 1.0)),
+        sweep=_over("beta", 0.0, 0.5, 1.0),
+    ),
+}
+
+
+def run_benchmark(
+    stores: Sequence[ReplayStore],
+    controllers: Sequence[Controller],
+    *,
+    seeds: Sequence[int] = range(100),
+    rules: Rules | None = None,
+    workers: int = 1,
+    progress: bool = False,
+    resamples: int = 2000,
+) -> Report:
+    """Evaluates every controller on every store.
+
+    Args:
+        stores: Where to compare; their names differ.
+        controllers: What to compare; settings of the same name make a family.
+        seeds: Orders of the pools, as in `evaluate`.
+        rules: What holds in every episode; the defaults if None.
+        workers: Processes; the report is the same for any number.
+        progress: Whether to show a progress bar.
+        resamples: Bootstrap resamples behind the report's intervals.
+
+    Raises:
+        AutottsError: If there is nothing to compare, two stores share a name, or a number is out of range.
+    """
+    names = [store.name for store in stores]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise AutottsError(f"stores: expected different names, got {', '.join(twice)} more than once")
+    if not stores or not controllers:
+        raise AutottsError("benchmark: expected at least one store and one controller, got none")
+    if resamples < 1:
+        raise AutottsError(f"resamples: expected at least 1, got {resamples}")
+    results = evaluate_all(controllers, stores, seeds=seeds, rules=rules, workers=workers, progress=progress)
+    return Report(tuple(stores), tuple(results), resamples)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a benchmark measured, as tables, figures and files.
+
+    Attributes:
+        stores: The stores.
+        results: A result for every setting on every store.
+        resamples: Bootstrap resamples behind its intervals.
+    """
+
+    stores: tuple[ReplayStore, ...]
+    results: tuple[EvaluationResult, ...]
+    resamples: int = 2000
+
+    @cached_property
+    def families(self) -> tuple[Frontier, ...]:
+        """The settings of each controller."""
+        return Frontier.families(self.results)
+
+    def comparisons(self) -> list[Table]:
+        """Returns accuracy and tokens of every setting: a table for every benchmark, and one of their means."""
+        families = self.families
+        benchmarks = list(dict.fromkeys(store.benchmark for store in self.stores))
+        if len(self.stores) == 1:
+            return [comparison_table(families)]
+        tables = [
+            comparison_table(
+                [family.on(store.name for store in self.stores if store.benchmark == benchmark) for family in families],
+                title=f"{benchmark}: {self._scope}",
+            )
+            for benchmark in benchmarks
+        ]
+        if len(benchmarks) > 1:
+            tables.append(comparison_table(families, by="benchmark", title=f"Mean: {self._scope}"))
+        return tables
+
+    def statistics(self, rival: str | None = None) -> Table:
+        """Returns what each frontier comes to, with intervals over questions.
+
+        A family of one setting is a reference, not a frontier: it is left out where there are others.
+
+        Args:
+            rival: Family with which each one is compared; CMC by default, or the first one where CMC is absent.
+        """
+        reference = find_reference(self.families)
+        frontiers = [family for family in self.families if len(family.settings) > 1] or list(self.families)
+        names = [family.name for family in frontiers]
+        if rival is None and len(names) > 1:
+            rival = "cmc" if "cmc" in names else names[0]
+        return statistics_table(frontiers, reference=reference, rival=rival, resamples=self.resamples)
+
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes the results, tables and figures to a folder, each file whole or not at all, and returns their paths.
+
+        The same report gives the same bytes.
+
+        Raises:
+            AutottsError: If the folder cannot be written to.
+        """
+        out = Path(folder)
+        check_writable(out)
+        statistics = self.statistics()
+        texts = {
+            "results.json": json.dumps(self._record(), indent=2, ensure_ascii=False) + "\n",
+            "results.csv": self._csv(),
+            "comparison.md": "\n".join(table.to_markdown() for table in self.comparisons()),
+            "comparison.csv": comparison_table(self.families).to_csv(),
+            "statistics.md": statistics.to_markdown(),
+            "statistics.csv": statistics.to_csv(),
+        }
+        for name, text in texts.items():
+            write_atomically(out / name, text.encode())
+        figures: dict[str, tuple[list[str], Panels, Axis]] = {
+            "frontier": ([".png", ".svg"], "mean", "total_tokens"),
+            "frontier_stores": ([".png", ".svg"], "stores", "total_tokens"),
+            "frontier_sequential": ([".png"], "mean", "sequential_tokens"),
+        }
+        paths = [out / name for name in texts]
+        for name, (suffixes, panels, x) in figures.items():
+            targets = [out / f"{name}{suffix}" for suffix in suffixes]
+            plot_frontiers(self.families, targets, x, panels=panels, resamples=self.resamples)
+            paths += targets
+        return paths
+
+    @property
+    def _scope(self) -> str:
+        first = self.results[0]
+        return f"accuracy and total tokens, {first.accounting} accounting, {len(first.seeds)} seeds"
+
+    def _record(self) -> dict[str, object]:
+        """Returns everything in the report as values that JSON can hold."""
+        return {
+            "versions": {
+                "autotts_gym": autotts_gym.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "stores": [
+                {"name": store.name, "questions": store.num_questions, "attributes": dict(store.attributes)}
+                for store in self.stores
+            ],
+            "seeds": list(self.results[0].seeds),
+            "results": [result.summary() for result in self.results],
+        }
+
+    def _csv(self) -> str:
+        rows = [{**row, "params": json.dumps(row["params"])} for row in (result.summary() for result in self.results)]
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return file.getvalue()
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Makes a folder unless it is there, and finds out whether files can be written to it.
+
+    Raises:
+        AutottsError: If they cannot.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AutottsError(f"{os.fspath(folder)}: cannot be written to: {error}") from error

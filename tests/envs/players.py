@@ -1,0 +1,79 @@
+"""What the tests of the environments share: stores, random players, and deep comparison."""
+
+from typing import Any
+
+import numpy as np
+from worlds import World
+
+from autotts_gym.envs.single import ReplayEnv
+from autotts_gym.replay import Branch, Question, ReplayStore, synthesize
+
+
+def small(questions: int = 4, pool: int = 9, seed: int = 0) -> ReplayStore:
+    """A store whose branches are a few intervals long."""
+    rng = np.random.default_rng(seed)
+    answers = np.array(["1", "2", "3", "4", None], object)
+
+    def branch() -> Branch:
+        probes = rng.choice(answers, rng.integers(1, 5)).tolist()
+        return Branch(probes, int(rng.integers(1, 100 * (len(probes) + 2))), probes[-1])
+
+    made = [Question(f"q{q}", "1", [branch() for _ in range(pool)]) for q in range(questions)]
+    return World(100, tuple(made)).store()
+
+
+def shipped() -> ReplayStore:
+    """A synthetic store like the one that ships, smaller."""
+    return synthesize(questions=3, branches=20, seed=4)
+
+
+def pick(rng: np.random.Generator, mask: np.ndarray, stops: float = 0.03, wild: float = 0.1) -> int:
+    """An action: mostly admissible, now and then anything."""
+    if rng.random() < wild:
+        return int(rng.integers(1, len(mask)))
+    good = np.flatnonzero(mask)
+    return int(rng.choice(good[1:])) if len(good) > 1 and rng.random() > stops else 0
+
+
+def assert_equal(a: Any, b: Any, where: str = "") -> None:
+    """Equal in every key, type, dtype, shape and value."""
+    assert type(a) is type(b), (where, type(a), type(b))
+    if isinstance(a, dict):
+        assert set(a) == set(b), where
+        for key in a:
+            assert_equal(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype, (where, a.dtype, b.dtype)
+        assert a.shape == b.shape, (where, a.shape, b.shape)
+        if a.dtype == object:
+            for i, (x, y) in enumerate(zip(a.ravel(), b.ravel(), strict=True)):
+                assert_equal(x, y, f"{where}[{i}]")
+        else:
+            assert np.array_equal(a, b), where
+    elif isinstance(a, tuple | list):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, (where, a, b)
+
+
+def arrays(value: Any) -> list[np.ndarray]:
+    """Every array in nested dicts and tuples."""
+    if isinstance(value, np.ndarray):
+        return (
+            [value, *(array for item in value.ravel() for array in arrays(item))] if value.dtype == object else [value]
+        )
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [array for item in value for array in arrays(item)] if isinstance(value, tuple | list) else []
+
+
+def episode(env: ReplayEnv, rng: np.random.Generator, **reset: Any) -> list[Any]:
+    """One episode with random actions: everything that the environment returned."""
+    told: list[Any] = [env.reset(**reset)]
+    done = False
+    while not done:
+        told.append(env.step(pick(rng, told[-1][-1]["action_mask"])))
+        done = told[-1][2] or told[-1][3]
+    return told

@@ -1,0 +1,152 @@
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from pools import INTERVAL, as_store, ragged_questions
+
+from autotts_gym.controllers import controller_families, make_controller
+from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
+from autotts_gym.errors import AutottsError, ControllerError
+from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play, runner
+from autotts_gym.replay import synthesize
+
+FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned", "answers")
+
+
+def same(one: EvaluationResult, other: EvaluationResult) -> bool:
+    """Whether two results agree bit for bit."""
+    arrays = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in FIELDS)
+    return arrays and (one.summary(), one.seeds) == (other.summary(), other.seeds)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A controller from outside: opens, then deepens for ever, or answers what it was told to."""
+
+    name: ClassVar[str] = "scripted"
+    answer: int | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"answer": self.answer}
+
+    def begin(self, revealed: Revealed) -> None:
+        assert (revealed.pools["opened"] == 0).all()
+
+    def decide(self, revealed: Revealed, memory: None, plan: RoundPlan) -> None:
+        plan.open[:] = revealed.pools["opened"] == 0
+        plan.stop[:] = self.answer is not None
+        plan.answer[:] = -1 if self.answer is None else self.answer
+
+
+@pytest.mark.parametrize("accounting", ["exact", "autotts"])
+@pytest.mark.parametrize("branches", [1, 3, 64])
+def test_self_consistency_is_the_majority_of_the_first_branches_of_the_shuffled_pool(accounting, branches):
+    questions = ragged_questions(5, questions=20)
+    seeds = (0, 3, 11, 2)
+    controller = make_controller("sc", branches=branches)
+    result = evaluate(controller, as_store(questions), seeds=seeds, accounting=accounting, answers=True)
+    assert result.seeds == seeds
+    for row, seed in enumerate(seeds):
+        for q, question in enumerate(questions):
+            order = list(range(len(question.branches)))
+            random.Random(seed).shuffle(order)
+            read = [question.branches[i] for i in order[:branches]]
+            votes = Counter(branch.final for branch in read if branch.final is not None)
+            answer = votes.most_common(1)[0][0] if votes else None
+            assert result.answers is not None
+            assert result.answers[row, q] == answer
+            assert result.correct[row, q] == (answer == question.gold)
+            assert result.total_tokens[row, q] == sum(branch.tokens for branch in read)
+            assert result.sequential_tokens[row, q] == max(branch.tokens for branch in read)
+            assert result.branches_opened[row, q] == len(read)
+
+
+@pytest.mark.parametrize("name", sorted(controller_families()))
+def test_pools_smaller_than_the_slots_are_read_to_their_ends(name):
+    questions = ragged_questions(8, questions=30)
+    result = evaluate(make_controller(name), as_store(questions), seeds=range(5), max_branches=200)
+    sizes = [len(question.branches) for question in questions]
+    assert (result.branches_opened <= sizes).all()
+    assert (result.total_tokens <= [sum(branch.tokens for branch in q.branches) for q in questions]).all()
+    assert (result.branches_opened > 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(controller_families()))
+@pytest.mark.parametrize("budget", [0, 99, 250, 1_000])
+def test_no_episode_spends_more_than_its_token_budget(name, budget):
+    store = as_store(ragged_questions(2, questions=20))
+    for accounting in ("exact", "autotts"):
+        free = evaluate(make_controller(name), store, seeds=range(3), accounting=accounting)
+        capped = evaluate(make_controller(name), store, seeds=range(3), accounting=accounting, token_budget=budget)
+        assert (free.total_tokens > budget).any()
+        assert (capped.total_tokens <= budget).all()
+        assert capped.branches_opened.any() == (budget >= INTERVAL)
+
+
+def test_any_number_of_workers_gives_the_same_bits():
+    stores = [synthesize(20, 12, seed=3, benchmark="a"), as_store(ragged_questions(1, questions=7))]
+    controllers = [make_controller("cmc", beta=0.4), make_controller("asc", criterion="dirichlet")]
+    one, two = (evaluate_all(controllers, stores, seeds=range(40), answers=True, workers=workers) for workers in (1, 2))
+    assert [(r.store, r.label) for r in one] == [(store.name, r.label) for store in stores for r in one[:2]]
+    assert all(map(same, one, two))
+
+
+def test_an_evaluation_is_a_function_of_its_seeds(monkeypatch):
+    store = synthesize(4, 12, seed=1)
+    controller = make_controller("parallel_probe", branches=6)
+    every = evaluate(controller, store, seeds=range(8), answers=True)
+    assert same(every, evaluate(controller, store, seeds=range(8), answers=True))
+    some = evaluate(controller, store, seeds=(6, 2), answers=True)
+    for name in FIELDS:
+        assert np.array_equal(getattr(some, name), getattr(every, name)[[6, 2]])
+    monkeypatch.setattr(runner, "CHUNK_EPISODES", 5)  # one seed at a time
+    assert same(every, evaluate(controller, store, seeds=range(8), answers=True))
+    assert len({tuple(row) for row in every.total_tokens.tolist()}) > 1
+
+
+def test_whoever_watches_sees_every_round_and_changes_nothing():
+    bank = Bank([synthesize(3, 8, seed=2)])
+    controller = make_controller("cmc", beta=0.2)
+    spent = []
+
+    def begun() -> PoolState:
+        state = PoolState(bank, 3, Rules())
+        state.begin(questions=np.arange(3))
+        state.deal(np.ones(3, np.bool_), np.tile(np.arange(64, dtype=np.int32) % 8, (3, 1)))
+        return state
+
+    watched, alone = begun(), begun()
+    play(controller, watched, lambda plan: spent.append(watched.pools["total_tokens"].copy()))
+    play(controller, alone)
+    assert np.array_equal(watched.pools, alone.pools)
+    assert len(spent) == watched.pools["steps"].max()
+    assert (np.diff(spent, axis=0) >= 0).all()
+    assert np.array_equal(spent[-1], alone.pools["total_tokens"])
+
+
+def test_a_controller_that_does_not_stop_is_an_error(monkeypatch):
+    monkeypatch.setattr(runner, "MAX_ROUNDS", 50)
+    with pytest.raises(ControllerError, match="scripted: expected to stop within 50 rounds"):
+        evaluate(Scripted(), synthesize(2, 3), seeds=[0])
+
+
+def test_an_answer_that_was_not_seen_is_an_error():
+    with pytest.raises(ControllerError, match="answer: expected an id of one of the"):
+        evaluate(Scripted(answer=5), synthesize(2, 3), seeds=[0])
+    assert evaluate(Scripted(answer=-1), synthesize(2, 3), seeds=[0]).mean_tokens == 500
+
+
+def test_bad_arguments_are_named():
+    controller, store = make_controller("sc"), synthesize(2, 3)
+    with pytest.raises(AutottsError, match="seeds: expected at least one, got none"):
+        evaluate(controller, store, seeds=())
+    with pytest.raises(AutottsError, match="workers: expected at least 1, got 0"):
+        evaluate(controller, store, workers=0)
+    with pytest.raises(AutottsError, match="store: expected one store, got 2"):
+        evaluate(controller, [store, store])
+    with pytest.raises(ValueError, match="accounting: expected one of"):
+        evaluate(controller, store, accounting="generous")
