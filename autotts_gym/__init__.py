@@ -56,3 +56,8 @@ register(
     entry_point="autotts_gym.envs.single:ReplayEnv",
     vector_entry_point="autotts_gym.envs.vector:ReplayVectorEnv",
 )
+register(
+    id="AutoTTS-ReplayRounds-v0",
+    entry_point="autotts_gym.envs.rounds:ReplayRoundsEnv",
+    vector_entry_point="autotts_gym.envs.rounds:ReplayRoundsVectorEnv",
+)

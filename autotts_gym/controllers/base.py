@@ -1,5 +1,6 @@
 """What a controller is, and the names under which controllers are made."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -90,17 +91,25 @@ def controller_families() -> dict[str, type[HandWritten]]:
     return dict(_FAMILIES)
 
 
-def make_controller(name: str, **params: Any) -> Controller:
+def make_controller(name: str | os.PathLike[str], **params: Any) -> Controller:
     """Make a controller by name.
 
     Args:
         name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or
-            ``doubling``.
+            ``doubling``; or the path of a trained policy, ``….zip``, whose knob is ``cost_weight``.
         params: its knobs; or ``beta`` in [0, 1], from little to much budget, alone or with the knobs it leaves free.
 
     Raises:
         ControllerError: the name or a knob is unknown, or a value is out of range.
     """
+    name = os.fspath(name)
+    if name.endswith(".zip"):
+        from autotts_gym.controllers.policies import Policy
+
+        unknown = sorted(set(params) - {"cost_weight", "beta"})
+        if unknown:
+            raise ControllerError(f"{name}: expected knobs cost_weight or beta, got {', '.join(unknown)}")
+        return Policy(name, **params)
     family = _FAMILIES.get(name)
     if family is None:
         raise ControllerError(f"controller: expected one of {', '.join(sorted(_FAMILIES))}, got {name!r}")

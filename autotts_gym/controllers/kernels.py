@@ -60,7 +60,7 @@ def _dirichlet_certainty(slots_n, votes_n, opened, leader, log_cdf, density):
                     votes = votes_n[slot.answer]
                     logs += log_cdf[votes, k] / votes
             total += weight * np.exp(logs)
-    return total
+    return min(total, 1.0)
 
 
 BETA, DIRICHLET, ENTROPY, MAJORITY = 0, 1, 2, 3
@@ -100,7 +100,7 @@ def early_stopping(pools, slots, admissible, branches, window, plan):
         pool = pools[n]
         if pool.stop_reason != RUNNING:
             continue
-        if pool.opened >= window:
+        if pool.opened > 0 and pool.opened % window == 0:
             answer = slots[n, pool.opened - 1].answer
             unanimous = answer >= 0
             for i in range(pool.opened - window, pool.opened):
@@ -248,7 +248,7 @@ def parallel_probe(pools, slots, admissible, memory, off, knobs, plan):
             if mine.phase == PRUNING:
                 continue
         if mine.phase != OPENING:
-            mine.stable = mine.stable + 1 if pool.leader == mine.leader else 0
+            mine.stable = mine.stable + 1 if pool.leader >= 0 and pool.leader == mine.leader else 0
             mine.leader = pool.leader
             mine.round += 1
             growing = False
@@ -375,5 +375,6 @@ def confidence_momentum(pools, slots, confidence, memory, trends, off, order, be
         for i in range(pool.opened):
             if slots[n, i].status == ACTIVE:
                 before[n, i] = slots[n, i].depth
-                plan.deepen[n, i] = burst if mine.round >= warm_up and slots[n, i].answer == leader else 1
+                faster = mine.round >= warm_up and leader >= 0 and slots[n, i].answer == leader
+                plan.deepen[n, i] = burst if faster else 1
         mine.phase = DEEPENED

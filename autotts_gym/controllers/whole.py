@@ -121,7 +121,7 @@ class AdaptiveConsistency(HandWritten):
         kernels.adaptive_consistency(
             revealed.pools,
             revealed.slots,
-            revealed.finished_votes,
+            revealed.arrays.finished_votes,
             revealed.admissible,
             self.branches,
             criterion,

@@ -481,9 +481,7 @@ def play_round(s, n, plan):
     """One round: prune, deepen, open, stop. Inadmissible parts do nothing."""
     pool = s.pools[n]
     rules = s.rules[0]
-    opened = pool.opened
-    pruned = pool.pruned
-    before = pool.total_tokens
+    opened, finished, pruned, before = pool.opened, pool.finished, pool.pruned, pool.total_tokens
     longest = np.int64(0)
     for i in range(opened):
         if plan.prune[n, i] and s.admissible[n, FIRST_DEEPEN + rules.max_branches + i] != 0:
@@ -510,8 +508,11 @@ def play_round(s, n, plan):
     pool.sequential_tokens += longest
     if plan.stop[n]:
         _stop(s, n, plan.answer[n], STOPPED)
-    elif pool.total_tokens == before and pool.opened == opened and pool.pruned == pruned and _exhausted(s, n):
-        _stop(s, n, np.int32(-1), EXHAUSTED)
+    elif _exhausted(s, n):
+        # An actor that still has its answer to name sees how a round ended; only one that then does nothing is ended.
+        spent = pool.total_tokens > before or pool.opened > opened
+        if not spent and pool.finished == finished and pool.pruned == pruned:
+            _stop(s, n, np.int32(-1), EXHAUSTED)
     _end_step(s, n)
 
 

@@ -128,10 +128,22 @@ RULES = np.dtype(
 )
 
 
+class RevealedArrays(NamedTuple):
+    """Those of ``Arrays`` that a controller may see, for kernels that decide or observe."""
+
+    rules: NDArray[np.void]
+    pools: NDArray[np.void]
+    slots: NDArray[np.void]
+    votes: NDArray[np.int32]
+    finished_votes: NDArray[np.int32]
+    tally: NDArray[np.int32]
+    admissible: NDArray[np.int8]
+
+
 class Arrays(NamedTuple):
     """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first seven are revealed, the next seven hidden, the last five the bank, which is shared and never written.
+    The first eight are revealed, the next six hidden, the last five the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
@@ -139,6 +151,7 @@ class Arrays(NamedTuple):
     slots: NDArray[np.void]  # (N, M) SLOT
     votes: NDArray[np.int32]  # (N, A) by local id: branches not pruned whose latest answer it is
     finished_votes: NDArray[np.int32]  # (N, A) by local id: finished branches that gave it
+    tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     admissible: NDArray[np.int8]  # (N, K) the action mask
     probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit
 
@@ -146,7 +159,6 @@ class Arrays(NamedTuple):
     hidden_slots: NDArray[np.void]  # (N, M) HIDDEN_SLOT
     drawn: NDArray[np.int32]  # (N, M) position of the pool that the shuffle drew for a slot
     displaced: NDArray[np.int32]  # (N, M) what the shuffle then moved to that position
-    tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     local_ids: NDArray[np.int32]  # (N, A) stored answer id -> local id + 1; 0: not revealed
     stored_ids: NDArray[np.int32]  # (N, A) local id -> stored answer id
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import kernels, layout
 from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.handle import pack
-from autotts_gym.engine.layout import Arrays
+from autotts_gym.engine.layout import Arrays, RevealedArrays
 from autotts_gym.engine.plan import RoundPlan
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.replay.pools import pool_order
@@ -125,26 +125,48 @@ class Revealed:
 
     Attributes:
         rules: what holds in every episode.
-        pools: (N,) POOL, per episode.
-        slots: (N, M) SLOT, per branch slot.
-        votes: (N, A) int32, by answer id: branches not pruned whose latest answer it is.
-        finished_votes: (N, A) int32, by answer id: finished branches that gave it.
-        admissible: (N, actions) int8, the action masks.
+        arrays: all that follows but the history, for kernels.
         history: ``history(n, i)`` gives the answers revealed at depths 1 .. depth of branch i of episode n.
     """
 
     rules: Rules
-    pools: NDArray[np.void]
-    slots: NDArray[np.void]
-    votes: NDArray[np.int32]
-    finished_votes: NDArray[np.int32]
-    admissible: NDArray[np.int8]
+    arrays: RevealedArrays
     history: Callable[[int, int], NDArray[np.int32]]
 
     @property
     def episodes(self) -> int:
         """N."""
-        return len(self.pools)
+        return len(self.arrays.pools)
+
+    @property
+    def pools(self) -> NDArray[np.void]:
+        """Per episode, (N,) POOL."""
+        return self.arrays.pools
+
+    @property
+    def slots(self) -> NDArray[np.void]:
+        """Per branch slot, (N, M) SLOT."""
+        return self.arrays.slots
+
+    @property
+    def votes(self) -> NDArray[np.int32]:
+        """By answer id, branches not pruned whose latest answer it is, (N, most answers seen) int32."""
+        return self.arrays.votes[:, : self._answers_seen]
+
+    @property
+    def finished_votes(self) -> NDArray[np.int32]:
+        """By answer id, finished branches that gave it, (N, most answers seen) int32."""
+        return self.arrays.finished_votes[:, : self._answers_seen]
+
+    @property
+    def _answers_seen(self) -> int:
+        """The most answers that an episode has seen; how many there are to see is not revealed."""
+        return int(self.pools["answers_seen"].max())
+
+    @property
+    def admissible(self) -> NDArray[np.int8]:
+        """The masks of the primitive actions, (N, actions) int8."""
+        return self.arrays.admissible
 
 
 class PoolState:
@@ -169,13 +191,13 @@ class PoolState:
             slots=np.zeros(shape, layout.SLOT),
             votes=np.zeros((episodes, answers), np.int32),
             finished_votes=np.zeros((episodes, answers), np.int32),
+            tally=np.zeros((episodes, rules.max_branches + 1), np.int32),
             admissible=np.zeros((episodes, layout.actions(rules.max_branches, explicit)), np.int8),
             probed=np.zeros((*shape, bank.max_probes if explicit else 0), np.bool_),
             hidden_pools=np.zeros(episodes, layout.HIDDEN_POOL),
             hidden_slots=np.zeros(shape, layout.HIDDEN_SLOT),
             drawn=np.zeros(shape, np.int32),
             displaced=np.zeros(shape, np.int32),
-            tally=np.zeros((episodes, rules.max_branches + 1), np.int32),
             local_ids=np.zeros((episodes, answers), np.int32),
             stored_ids=np.zeros((episodes, answers), np.int32),
             questions=bank.questions,
@@ -205,16 +227,8 @@ class PoolState:
     @property
     def revealed(self) -> Revealed:
         """Read-only views of what is revealed."""
-        arrays = self.arrays
-        return Revealed(
-            rules=self.rules,
-            pools=_read_only(arrays.pools),
-            slots=_read_only(arrays.slots),
-            votes=_read_only(arrays.votes),
-            finished_votes=_read_only(arrays.finished_votes),
-            admissible=_read_only(arrays.admissible),
-            history=self.history,
-        )
+        shown = {name: _read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
+        return Revealed(self.rules, RevealedArrays(**shown), self.history)
 
     @property
     def pools(self) -> NDArray[np.void]:

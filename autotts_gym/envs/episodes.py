@@ -78,6 +78,46 @@ class Episodes:
         if "cost_weight" in options:
             state.pools["cost_weight"][chosen] = np.broadcast_to(cost_weight, state.episodes)[chosen]
 
+    def masks(self) -> NDArray[np.int8]:
+        """Which actions are admissible, (N, actions); fresh."""
+        return self.state.admissible.copy()
+
+    def step_one(self, action: int, out: Buffers) -> tuple[float, bool, int]:
+        """Take an action in episode 0 and encode it; returns reward, whether it was admissible, stop reason."""
+        step: tuple[float, bool, int] = kernels.step_one(
+            self.state.handle, action, self.confidence, out.pool, out.branches
+        )
+        return step
+
+    def step_all(
+        self,
+        actions: NDArray[np.int64],
+        restart: NDArray[np.bool_],
+        rewards: NDArray[np.float64],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        invalid: NDArray[np.bool_],
+        out: Buffers,
+    ) -> int:
+        """Take an action in every episode, but begin the next one where ``restart``; encode all.
+
+        Returns:
+            How many episodes have ended; -1, and nothing done, if an action is not in the action space.
+        """
+        ended: int = kernels.step_all(
+            self.state.handle,
+            actions,
+            restart,
+            self.confidence,
+            rewards,
+            terminations,
+            truncations,
+            invalid,
+            out.pool,
+            out.branches,
+        )
+        return ended
+
     def encode(self, chosen: NDArray[np.bool_], out: Buffers) -> None:
         """Write the observations of the chosen episodes."""
         kernels.encode_all(self.state.handle, chosen, self.confidence, out.pool, out.branches)

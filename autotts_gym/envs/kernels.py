@@ -28,7 +28,13 @@ def _share(part, whole):
 
 
 @inline
-def _encode_pool(s, n, confidence, out):
+def _still_active(s, n, answer):
+    """Active branches whose latest answer it is."""
+    return s.votes[n, answer] - s.finished_votes[n, answer] if answer >= 0 else 0
+
+
+@inline
+def _encode_pool(s, n, cost_weight, latency_weight, confidence, out):
     """Write the pool features of an episode, in the order of features.POOL_FEATURES."""
     pool = s.pools[n]
     slots = 1.0 / s.rules[0].max_branches
@@ -41,7 +47,7 @@ def _encode_pool(s, n, confidence, out):
             second -= 1
     voters = 1.0 / max(pool.voters, 1)
     finished_voters = 1.0 / max(pool.finished_voters, 1)
-    paid = (pool.cost_weight * pool.total_tokens + pool.latency_weight * pool.sequential_tokens) * 1e-6
+    paid = (cost_weight * pool.total_tokens + latency_weight * pool.sequential_tokens) * 1e-6
     left = 1.0
     if pool.budget != UNLIMITED:
         left = _share(np.float64(pool.budget - pool.total_tokens), np.float64(pool.budget))
@@ -64,14 +70,17 @@ def _encode_pool(s, n, confidence, out):
     out[15] = confidence[pool.finished_leader_votes, pool.finished_runner_up]
     out[16] = pool.finished_distinct * finished_voters
     out[17] = 1.0 if pool.leader >= 0 and pool.leader == pool.finished_leader else 0.0
-    out[18] = _squash(np.float64(pool.total_tokens - pool.leader_since), HELD_SCALE)
-    out[19] = _squash(np.float64(pool.finished - pool.finished_since), COUNT_SCALE)
-    out[20] = _squash(pool.active_depth * active * interval, DEPTH_SCALE)
-    out[21] = _squash(_share(pool.finished_depth * interval, np.float64(pool.finished)), DEPTH_SCALE)
-    out[22] = _squash(pool.deepest * interval, DEPTH_SCALE)
-    out[23] = _squash(pool.active_run * active, COUNT_SCALE)
-    out[24] = _squash(pool.cost_weight, COST_WEIGHT_SCALE)
-    out[25] = _squash(pool.latency_weight, LATENCY_WEIGHT_SCALE)
+    out[18] = _still_active(s, n, pool.leader) * active
+    out[19] = _still_active(s, n, pool.finished_leader) * active
+    out[20] = (pool.finished_leader_votes - pool.finished_runner_up) * slots
+    out[21] = _squash(np.float64(pool.total_tokens - pool.leader_since), HELD_SCALE)
+    out[22] = _squash(np.float64(pool.finished - pool.finished_since), COUNT_SCALE)
+    out[23] = _squash(pool.active_depth * active * interval, DEPTH_SCALE)
+    out[24] = _squash(_share(pool.finished_depth * interval, np.float64(pool.finished)), DEPTH_SCALE)
+    out[25] = _squash(pool.deepest * interval, DEPTH_SCALE)
+    out[26] = _squash(pool.active_run * active, COUNT_SCALE)
+    out[27] = _squash(cost_weight, COST_WEIGHT_SCALE)
+    out[28] = _squash(latency_weight, LATENCY_WEIGHT_SCALE)
 
 
 @inline
@@ -104,7 +113,7 @@ def _encode_branches(s, n, out):
 
 @inline
 def _encode(s, n, confidence, pool_out, branches_out):
-    _encode_pool(s, n, confidence, pool_out[n])
+    _encode_pool(s, n, s.pools[n].cost_weight, s.pools[n].latency_weight, confidence, pool_out[n])
     if branches_out.shape[1] > 0:
         _encode_branches(s, n, branches_out[n])
 
@@ -174,6 +183,16 @@ def encode_all(handle, chosen, confidence, pool_out, branches_out):
     for n in range(len(chosen)):
         if chosen[n]:
             _encode(s, n, confidence, pool_out, branches_out)
+
+
+@kernel
+def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branches_out):
+    """Encode running episodes from what is revealed of them, under weights of one's own."""
+    for n in range(len(revealed.pools)):
+        if revealed.pools[n].stop_reason == RUNNING:
+            _encode_pool(revealed, n, cost_weight, latency_weight, confidence, pool_out[n])
+            if branches_out.shape[1] > 0:
+                _encode_branches(revealed, n, branches_out[n])
 
 
 # ------------------------------------------------------------------------------------------------------ macro actions

@@ -76,6 +76,24 @@ MACROS = (
 """The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""
 
 
+def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
+    """Macros by the names of built-in ones or as they are.
+
+    Raises:
+        ValueError: there is no such macro, or one comes twice.
+    """
+    known = {macro.name: macro for macro in MACROS}
+    chosen = []
+    for macro in macros:
+        if isinstance(macro, str) and macro not in known:
+            raise ValueError(f"macros: expected one of {', '.join(known)}, got {macro!r}")
+        chosen.append(known[macro] if isinstance(macro, str) else macro)
+    names = [macro.name for macro in chosen]
+    if len(set(names)) != len(names):
+        raise ValueError(f"macros: expected each once, got {names}")
+    return tuple(chosen)
+
+
 class MacroBoard:
     """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
 
@@ -98,6 +116,10 @@ class MacroBoard:
     def plan(self, revealed: Revealed, actions: NDArray[np.int64], valid: NDArray[Any]) -> RoundPlan:
         """The plan of each episode's macro; that of an episode whose macro is not valid is empty."""
         self._plan.clear()
-        for k in np.unique(actions[valid]):
-            self.macros[k].write(revealed, np.flatnonzero(valid & (actions == k)), self._plan)
+        self.write(revealed, actions[valid], np.flatnonzero(valid), self._plan)
         return self._plan
+
+    def write(self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
+        """Write the macros that episodes take, one a row of ``rows``, into an empty plan."""
+        for k in np.unique(actions):
+            self.macros[k].write(revealed, rows[actions == k], plan)

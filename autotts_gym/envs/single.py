@@ -8,7 +8,6 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules, layout
-from autotts_gym.envs import kernels
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, draw_stream
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.replay import StoreLike
@@ -122,7 +121,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             max_steps=max_steps,
             auto_stop=True,
         )
-        self._episodes = Episodes(store, 1, observation, rules)
+        self._episodes = self._replay(store, observation, rules)
         self.observation_space = self._episodes.observation_space
         self.action_space = self._episodes.action_space
         self.render_mode = render_mode
@@ -130,6 +129,10 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self._one = np.ones(1, np.bool_)
         self._ended = True
         self._generator: np.random.Generator | None = None
+
+    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+        """The one episode at a time that the environment steps."""
+        return Episodes(store, 1, observation, rules)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see Starting State."""
@@ -141,10 +144,10 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self._ended = False
         out = self._episodes.buffers()
         self._episodes.encode(self._one, out)
-        return out.observation(0), {"action_mask": self._episodes.state.admissible[0].copy(), "invalid_action": False}
+        return out.observation(0), {"action_mask": self._episodes.masks()[0], "invalid_action": False}
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take one primitive action.
+        """Take one action.
 
         Raises:
             ResetNeeded: the episode has ended, or none has begun.
@@ -155,10 +158,9 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         if not 0 <= action < self._actions:
             raise ValueError(f"action: expected 0 .. {self._actions - 1}, got {action!r}")
         episodes = self._episodes
-        state = episodes.state
         out = episodes.buffers()
-        reward, valid, reason = kernels.step_one(state.handle, int(action), episodes.confidence, out.pool, out.branches)
-        info: dict[str, Any] = {"action_mask": state.arrays.admissible[0].copy(), "invalid_action": not valid}
+        reward, valid, reason = episodes.step_one(int(action), out)
+        info: dict[str, Any] = {"action_mask": episodes.masks()[0], "invalid_action": not valid}
         if reason == layout.RUNNING:
             return out.observation(0), reward, False, False, info
         self._ended = True
@@ -168,7 +170,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (actions,) bool; the name that sb3-contrib's MaskablePPO looks for."""
-        masks: NDArray[np.bool_] = self._episodes.state.admissible[0].astype(np.bool_)
+        masks: NDArray[np.bool_] = self._episodes.masks()[0].astype(np.bool_)
         return masks
 
     @property

@@ -12,7 +12,6 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
-from autotts_gym.envs import kernels
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
 from autotts_gym.envs.features import Buffers
 from autotts_gym.envs.rendering import render_ansi, render_rgb
@@ -95,7 +94,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             "render_fps": 4,
             "autoreset_mode": self.autoreset_mode,
         }
-        self._episodes = Episodes(store, num_envs, observation, rules)
+        self._episodes = self._replay(store, observation, rules)
         self.single_observation_space = self._episodes.observation_space
         self.single_action_space = self._episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -104,6 +103,10 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._no_restart = np.zeros(num_envs, np.bool_)
         self._ended = np.ones(num_envs, np.bool_)
         self._seeded = False
+
+    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+        """The episodes that the environments step."""
+        return Episodes(store, self.num_envs, observation, rules)
 
     def reset(
         self,
@@ -151,7 +154,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     def step(
         self, actions: Any
     ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Take one primitive action in every environment.
+        """Take one action in every environment.
 
         Args:
             actions: (N,) integers.
@@ -170,18 +173,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         out = self._episodes.buffers()
         rewards = np.empty(n, np.float64)
         terminations, truncations, invalid = np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.bool_)
-        ended_count = kernels.step_all(
-            self._episodes.state.handle,
-            actions,
-            restart,
-            self._episodes.confidence,
-            rewards,
-            terminations,
-            truncations,
-            invalid,
-            out.pool,
-            out.branches,
-        )
+        ended_count = self._episodes.step_all(actions, restart, rewards, terminations, truncations, invalid, out)
         if ended_count < 0:
             raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
         if ended_count == 0:
@@ -200,7 +192,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     def _infos(self, invalid: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """The infos that every environment has; those not chosen are blank."""
-        mask = self._episodes.state.admissible.copy()
+        mask = self._episodes.masks()
         told = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
         if chosen is not None:
             mask[~chosen] = 0
@@ -231,7 +223,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (N, actions) bool."""
-        masks: NDArray[np.bool_] = self._episodes.state.admissible.astype(np.bool_)
+        masks: NDArray[np.bool_] = self._episodes.masks().astype(np.bool_)
         return masks
 
     @property

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import Episode, assert_same, deal, random_plan
 from worlds import World, rules, worlds
 
-from autotts_gym.engine import Bank, PoolState, Rules
+from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.replay import Branch, Question
 
 SLOW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -132,13 +132,11 @@ def test_a_final_answer_never_seen_before_is_revealed_after_a_probe_without_an_a
 
 
 def test_a_round_that_finishes_the_last_branch_for_nothing_leaves_the_answer_to_the_actor():
-    from autotts_gym.engine import RoundPlan
-
     state, model = only(Rules(max_branches=1, accounting="autotts"), Branch(["a", "b"], 15, "b"))
-    opening, finishing, naming = (RoundPlan.empty(1, 1) for _ in range(3))
-    opening.open[:], finishing.deepen[:] = 1, 2
+    opening, growing, finishing, naming = (RoundPlan.empty(1, 1) for _ in range(4))
+    opening.open[:], growing.deepen[:], finishing.deepen[:] = 1, 1, 1
     naming.stop[:], naming.answer[:] = True, 0
-    for plan in (opening, finishing, naming):
+    for plan in (opening, growing, finishing, naming):
         state.play(plan)
         model.play(plan, 0)
     assert state.answer_text(0, int(state.pools["answer"][0])) == "a"

@@ -39,6 +39,11 @@ def confidence(top: int, second: int) -> float:
     return 1 - beta.cdf(0.5, top + 1, second + 1) if top else 0.0
 
 
+def on(active: list[Any], answer: Any) -> float:
+    """Share of the active branches whose latest answer it is."""
+    return share(sum(answer is not None and s.answer == answer for s in active), len(active))
+
+
 def pool_features(model: Episode, cost_weight: float, latency_weight: float) -> dict[str, float]:
     """The pool's features from the model of the episode, by their documented meanings."""
     m, interval, left = model.rules.max_branches, model.interval, model.left
@@ -68,6 +73,9 @@ def pool_features(model: Episode, cost_weight: float, latency_weight: float) -> 
         "finished_confidence": confidence(top, runner_up),
         "finished_distinct": share(len(done), done.total()),
         "leaders_agree": float(None not in leaders and leaders[0] == leaders[1]),
+        "active_on_leader": on(active, model.leader),
+        "active_on_finished_leader": on(active, model.finished_leader),
+        "finished_margin": (top - runner_up) / m,
         "leader_held": squash(model.total - model.leader_since, 50_000),
         "finished_leader_held": squash(len(finished) - model.finished_since, 8),
         "active_depth": squash(share(sum(s.depth for s in active) * interval, len(active)), 10_000),

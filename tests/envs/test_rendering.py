@@ -237,8 +237,10 @@ def test_nothing_unrevealed_is_drawn():
     state = act(start(), OPEN, OPEN, OPEN, deepen(0), prune(2))
     frame, text = render_rgb(state, 0), render_ansi(state, 0)
     hidden = state.arrays.hidden_slots
-    for field, change in (("probes", 50), ("tokens", 90_000), ("final", 1), ("drawn", 3), ("displaced", 2)):
+    for field, change in (("probes", 50), ("tokens", 90_000), ("final", 1)):
         hidden[field] += change
+    state.arrays.drawn[:] += 3
+    state.arrays.displaced[:] += 2
     state.arrays.hidden_pools["gold"] += 1
     state.arrays.hidden_pools["correct"] = True
     state.arrays.hidden_pools["branches"] += 9

@@ -23,6 +23,7 @@ from worlds import World, rules, worlds
 
 import autotts_gym
 from autotts_gym.engine import Rules
+from autotts_gym.envs.features import POOL_FEATURES
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.replay import Branch, Question, pool_order
 
@@ -39,6 +40,9 @@ SETTINGS: list[dict[str, Any]] = [
     {"max_branches": 200},
 ]
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+COST_WEIGHT = [feature.name for feature in POOL_FEATURES].index("cost_weight")
 
 
 def name(kwargs: dict[str, Any]) -> str:
@@ -282,7 +286,7 @@ def test_a_range_of_cost_weights_is_drawn_log_uniformly_by_the_seed_and_observed
         weight = float(env.revealed.pools["cost_weight"][0])
         env.reset(seed=seed)
         assert weight == env.revealed.pools["cost_weight"][0]
-        assert observation[24] == pytest.approx(weight / (weight + 0.25), rel=1e-5)
+        assert observation[COST_WEIGHT] == pytest.approx(weight / (weight + 0.25), rel=1e-5)
         weights.append(weight)
     assert stats.kstest(np.log10(weights), stats.uniform(-2, 2).cdf).pvalue > 1e-3
 

@@ -1,0 +1,145 @@
+"""What a policy comes to: the cost weight is swept as controllers sweep β, over questions and orders of the pools."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.config import Config
+from agents.policies import greedy
+from autotts_gym.engine import Rules
+from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
+from autotts_gym.evaluation.benchmark import PRESETS
+from autotts_gym.replay import ReplayStore
+
+FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
+
+
+def cost_weights(config: Config) -> list[float]:
+    """The cost weights of an evaluation, from cheap tokens to dear ones."""
+    low, high = config.cost_weight
+    if low == high:
+        return [low]
+    return [float(weight) for weight in np.geomspace(low, high, config.eval_points)]
+
+
+def split(stores: Sequence[ReplayStore], config: Config) -> tuple[list[ReplayStore], list[ReplayStore]]:
+    """The search stores' questions to train on, and those to select on.
+
+    Stores of one benchmark hold the same questions, and hold out the same ones.
+
+    Raises:
+        StoreError: there is no such question, or none is left.
+    """
+    parts: tuple[list[ReplayStore], list[ReplayStore]] = [], []
+    for store in stores:
+        questions = np.arange(store.num_questions)
+        held = np.array(config.validation_questions, np.int64)
+        if not held.size:
+            order = np.random.default_rng([config.split_seed, questions.size]).permutation(questions)
+            held = np.sort(order[: round(config.validation * questions.size)])
+        if not held.size:
+            parts[0].append(store)
+            parts[1].append(store)
+            continue
+        parts[0].append(store.select(np.setdiff1d(questions, held).tolist()))
+        parts[1].append(store.select(held.tolist()))
+    return parts
+
+
+def _rows(observations: Any, chosen: NDArray[np.bool_]) -> Any:
+    if isinstance(observations, dict):
+        return {key: values[chosen] for key, values in observations.items()}
+    return observations[chosen]
+
+
+def sweep(
+    model: BaseAlgorithm, stores: Sequence[ReplayStore], config: Config, weights: Sequence[float], seeds: Sequence[int]
+) -> list[EvaluationResult]:
+    """Play every question of every store under every cost weight and seed, all side by side, greedily.
+
+    Returns:
+        A result for every weight on every store; the weight is the family's knob.
+    """
+    counts = [store.num_questions for store in stores]
+    shape = (len(weights), len(seeds), sum(counts))
+    weight, seed, question = (grid.reshape(-1) for grid in np.indices(shape))
+    envs = gym.make_vec(config.env, weight.size, store=list(stores), **config.env_arguments)
+    options = {"question": question, "branch_seed": np.array(seeds)[seed], "cost_weight": np.array(weights)[weight]}
+    observations, infos = envs.reset(seed=0, options=options)
+    told: dict[str, NDArray[Any]] = {}
+    running = np.ones(weight.size, np.bool_)
+    while running.any():
+        # Episodes that have ended stop again and again until all have.
+        actions = np.zeros(weight.size, np.int64)
+        masks = infos["action_mask"][running].astype(np.bool_)
+        actions[running] = greedy(model, _rows(observations, running), masks)
+        observations, _, terminations, truncations, infos = envs.step(actions)
+        ended = (terminations | truncations) & running
+        if ended.any():
+            for name in FIELDS:
+                told.setdefault(name, np.zeros(weight.size, infos[name].dtype))[ended] = infos[name][ended]
+            running &= ~ended
+    envs.close()
+    ends = np.cumsum(counts)
+    return [
+        EvaluationResult(
+            controller=config.algo,
+            params={"cost_weight": weights[k]},
+            store=store.name,
+            model=store.model,
+            benchmark=store.benchmark,
+            accounting=config.accounting,
+            max_branches=config.max_branches,
+            seeds=tuple(seeds),
+            **{name: values.reshape(shape)[k, :, end - count : end] for name, values in told.items()},
+        )
+        for store, count, end in zip(stores, counts, ends, strict=True)
+        for k in range(len(weights))
+    ]
+
+
+def returns(results: Sequence[EvaluationResult], latency_weight: float = 0.0) -> float:
+    """Mean return over the sweep: what model selection maximises."""
+    return float(
+        np.mean(
+            [
+                result.accuracy
+                - float(result.params["cost_weight"]) * result.mean_tokens / 1e6  # type: ignore[arg-type]
+                - latency_weight * result.mean_sequential_tokens / 1e6
+                for result in results
+            ]
+        )
+    )
+
+
+def hand_written(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int]) -> tuple[Frontier, ...]:
+    """The budget curves of the hand-written controllers where the agent is selected."""
+    preset = PRESETS["paper"]
+    controllers = preset.controllers()
+    rules = Rules(max_branches=config.max_branches, accounting=config.accounting)
+    return Frontier.families(evaluate_all(controllers, stores, seeds=seeds, rules=rules))
+
+
+def picture(
+    model: BaseAlgorithm, stores: Sequence[ReplayStore], config: Config, question: int, weight: float
+) -> NDArray[np.uint8]:
+    """One greedy episode, width by depth, as it ended."""
+    env: Any = gym.make(config.env, store=list(stores), render_mode="rgb_array", **config.env_arguments).unwrapped
+    observation, info = env.reset(seed=0, options={"question": question, "branch_seed": 0, "cost_weight": weight})
+    ended = False
+    while not ended:
+        batch = (
+            {key: value[None] for key, value in observation.items()}
+            if isinstance(observation, dict)
+            else observation[None]
+        )
+        action = greedy(model, batch, info["action_mask"][None].astype(np.bool_))[0]
+        observation, _, terminated, truncated, info = env.step(action)
+        ended = terminated or truncated
+    frame: NDArray[np.uint8] = env.render()
+    env.close()
+    return frame

@@ -1,0 +1,136 @@
+"""The algorithms of Stable-Baselines3 and sb3-contrib: making them, asking them, and the files they are kept in."""
+
+import io
+import json
+import os
+import zipfile
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib import QRDQN, MaskablePPO
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents import extractors
+from agents.config import Config
+from autotts_gym.files import write_atomically
+
+CLASSES: dict[str, type[BaseAlgorithm]] = {"maskable_ppo": MaskablePPO, "ppo": PPO, "dqn": DQN, "qrdqn": QRDQN}
+
+_ALL = ("gamma", "batch_size")
+_ON_POLICY = (*_ALL, "n_steps", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
+_OFF_POLICY = (
+    *_ALL,
+    "buffer_size",
+    "learning_starts",
+    "train_freq",
+    "gradient_steps",
+    "target_update_interval",
+    "exploration_fraction",
+    "exploration_final_eps",
+    "max_grad_norm",
+)
+
+
+def is_on_policy(algo: str) -> bool:
+    """Whether the algorithm is a PPO."""
+    return algo in ("maskable_ppo", "ppo")
+
+
+def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
+    """The algorithm with its hyper-parameters, untrained."""
+    on_policy = is_on_policy(config.algo)
+    hyper = {name: getattr(config, name) for name in (_ON_POLICY if on_policy else _OFF_POLICY)}
+    policy: dict[str, Any] = {"net_arch": list(config.net_arch)}
+    if config.algo == "qrdqn":
+        policy["n_quantiles"] = config.n_quantiles
+    if config.extractor != "none":
+        policy["features_extractor_class"] = extractors.EXTRACTORS[config.extractor]
+        policy["features_extractor_kwargs"] = {"width": config.extractor_width}
+    return CLASSES[config.algo](
+        "MultiInputPolicy" if config.observation == "dict" else "MlpPolicy",
+        env,
+        learning_rate=config.learning_rate,
+        policy_kwargs=policy,
+        seed=config.seed,
+        device="cpu",
+        **hyper,
+    )
+
+
+def preferences(model: BaseAlgorithm, observations: Any) -> torch.Tensor:
+    """How much the policy wants each action, (N, actions): log-probabilities of a PPO, values of a DQN."""
+    with torch.no_grad():
+        batch, _ = model.policy.obs_to_tensor(observations)
+        if isinstance(model, QRDQN):
+            quantiles: torch.Tensor = model.quantile_net.forward(batch)
+            return quantiles.mean(dim=1)
+        if isinstance(model, DQN):
+            values: torch.Tensor = model.q_net.forward(batch)
+            return values
+        logits: torch.Tensor = model.policy.get_distribution(batch).distribution.logits
+        return logits
+
+
+def greedy(model: BaseAlgorithm, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The most wanted of the admissible actions, (N,).
+
+    An algorithm that was trained without masks learns that a forbidden action does nothing; played without them it
+    might ask for one for ever.
+    """
+    wanted = preferences(model, observations).masked_fill(~torch.as_tensor(masks), -torch.inf)
+    actions: NDArray[np.int64] = wanted.argmax(dim=1).numpy()
+    return actions
+
+
+def policy_card(config: Config, stores: list[str], command: str, git_commit: str) -> dict[str, Any]:
+    """What a policy's file says of itself, so that it can be played as a controller."""
+    return {
+        "format": "autotts-policy",
+        "version": 1,
+        "algorithm": config.algo,
+        "env": config.env,
+        "observation": config.observation,
+        "max_branches": config.max_branches,
+        "macros": list(config.macros) or _all_macros(config),
+        "accounting": config.accounting,
+        "cost_weight": list(config.cost_weight),
+        "latency_weight": config.latency_weight,
+        "trained_on": stores,
+        "seed": config.seed,
+        "command": command,
+        "git_commit": git_commit,
+    }
+
+
+def _all_macros(config: Config) -> list[str] | None:
+    """The macros as they are today: a policy keeps its own when others are added. None for primitive actions."""
+    from autotts_gym.envs.macros import MACROS
+
+    return [macro.name for macro in MACROS] if config.rounds else None
+
+
+def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None) -> bytes:
+    """A file of Stable-Baselines3, with the card inside as ``autotts.json``.
+
+    Classes of ``agents`` are kept by value: the file opens where only the package is installed.
+    """
+    buffer = io.BytesIO()
+    cloudpickle.register_pickle_by_value(extractors)
+    try:
+        model.save(buffer)
+    finally:
+        cloudpickle.unregister_pickle_by_value(extractors)
+    if card is not None:
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.writestr("autotts.json", json.dumps(card, indent=2))
+    return buffer.getvalue()
+
+
+def save_policy(model: BaseAlgorithm, path: str | os.PathLike[str], card: dict[str, Any]) -> None:
+    """Write a policy and its card to a ``.zip`` file, whole or not at all."""
+    write_atomically(path, to_zip(model, card))

@@ -1,0 +1,235 @@
+"""The folder of a training run: what was asked, with what, and everything needed to go on.
+
+::
+
+    runs/<name>/
+      config.json       what was asked
+      versions.json     Python, packages, git commit, command
+      checkpoints/      <steps>/: model, replay buffer, environments, random states, counters; the last two are kept
+      evaluations.jsonl a line for every evaluation on the validation questions
+      evaluations/      <steps>.npz: every episode of it
+      best.zip          the policy with the best evaluation
+      final.zip         the policy at the end
+      summary.json      what came out
+      budget/           budget curves, and events.*: what TensorBoard shows
+      controllers/      budget curves of the hand-written controllers
+"""
+
+import json
+import os
+import pickle
+import platform
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecMonitor
+
+from agents.config import Config
+from agents.policies import CLASSES, to_zip
+from agents.vec_env import ReplayVecEnv
+from autotts_gym.errors import AutottsError
+from autotts_gym.evaluation import EvaluationResult
+from autotts_gym.files import replacing, write_atomically
+
+PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "sb3_contrib", "stable_baselines3", "tensorboard", "torch")
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass
+class Counters:
+    """How far a run is.
+
+    Attributes:
+        steps: environment steps.
+        seconds: time spent, over all sittings.
+        evaluations: how many there were.
+        next_evaluation: step of the next one.
+        best_return: the best one's mean return.
+        best_steps: when it was.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    next_evaluation: int = 0
+    best_return: float = -np.inf
+    best_steps: int = 0
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Attributes:
+        path: where it is.
+        config: what was asked.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def create(cls, config: Config, command: str) -> Self:
+        """Make a new run's folder.
+
+        Raises:
+            AutottsError: there is something at its place, or it cannot be written.
+        """
+        path = Path(config.log_dir) / config.name
+        if path.exists() and any(path.iterdir()):
+            raise AutottsError(f"{path}: expected a new run, but there is one; continue it with --resume {path}")
+        write_atomically(path / "config.json", config.to_json().encode())
+        versions = {name: version(name) for name in PACKAGES}
+        about = {"python": platform.python_version(), "platform": platform.platform(), **versions}
+        about |= {"git_commit": git_commit(), "command": command}
+        write_atomically(path / "versions.json", (json.dumps(about, indent=2) + "\n").encode())
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the folder of a run that was begun.
+
+        Raises:
+            AutottsError: there is none.
+        """
+        return cls(Path(path), Config.load(Path(path) / "config.json"))
+
+    # ------------------------------------------------------------ checkpoints
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted(path for path in (self.path / "checkpoints").glob("*") if path.name.isdigit())
+
+    def save_checkpoint(self, model: BaseAlgorithm, env: VecMonitor, counters: Counters) -> None:
+        """Keep everything that the rest of the training depends on; whole or not at all."""
+        target = self.path / "checkpoints" / f"{counters.steps:012d}"
+        if target.exists():
+            return
+        state = {
+            "counters": counters,
+            "random": (random.getstate(), np.random.get_state(), torch.get_rng_state()),  # noqa: NPY002 - SB3 uses it
+            "env": _replay(env).get_state(),
+            "monitor": (env.episode_returns, env.episode_lengths, env.episode_count),
+        }
+        for stale in target.parent.glob(".*"):  # what an earlier process, killed, was writing
+            shutil.rmtree(stale)
+        with replacing(target) as temporary:
+            temporary.mkdir()
+            (temporary / "model.zip").write_bytes(to_zip(model))
+            (temporary / "state.pkl").write_bytes(pickle.dumps(state))
+            if isinstance(model, OffPolicyAlgorithm):
+                model.save_replay_buffer(temporary / "replay_buffer.pkl")
+        for old in self.checkpoints[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+    def load_checkpoint(self, env: VecMonitor) -> tuple[BaseAlgorithm, Counters] | None:
+        """Go on from the last checkpoint: model, environments and random states are as they were. None: there is none.
+
+        Only open runs that you trust: checkpoints are pickles.
+        """
+        if not self.checkpoints:
+            return None
+        source = self.checkpoints[-1]
+        model = CLASSES[self.config.algo].load(source / "model.zip", env, device="cpu", force_reset=False)
+        if isinstance(model, OffPolicyAlgorithm):
+            model.load_replay_buffer(source / "replay_buffer.pkl", truncate_last_traj=False)
+        state = pickle.loads((source / "state.pkl").read_bytes())
+        _replay(env).set_state(state["env"])
+        env.unwrapped._reset_seeds()  # SB3 seeds what it loads
+        env.episode_returns, env.episode_lengths, env.episode_count = state["monitor"]
+        python, numpy, pytorch = state["random"]
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(pytorch)
+        counters: Counters = state["counters"]
+        self._forget_evaluations(counters.steps)
+        return model, counters
+
+    # ------------------------------------------------------------ evaluations
+
+    def record_evaluation(
+        self, counters: Counters, mean_return: float, weights: Sequence[float], results: Sequence[EvaluationResult]
+    ) -> None:
+        """Keep an evaluation: a line of averages, and every episode in arrays (weights, seeds, questions)."""
+        names = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
+        arrays: dict[str, Any] = {
+            name: np.concatenate([np.stack([getattr(r, name) for r in group]) for group in _by_store(results)], axis=2)
+            for name in names
+        }
+        with (
+            replacing(self.path / "evaluations" / f"{counters.steps:012d}.npz") as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.savez_compressed(file, cost_weight=np.array(weights), **arrays)
+        axes = (1, 2)
+        line = {
+            "steps": counters.steps,
+            "seconds": round(counters.seconds, 3),
+            "return": mean_return,
+            "cost_weight": list(weights),
+            "accuracy": arrays["correct"].mean(axes).tolist(),
+            "total_tokens": arrays["total_tokens"].mean(axes).tolist(),
+            "sequential_tokens": arrays["sequential_tokens"].mean(axes).tolist(),
+        }
+        with (self.path / "evaluations.jsonl").open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The averages of all evaluations; a line that a killed process left unfinished is left out."""
+        file, found = self.path / "evaluations.jsonl", []
+        for line in file.read_text().splitlines() if file.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def _forget_evaluations(self, steps: int) -> None:
+        """Drop what came after a checkpoint: it comes again."""
+        kept = [line for line in self.evaluations() if line["steps"] <= steps]
+        write_atomically(self.path / "evaluations.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def write_summary(self, counters: Counters, more: Mapping[str, Any]) -> None:
+        """Say what came out."""
+        summary = {**asdict(counters), **more}
+        write_atomically(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def _replay(env: VecMonitor) -> ReplayVecEnv:
+    assert isinstance(env.venv, ReplayVecEnv)
+    return env.venv
+
+
+def _by_store(results: Sequence[EvaluationResult]) -> list[list[EvaluationResult]]:
+    groups: dict[str, list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault(result.store, []).append(result)
+    return list(groups.values())
+
+
+def git_commit() -> str:
+    """The commit that the checkout is at, with ``-dirty`` where files differ from it; "unknown" outside of git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def command_line(module: str) -> str:
+    """The command that runs this process, as it would be typed."""
+    import shlex
+
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])

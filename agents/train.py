@@ -1,0 +1,142 @@
+"""Train a policy: ``python -m agents.train --algo maskable_ppo --store … --minutes 10``.
+
+The run's folder, ``runs/<name>``, is described in ``agents.runs``; ``tensorboard --logdir runs`` shows it while it
+grows. ``--resume runs/<name>`` continues a run that was interrupted or killed exactly where its last checkpoint is.
+Exit codes: 0; 2 for bad use; 130 after Ctrl-C, 143 after SIGTERM, both with a checkpoint.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from stable_baselines3.common.utils import set_random_seed
+
+from agents.callbacks import Conductor, Stop
+from agents.config import Config, add_options, chosen
+from agents.evaluation import split
+from agents.policies import make_model, policy_card, save_policy
+from agents.runs import Counters, RunFolder, command_line, git_commit
+from agents.vec_env import make_vec_env
+from autotts_gym.errors import AutottsError
+from autotts_gym.replay import resolve_stores
+
+FOREVER = 1 << 62
+CHANGEABLE = ("total_steps", "minutes", "checkpoint_seconds", "progress", "threads")
+"""What may differ when a run is continued."""
+
+
+def train(run: RunFolder, command: str = "agents.train.train", resume: bool = False) -> int:
+    """Train the policy of a run; returns 0, or 128 and the number of the signal that ended it.
+
+    Args:
+        run: its folder.
+        command: what to note in the policy's file.
+        resume: continue from the last checkpoint, if there is one.
+
+    Raises:
+        AutottsError: a store is not found or not valid, or nothing limits the training.
+    """
+    config = run.config
+    if not (config.total_steps or config.minutes):
+        raise AutottsError("total_steps, minutes: expected a limit, got none")
+    torch.set_num_threads(config.threads)
+    training, validation = split(resolve_stores(config.store or None), config)
+    set_random_seed(config.seed)
+    env = make_vec_env(
+        config.env, config.num_envs, store=training, cost_weight=config.cost_weight, **config.env_arguments
+    )
+    found = run.load_checkpoint(env) if resume else None
+    model, counters = found or (make_model(config, env), Counters())
+    card = policy_card(config, [store.name for store in training], command, git_commit())
+    conductor = Conductor(run, counters, env, validation, card)
+    with _interrupts(conductor) as signals:
+        try:
+            model.learn(FOREVER, conductor, log_interval=None, reset_num_timesteps=found is None)  # type: ignore[arg-type]
+        except Stop:
+            pass
+        finally:
+            conductor.close()
+            env.close()
+    if signals:
+        return 128 + signals[0]
+    save_policy(model, run.path / "final.zip", card)
+    run.write_summary(counters, {"steps_per_second": counters.steps / counters.seconds, "command": command})
+    return 0
+
+
+@contextmanager
+def _interrupts(conductor: Conductor) -> Iterator[list[int]]:
+    """Let a first SIGINT or SIGTERM end the training where it can be continued; a second one ends it at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        conductor.interrupted = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    earlier = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, bool]:
+    """The run that a command line means, its command, and whether it is to be continued.
+
+    Raises:
+        AutottsError: what it asks for is not possible.
+    """
+    parser = argparse.ArgumentParser("python -m agents.train", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", help="a JSON file, or a name in agents/configs; by default the one of --algo")
+    parser.add_argument("--resume", metavar="RUN", help="continue the run of this folder from its last checkpoint")
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    values = chosen(options)
+    command = command_line("agents.train")
+    if options.resume:
+        run = RunFolder.open(options.resume)
+        fixed = sorted(set(values) - set(CHANGEABLE))
+        if options.config or fixed:
+            raise AutottsError(f"--resume: expected only {', '.join(CHANGEABLE)} beside it, got {fixed or '--config'}")
+        run.config = run.config.updated(values)
+        return run, command, True
+    config = Config.load(options.config or values.get("algo", "maskable_ppo")).updated(values)
+    if "total_steps" in values and "minutes" not in values:
+        config = config.updated({"minutes": 0.0})
+    if not config.name:
+        config = config.updated({"name": f"{config.algo}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"})
+    return RunFolder.create(config, command), command, False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        run, command, resume = read_arguments(arguments)
+        code = train(run, command, resume)
+    except AutottsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if code:
+        print(f"interrupted; continue with: python -m agents.train --resume {run.path}", file=sys.stderr)
+    else:
+        print(f"{run.path}: best.zip, final.zip; look at it with: tensorboard --logdir {Path(run.path).parent}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

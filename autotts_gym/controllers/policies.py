@@ -1,0 +1,172 @@
+"""Trained policies as controllers: the files that ``python -m agents.train`` writes."""
+
+import importlib
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.controllers.base import share
+from autotts_gym.engine import Revealed, RoundPlan, layout
+from autotts_gym.errors import ControllerError
+
+CARD = "autotts.json"
+"""The entry of a policy's zip file that says what it was trained in."""
+
+_ALGORITHMS = {
+    "maskable_ppo": ("sb3_contrib", "MaskablePPO"),
+    "ppo": ("stable_baselines3", "PPO"),
+    "dqn": ("stable_baselines3", "DQN"),
+    "qrdqn": ("sb3_contrib", "QRDQN"),
+}
+_EXPECTED = {
+    "algorithm": tuple(_ALGORITHMS),
+    "env": ("AutoTTS-ReplayRounds-v0", "AutoTTS-Replay-v0"),
+    "observation": ("pool", "flat", "dict"),
+}
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What a policy's file says of it.
+
+    Raises:
+        ControllerError: the file is absent, or not that of a policy.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            card = json.loads(file.read(CARD))
+    except FileNotFoundError:
+        raise ControllerError(f"{path}: no such file") from None
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+        raise ControllerError(f"{path}: expected a policy of agents.train with an entry {CARD}: {error}") from error
+    if not isinstance(card, dict) or card.get("format") != "autotts-policy" or card.get("version") != 1:
+        raise ControllerError(f"{path}: {CARD}: expected format 'autotts-policy', version 1")
+    for field, known in _EXPECTED.items():
+        if card.get(field) not in known:
+            raise ControllerError(f"{path}: {CARD}: {field}: expected one of {known}, got {card.get(field)!r}")
+    return card
+
+
+class Policy:
+    """A policy trained by Stable-Baselines3, deciding for all running episodes at once, greedily.
+
+    Attributes:
+        path: its file.
+        card: what the file says of its training.
+        cost_weight: reward per million total tokens that it is told; the knob that sweeps its frontier.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], cost_weight: float | None = None, beta: float | None = None
+    ) -> None:
+        """Read a policy's file.
+
+        Args:
+            path: a zip file with an entry ``autotts.json``.
+            cost_weight: at least 0; None: the geometric middle of the range it was trained on.
+            beta: instead of a cost weight, a budget knob in [0, 1]: from the largest to the smallest of that range.
+
+        Raises:
+            ControllerError: the file is not that of a policy, or a knob is out of range.
+        """
+        self.path = Path(path)
+        self.card = read_card(self.path)
+        low, high = self.card["cost_weight"]
+        if cost_weight is not None and beta is not None:
+            raise ControllerError(f"{self.name}: expected cost_weight or beta, got both")
+        if cost_weight is None:
+            share(self.name, "beta", 0.5 if beta is None else beta)
+            cost_weight = math.exp(math.log(high) + (0.5 if beta is None else beta) * math.log(low / high))
+        good = (
+            isinstance(cost_weight, int | float) and not isinstance(cost_weight, bool) and 0 <= cost_weight < math.inf
+        )
+        if not good:
+            raise ControllerError(f"{self.name}: cost_weight: expected a number of at least 0, got {cost_weight!r}")
+        self.cost_weight = float(cost_weight)
+        self._model: Any = None
+
+    @property
+    def name(self) -> str:
+        """The name of the run, or of the file outside a run."""
+        return self.path.resolve().parent.name if self.path.stem in ("best", "final") else self.path.stem
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The cost weight, to four digits."""
+        return {"cost_weight": float(f"{self.cost_weight:.4g}")}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels without its network, which the other process reads from the file."""
+        return {**self.__dict__, "_model": None}
+
+    def _load(self) -> Any:
+        if self._model is None:
+            module, algorithm = _ALGORITHMS[self.card["algorithm"]]
+            try:
+                loaded = getattr(importlib.import_module(module), algorithm)
+            except ImportError as error:
+                raise ControllerError(f"{self.path}: expected the extra autotts_gym[agents]: {error}") from error
+            self._model = loaded.load(self.path, device="cpu")
+        return self._model
+
+    def begin(self, revealed: Revealed) -> Any:
+        """Arrays for observations, and the macro actions if it acts by rounds.
+
+        Raises:
+            ControllerError: the episodes have another number of branch slots than it was trained with.
+        """
+        from autotts_gym.envs.features import buffers
+        from autotts_gym.envs.macros import MACROS, MacroBoard, choose_macros
+
+        slots = revealed.rules.max_branches
+        if slots != self.card["max_branches"]:
+            raise ControllerError(f"{self.path}: expected max_branches={self.card['max_branches']}, got {slots}")
+        self._load()
+        out = buffers(self.card["observation"], revealed.episodes, slots)
+        if self.card["env"] == "AutoTTS-Replay-v0":
+            return out, None
+        names = self.card["macros"]
+        return out, MacroBoard(MACROS if names is None else choose_macros(names), revealed.episodes, slots)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Observe, predict, and write the chosen actions as a round."""
+        from autotts_gym.engine.votes import confidence_table
+        from autotts_gym.envs import kernels
+
+        out, board = memory
+        weights = (self.cost_weight, float(self.card["latency_weight"]))
+        confidence = confidence_table(revealed.rules.max_branches)
+        kernels.observe(revealed.arrays, *weights, confidence, out.pool, out.branches)
+        rows = np.flatnonzero(revealed.pools["stop_reason"] == layout.RUNNING)
+        masks = revealed.admissible if board is None else board.masks(revealed)
+        actions = self._predict(out.observations(), rows, masks[rows].astype(np.bool_))
+        if board is None:
+            _write_primitives(actions, rows, plan)
+        else:
+            board.write(revealed, actions, rows, plan)
+
+    def _predict(self, observations: Any, rows: NDArray[np.int64], masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The greedy actions of some rows; a policy that knows no masks stops where its action is not admissible."""
+        told = {name: value[rows] for name, value in observations.items()} if isinstance(observations, dict) else None
+        chosen = observations[rows] if told is None else told
+        if self.card["algorithm"] == "maskable_ppo":
+            actions, _ = self._model.predict(chosen, action_masks=masks, deterministic=True)
+        else:
+            actions, _ = self._model.predict(chosen, deterministic=True)
+        found: NDArray[np.int64] = np.where(masks[np.arange(len(rows)), actions], actions, layout.STOP)
+        return found
+
+
+def _write_primitives(actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
+    """Write primitive actions into a plan."""
+    max_branches = plan.deepen.shape[1]
+    plan.stop[rows] = actions == layout.STOP
+    plan.open[rows] = actions == layout.BRANCH
+    verb, branch = np.divmod(actions - layout.FIRST_DEEPEN, max_branches)
+    plan.deepen[rows[verb == 0], branch[verb == 0]] = 1
+    plan.prune[rows[verb == 1], branch[verb == 1]] = True

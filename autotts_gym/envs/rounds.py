@@ -1,0 +1,143 @@
+"""The replay environment with macro actions: one decision a round."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Rules
+from autotts_gym.envs import kernels
+from autotts_gym.envs.episodes import Episodes
+from autotts_gym.envs.features import Buffers
+from autotts_gym.envs.macros import MACROS, Macro, MacroBoard, choose_macros
+from autotts_gym.envs.single import ReplayEnv
+from autotts_gym.envs.vector import ReplayVectorEnv
+from autotts_gym.replay import StoreLike
+
+Macros = Sequence[str | Macro] | None
+
+
+class RoundEpisodes(Episodes):
+    """N episodes that are stepped by macro actions."""
+
+    def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules, macros: Macros) -> None:
+        super().__init__(store, episodes, observation, rules)
+        self.board = MacroBoard(MACROS if macros is None else choose_macros(macros), episodes, rules.max_branches)
+        self.action_space = spaces.Discrete(len(self.board.macros))
+        self._masks: NDArray[np.int8] | None = None
+
+    def _current_masks(self) -> NDArray[np.int8]:
+        if self._masks is None:
+            self._masks = self.board.masks(self.state.revealed)
+        return self._masks
+
+    def masks(self) -> NDArray[np.int8]:
+        """Which macros would change something, (N, macros); fresh."""
+        return self._current_masks().copy()
+
+    def begin(self, chosen: NDArray[np.bool_], options: Any) -> None:
+        """Begin episodes under reset options."""
+        super().begin(chosen, options)
+        self._masks = None
+
+    def step_one(self, action: int, out: Buffers) -> tuple[float, bool, int]:
+        """Play a macro in episode 0 and encode it; returns reward, whether it was admissible, stop reason."""
+        reward = np.empty(1)
+        terminated, truncated, invalid = np.empty((3, 1), np.bool_)
+        self.step_all(np.array([action]), np.zeros(1, np.bool_), reward, terminated, truncated, invalid, out)
+        return float(reward[0]), not invalid[0], int(self.state.pools["stop_reason"][0])
+
+    def step_all(
+        self,
+        actions: NDArray[np.int64],
+        restart: NDArray[np.bool_],
+        rewards: NDArray[np.float64],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        invalid: NDArray[np.bool_],
+        out: Buffers,
+    ) -> int:
+        """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
+        if actions.min() < 0 or actions.max() >= len(self.board.macros):
+            return -1
+        masks = self._current_masks()
+        np.equal(masks[np.arange(len(actions)), actions], 0, out=invalid)
+        invalid &= ~restart
+        plan = self.board.plan(self.state.revealed, actions, ~invalid & ~restart)
+        self._masks = None
+        ended: int = kernels.step_rounds(
+            self.state.handle,
+            plan.arrays,
+            restart,
+            self.confidence,
+            rewards,
+            terminations,
+            truncations,
+            out.pool,
+            out.branches,
+        )
+        return ended
+
+
+class ReplayRoundsEnv(ReplayEnv):
+    """``ReplayEnv`` with one decision a round.
+
+    ## Description
+    State, ledger, reward, observation, reset options, infos and endings are those of ``AutoTTS-Replay-v0``; only the
+    actions differ. Each is a macro that compiles to a round, whose branches grow side by side. A round costs exactly
+    the total tokens of its primitive actions one by one and leaves the same state.
+
+    ## Action Space
+    ``Discrete(len(macros))``, in order:
+
+    | action | macro | meaning |
+    | --- | --- | --- |
+    | 0 | stop | stop with the aggregator's answer |
+    | 1 | deepen_all | one interval of every active branch |
+    | 2 | deepen_all_4 | four intervals of every active branch |
+    | 3 | deepen_leader | two intervals of the active branches on the leader |
+    | 4 | deepen_others | two intervals of the active branches off the leader |
+    | 5 | deepen_furthest | four intervals of the deepest quarter of the active branches |
+    | 6 | open_1 | open one branch |
+    | 7 | open_4 | open four branches |
+    | 8 | open_16 | open sixteen branches |
+    | 9 | prune_dissenters | prune the active branches off the leader for 8 answers in a row |
+    | 10 | prune_least_advanced | prune the shallowest quarter of the active branches |
+    | 11 | prune_longest | prune the active branches half as deep again as the finished on average |
+
+    A macro is admissible where it would change something.
+
+    ## Arguments
+    Those of ``ReplayEnv``, and ``macros``: names of built-in macros or ``Macro`` objects of one's own, "stop" first,
+    as in ``autotts_gym.envs.macros``. ``max_steps`` counts rounds.
+
+    ## Version History
+    - v0: initial version.
+    """
+
+    def __init__(self, store: StoreLike = None, *, macros: Macros = None, **arguments: Any) -> None:
+        """Make the environment.
+
+        Raises:
+            ValueError: an argument is out of its range.
+            StoreError: the store is not found or not valid.
+        """
+        self._macros = macros
+        super().__init__(store, **arguments)
+
+    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+        return RoundEpisodes(store, 1, observation, rules, self._macros)
+
+
+class ReplayRoundsVectorEnv(ReplayVectorEnv):
+    """``ReplayRoundsEnv`` for N episodes, as ``ReplayVectorEnv`` is to ``ReplayEnv``."""
+
+    def __init__(self, num_envs: int = 1, store: StoreLike = None, *, macros: Macros = None, **arguments: Any) -> None:
+        """Make the environments; arguments as in ``ReplayVectorEnv`` and ``ReplayRoundsEnv``."""
+        self._macros = macros
+        super().__init__(num_envs, store, **arguments)
+
+    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+        return RoundEpisodes(store, self.num_envs, observation, rules, self._macros)

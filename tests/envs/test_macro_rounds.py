@@ -1,0 +1,175 @@
+"""The environment of rounds: its macro actions against their documented meanings, and native against sync."""
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from players import assert_equal, episode, pick, small
+from reference import FINISHED, Episode, assert_same
+from worlds import World, rules, worlds
+
+from autotts_gym.engine import RoundPlan, Rules
+from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
+from autotts_gym.replay import pool_order
+
+ID = "AutoTTS-ReplayRounds-v0"
+MODES = list(AutoresetMode)
+SOME = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KEYS = ("max_branches", "token_budget", "probe", "probe_cost", "accounting", "max_steps")
+
+
+def quarter(active: list[int], depth: dict[int, int], deepest: bool) -> list[int]:
+    """A quarter of the active branches, rounded up; of equally deep ones the first opened counts as deeper."""
+    order = sorted(active, key=lambda i: (-depth[i], i))
+    held = -(-len(active) // 4)
+    return order[:held] if deepest else order[len(order) - held :]
+
+
+def expected(model: Episode, macro: int) -> RoundPlan:
+    """The round that a macro stands for, from the table in the documentation."""
+    plan = RoundPlan.empty(1, model.rules.max_branches)
+    active = [i for i, slot in enumerate(model.slots) if slot.status == 1]
+    depth = {i: model.slots[i].depth for i in active}
+    on = [i for i in active if model.slots[i].answer is not None and model.slots[i].answer == model.leader]
+    done = model.having(FINISHED)
+    deepen = {
+        1: (active, 1),
+        2: (active, 4),
+        3: (on, 2),
+        4: ([i for i in active if i not in on], 2),
+        5: (quarter(active, depth, True), 4),
+    }
+    prune = {
+        9: [i for i in active if model.slot_fields(i)["off_leader"] >= 8],
+        10: quarter(active, depth, False),
+        11: [i for i in active if done and depth[i] > 1.5 * sum(s.depth for s in done) / len(done)],
+    }
+    if macro in deepen:
+        chosen, steps = deepen[macro]
+        plan.deepen[0, chosen] = steps
+    elif macro in prune:
+        plan.prune[0, prune[macro]] = True
+    elif macro == 0:
+        plan.stop[:] = True
+    else:
+        plan.open[:] = {6: 1, 7: 4, 8: 16}[macro]
+    return plan
+
+
+@SOME
+@given(st.data(), worlds(pool=12, longest=12), st.integers(0, 2**31))
+def test_every_macro_does_what_its_meaning_says(data: st.DataObject, world: World, seed: int):
+    laws: Rules = data.draw(rules(world.interval, 9, auto_stop=True))
+    env = ReplayRoundsEnv(world.store(), **{key: getattr(laws, key) for key in KEYS})
+    question = world.questions[0]
+    order = pool_order(5, len(question.branches))
+    model = Episode([question.branches[k] for k in order], question.gold, world.interval, laws)
+    _, info = env.reset(seed=0, options={"question": 0, "branch_seed": 5})
+    rng = np.random.default_rng(seed)
+    for _ in range(25):
+        macro = pick(rng, info["action_mask"], stops=0.02)
+        valid = bool(info["action_mask"][macro])
+        _, _, terminated, truncated, info = env.step(macro)
+        assert info["invalid_action"] == (not valid)
+        model.play(expected(model, macro) if valid else RoundPlan.empty(1, laws.max_branches), 0)
+        assert_same(env._episodes.state, 0, model)
+        if terminated or truncated:
+            break
+
+
+@SOME
+@given(st.data(), worlds(pool=12, longest=12), st.integers(0, 2**31))
+def test_a_macro_is_admissible_exactly_where_it_would_change_something(data: st.DataObject, world: World, seed: int):
+    laws: Rules = data.draw(rules(world.interval, 9, max_steps=None))
+    env = ReplayRoundsEnv(world.store(), **{key: getattr(laws, key) for key in KEYS})
+    _, info = env.reset(seed=seed)
+    rng = np.random.default_rng(seed)
+    for _ in range(6):
+        mask = info["action_mask"]
+        assert (mask.dtype, mask[0]) == (np.int8, 1)
+        assert env.action_masks().tolist() == mask.astype(bool).tolist()
+        before = env.revealed.slots.tolist()
+        for macro in range(1, len(mask)):
+            twin = copy.deepcopy(env)
+            tried = twin.step(macro)[-1]
+            assert tried["invalid_action"] == (not mask[macro])
+            assert (twin.revealed.slots.tolist() != before) == bool(mask[macro])
+        _, _, terminated, _, info = env.step(pick(rng, mask))
+        if terminated:
+            break
+
+
+@SOME
+@given(st.data(), worlds(), st.integers(0, 2**31))
+def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: World, seed: int):
+    laws: Rules = data.draw(rules(world.interval))
+    weights = {"cost_weight": 700.0, "latency_weight": 300.0}
+    env = ReplayRoundsEnv(world.store(), **{key: getattr(laws, key) for key in KEYS}, **weights)
+    observation, *steps = episode(env, np.random.default_rng(seed), seed=seed)
+    info = steps[-1][-1]
+    paid = (700.0 * info["total_tokens"] + 300.0 * info["sequential_tokens"]) * 1e-6
+    assert sum(step[1] for step in steps) == pytest.approx(info["correct"] - paid, abs=1e-9)
+    for told in (observation, *steps):
+        assert env.observation_space.contains(told[0])
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("kwargs", [{}, {"observation": "pool", "token_budget": 900}, {"max_steps": 4}], ids=str)
+def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: AutoresetMode, num_envs: int):
+    kwargs = {"store": small(), "max_branches": 8, **kwargs}
+    native = ReplayRoundsVectorEnv(num_envs, autoreset_mode=mode, **kwargs)
+    sync = SyncVectorEnv([lambda: ReplayRoundsEnv(**kwargs)] * num_envs, autoreset_mode=mode)
+    rng = np.random.default_rng(0)
+    one = native.reset(seed=2)
+    assert_equal(one, sync.reset(seed=2))
+    masks, ends = one[1]["action_mask"], 0
+    for _ in range(120):
+        actions = np.array([pick(rng, mask) for mask in masks])
+        told = native.step(actions)
+        assert_equal(told, sync.step(actions))
+        assert_equal(native.action_masks(), np.stack(sync.call("action_masks")))
+        masks, ended = told[4]["action_mask"], told[2] | told[3]
+        ends += int(ended.sum())
+        if mode == AutoresetMode.DISABLED and ended.any():
+            again = native.reset(options={"reset_mask": ended.copy()})
+            assert_equal(again, sync.reset(options={"reset_mask": ended.copy()}))
+            masks = native.action_masks().astype(np.int8)
+    assert ends > 3
+
+
+@pytest.mark.parametrize("actions", [[1, 12], [-1, 1]], ids=str)
+def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: list[int]):
+    single, vector = ReplayRoundsEnv(small()), ReplayRoundsVectorEnv(2, small())
+    single.reset(seed=0)
+    vector.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 11, got"):
+        vector.step(np.array(actions))
+    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 11, got"):
+        single.step(max(actions) if min(actions) >= 0 else -1)
+    assert vector.revealed.pools["steps"].tolist() == [0, 0]
+
+
+def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
+    from autotts_gym.envs.macros import MACROS, Macro
+
+    env = gym.make(ID, macros=["stop", "open_4", "deepen_all"])
+    assert env.action_space == gym.spaces.Discrete(3)
+    assert env.spec is not None
+    twin = gym.make(type(env.spec).from_json(env.spec.to_json()))
+    assert_equal(env.reset(seed=1), twin.reset(seed=1))
+    assert_equal(env.step(1), twin.step(1))
+
+    def first(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+        plan.deepen[rows, 0] = 1
+
+    own = ReplayRoundsEnv(small(), macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
+    _, info = own.reset(seed=0)
+    assert info["action_mask"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+    _, _, _, _, info = own.step(6)
+    assert info["action_mask"][12] == (own.revealed.slots["status"][0, 0] == 1)
