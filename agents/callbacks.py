@@ -19,7 +19,7 @@ from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
-from agents.evaluation import cost_weights, hand_written, picture, returns, sweep
+from agents.evaluation import averages, cost_weights, hand_written, mean_return, picture, sweep
 from agents.policies import is_on_policy, save_policy
 from agents.runs import Counters, RunFolder
 from agents.vec_env import ReplayVecEnv
@@ -51,8 +51,8 @@ LAYOUT = {
         "accuracy": ("^episodes/accuracy$",),
         "tokens": ("^episodes/(total|sequential)_tokens$",),
         "branches": ("^episodes/branches_(opened|pruned)$",),
-        "how episodes stop": ("^stops/.*",),
-        "action mix": ("^actions/.*",),
+        "how episodes stop": ("^episodes_stops/.*",),
+        "action mix": ("^episodes_actions/.*",),
     },
     "Speed": {"steps per second": ("^speed/steps_per_second$",), "environment's share": ("^speed/environment_share$",)},
 }
@@ -103,8 +103,8 @@ class Meter:
         told: Counter[str] = Counter()
         for name, count in zip(self.names, self.actions.tolist(), strict=True):
             told[name] += count
-        found = {f"actions/{name}": count / steps for name, count in told.items()}
-        found["actions/invalid"] = self.invalid / steps
+        found = {f"episodes_actions/{name}": count / steps for name, count in told.items()}
+        found["episodes_actions/invalid"] = self.invalid / steps
         if not self.episodes:
             return found
 
@@ -115,7 +115,7 @@ class Meter:
         found |= {f"episodes/{key}": mean(key) for key in AVERAGES}
         stops = Counter(episode["stop_reason"] for episode in self.episodes)
         reasons = [reason for reason in layout.STOP_REASONS if reason != layout.STOP_REASONS[layout.RUNNING]]
-        return found | {f"stops/{reason}": stops[reason] / len(self.episodes) for reason in reasons}
+        return found | {f"episodes_stops/{reason}": stops[reason] / len(self.episodes) for reason in reasons}
 
 
 def action_names(config: Config, actions: int) -> list[str]:
@@ -256,14 +256,15 @@ class Conductor(BaseCallback):
         if counters.evaluations and step == self._last_evaluation():
             return
         results = sweep(self.model, self.validation, config, self.weights, self.seeds)
-        mean_return = returns(results, config.latency_weight)
+        score = mean_return(results, config.latency_weight)
         frontier = Frontier.from_results(config.algo, results)
         counters.evaluations += 1
         counters.next_evaluation = (step // config.eval_steps + 1) * config.eval_steps
-        self.run.record_evaluation(counters, mean_return, self.weights, results)
-        self._chart(frontier, mean_return)
-        if mean_return > counters.best_return:
-            counters.best_return, counters.best_steps = mean_return, step
+        told = {"return": score, **averages(results)}
+        self.run.record_evaluation(counters, told, results)
+        self._chart(frontier, told)
+        if score > counters.best_return:
+            counters.best_return, counters.best_steps = score, step
             save_policy(self.model, self.run.path / "best.zip", self.card)
             write_frontier(self._budget("best"), frontier)
             self._write_final(frontier)
@@ -275,14 +276,14 @@ class Conductor(BaseCallback):
     def _budget(self, name: str) -> Path:
         return self.run.path / "budget" / name
 
-    def _chart(self, frontier: Frontier, mean_return: float) -> None:
+    def _chart(self, frontier: Frontier, told: dict[str, Any]) -> None:
         """Charts of an evaluation, and its budget curve: the last one, and the 1st, 2nd, 4th, 8th and so on."""
         step, count = self.counters.steps, self.counters.evaluations
-        told = {"validation/return": mean_return}
-        for weight, point in zip(self.weights, frontier.points, strict=True):
-            told[f"validation_accuracy/cost weight {weight:.3g}"] = point.accuracy
-            told[f"validation_tokens/cost weight {weight:.3g}"] = point.tokens
-        self.log.scalars(told, step)
+        charts = {"validation/return": told["return"]}
+        for weight, accuracy, tokens in zip(self.weights, told["accuracy"], told["total_tokens"], strict=True):
+            charts[f"validation_accuracy/cost weight {weight:.3g}"] = accuracy
+            charts[f"validation_tokens/cost weight {weight:.3g}"] = tokens
+        self.log.scalars(charts, step)
         write_frontier(self._budget("last"), frontier)
         if count & (count - 1) == 0:
             write_frontier(self._budget(f"evaluation {count:03d}"), frontier)

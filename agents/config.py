@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_origin, get_type_hints
@@ -203,12 +203,10 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def add_options(parser: argparse.ArgumentParser, only: Iterable[str] | None = None) -> None:
-    """Add an option for every field, or for some: ``--cost-weight 0.03 3`` sets ``cost_weight``."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every field: ``--cost-weight 0.03 3`` sets ``cost_weight``."""
     hints = get_type_hints(Config)
     for item in fields(Config):
-        if only is not None and item.name not in only:
-            continue
         hint, default = hints[item.name], "none" if item.default == () else item.default
         options: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS}
         options["help"] = f"{item.metadata['about']} (default: {default})"

@@ -102,18 +102,25 @@ def sweep(
     ]
 
 
-def returns(results: Sequence[EvaluationResult], latency_weight: float = 0.0) -> float:
+def averages(results: Sequence[EvaluationResult]) -> dict[str, list[float]]:
+    """Accuracy and tokens by cost weight, in the order of the sweep; stores weigh the same."""
+    groups: dict[float, list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault(float(result.params["cost_weight"]), []).append(result)  # type: ignore[arg-type]
+    return {
+        "cost_weight": list(groups),
+        "accuracy": [float(np.mean([result.accuracy for result in group])) for group in groups.values()],
+        "total_tokens": [float(np.mean([result.mean_tokens for result in group])) for group in groups.values()],
+        "sequential_tokens": [
+            float(np.mean([result.mean_sequential_tokens for result in group])) for group in groups.values()
+        ],
+    }
+
+
+def mean_return(results: Sequence[EvaluationResult], latency_weight: float = 0.0) -> float:
     """Mean return over the sweep: what model selection maximises."""
-    return float(
-        np.mean(
-            [
-                result.accuracy
-                - float(result.params["cost_weight"]) * result.mean_tokens / 1e6  # type: ignore[arg-type]
-                - latency_weight * result.mean_sequential_tokens / 1e6
-                for result in results
-            ]
-        )
-    )
+    weights, accuracy, total, sequential = map(np.array, averages(results).values())
+    return float(np.mean(accuracy - weights * total / 1e6 - latency_weight * sequential / 1e6))
 
 
 def hand_written(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int]) -> tuple[Frontier, ...]:

@@ -65,14 +65,15 @@ def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
 def preferences(model: BaseAlgorithm, observations: Any) -> torch.Tensor:
     """How much the policy wants each action, (N, actions): log-probabilities of a PPO, values of a DQN."""
     with torch.no_grad():
-        batch, _ = model.policy.obs_to_tensor(observations)
+        policy: Any = model.policy
+        batch, _ = policy.obs_to_tensor(observations)
         if isinstance(model, QRDQN):
             quantiles: torch.Tensor = model.quantile_net.forward(batch)
             return quantiles.mean(dim=1)
         if isinstance(model, DQN):
             values: torch.Tensor = model.q_net.forward(batch)
             return values
-        logits: torch.Tensor = model.policy.get_distribution(batch).distribution.logits
+        logits: torch.Tensor = policy.get_distribution(batch).distribution.logits
         return logits
 
 

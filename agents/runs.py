@@ -80,21 +80,28 @@ class RunFolder:
         self.config = config
 
     @classmethod
-    def create(cls, config: Config, command: str) -> Self:
-        """Make a new run's folder.
+    def of(cls, config: Config) -> Self:
+        """The folder of a new run; nothing is written yet.
 
         Raises:
-            AutottsError: there is something at its place, or it cannot be written.
+            AutottsError: there is something at its place.
         """
         path = Path(config.log_dir) / config.name
         if path.exists() and any(path.iterdir()):
             raise AutottsError(f"{path}: expected a new run, but there is one; continue it with --resume {path}")
-        write_atomically(path / "config.json", config.to_json().encode())
+        return cls(path, config)
+
+    def begin(self, command: str) -> None:
+        """Note what is asked, and with what.
+
+        Raises:
+            AutottsError: the folder cannot be written.
+        """
         versions = {name: version(name) for name in PACKAGES}
         about = {"python": platform.python_version(), "platform": platform.platform(), **versions}
         about |= {"git_commit": git_commit(), "command": command}
-        write_atomically(path / "versions.json", (json.dumps(about, indent=2) + "\n").encode())
-        return cls(path, config)
+        write_atomically(self.path / "config.json", self.config.to_json().encode())
+        write_atomically(self.path / "versions.json", (json.dumps(about, indent=2) + "\n").encode())
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -120,6 +127,7 @@ class RunFolder:
         state = {
             "counters": counters,
             "random": (random.getstate(), np.random.get_state(), torch.get_rng_state()),  # noqa: NPY002 - SB3 uses it
+            "actions": model.action_space.np_random.bit_generator.state,
             "env": _replay(env).get_state(),
             "monitor": (env.episode_returns, env.episode_lengths, env.episode_count),
         }
@@ -147,7 +155,8 @@ class RunFolder:
             model.load_replay_buffer(source / "replay_buffer.pkl", truncate_last_traj=False)
         state = pickle.loads((source / "state.pkl").read_bytes())
         _replay(env).set_state(state["env"])
-        env.unwrapped._reset_seeds()  # SB3 seeds what it loads
+        env.unwrapped._reset_seeds()  # SB3 seeds environments and actions when it loads
+        model.action_space.np_random.bit_generator.state = state["actions"]
         env.episode_returns, env.episode_lengths, env.episode_count = state["monitor"]
         python, numpy, pytorch = state["random"]
         random.setstate(python)
@@ -160,29 +169,21 @@ class RunFolder:
     # ------------------------------------------------------------ evaluations
 
     def record_evaluation(
-        self, counters: Counters, mean_return: float, weights: Sequence[float], results: Sequence[EvaluationResult]
+        self, counters: Counters, told: Mapping[str, Any], results: Sequence[EvaluationResult]
     ) -> None:
         """Keep an evaluation: a line of averages, and every episode in arrays (weights, seeds, questions)."""
-        names = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
-        arrays: dict[str, Any] = {
-            name: np.concatenate([np.stack([getattr(r, name) for r in group]) for group in _by_store(results)], axis=2)
-            for name in names
+        stores = list(dict.fromkeys(result.store for result in results))
+        arrays = {
+            name: np.concatenate(
+                [np.stack([getattr(result, name) for result in results if result.store == store]) for store in stores],
+                axis=2,
+            )
+            for name in ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
         }
-        with (
-            replacing(self.path / "evaluations" / f"{counters.steps:012d}.npz") as temporary,
-            temporary.open("wb") as file,
-        ):
-            np.savez_compressed(file, cost_weight=np.array(weights), **arrays)
-        axes = (1, 2)
-        line = {
-            "steps": counters.steps,
-            "seconds": round(counters.seconds, 3),
-            "return": mean_return,
-            "cost_weight": list(weights),
-            "accuracy": arrays["correct"].mean(axes).tolist(),
-            "total_tokens": arrays["total_tokens"].mean(axes).tolist(),
-            "sequential_tokens": arrays["sequential_tokens"].mean(axes).tolist(),
-        }
+        path = self.path / "evaluations" / f"{counters.steps:012d}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, cost_weight=np.array(told["cost_weight"]), **arrays)
+        line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **told}
         with (self.path / "evaluations.jsonl").open("a") as lines:
             lines.write(json.dumps(line) + "\n")
 
@@ -210,13 +211,6 @@ class RunFolder:
 def _replay(env: VecMonitor) -> ReplayVecEnv:
     assert isinstance(env.venv, ReplayVecEnv)
     return env.venv
-
-
-def _by_store(results: Sequence[EvaluationResult]) -> list[list[EvaluationResult]]:
-    groups: dict[str, list[EvaluationResult]] = {}
-    for result in results:
-        groups.setdefault(result.store, []).append(result)
-    return list(groups.values())
 
 
 def git_commit() -> str:

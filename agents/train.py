@@ -41,7 +41,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
         resume: continue from the last checkpoint, if there is one.
 
     Raises:
-        AutottsError: a store is not found or not valid, or nothing limits the training.
+        AutottsError: an argument or a store is not valid, or nothing limits the training.
     """
     config = run.config
     if not (config.total_steps or config.minutes):
@@ -49,11 +49,16 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     torch.set_num_threads(config.threads)
     training, validation = split(resolve_stores(config.store or None), config)
     set_random_seed(config.seed)
-    env = make_vec_env(
-        config.env, config.num_envs, store=training, cost_weight=config.cost_weight, **config.env_arguments
-    )
-    found = run.load_checkpoint(env) if resume else None
-    model, counters = found or (make_model(config, env), Counters())
+    try:
+        env = make_vec_env(
+            config.env, config.num_envs, store=training, cost_weight=config.cost_weight, **config.env_arguments
+        )
+        found = run.load_checkpoint(env) if resume else None
+        model, counters = found or (make_model(config, env), Counters())
+    except ValueError as error:  # what the environment and SB3 say of their arguments
+        raise AutottsError(str(error)) from error
+    if not resume:
+        run.begin(command)
     card = policy_card(config, [store.name for store in training], command, git_commit())
     conductor = Conductor(run, counters, env, validation, card)
     with _interrupts(conductor) as signals:
@@ -118,7 +123,7 @@ def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, boo
         config = config.updated({"minutes": 0.0})
     if not config.name:
         config = config.updated({"name": f"{config.algo}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"})
-    return RunFolder.create(config, command), command, False
+    return RunFolder.of(config), command, False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

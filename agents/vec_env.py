@@ -51,8 +51,9 @@ class ReplayVecEnv(VecEnv):
         """
         self.envs: Any = gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **arguments)
         self.spec = self.envs.spec
-        space: spaces.Discrete = self.envs.single_action_space
-        self.masks = np.ones((num_envs, space.n), np.bool_)
+        space = self.envs.single_action_space
+        assert isinstance(space, spaces.Discrete)
+        self.masks = np.ones((num_envs, int(space.n)), np.bool_)
         self.invalid = np.zeros(num_envs, np.bool_)
         self.seconds = 0.0
         self._actions = np.zeros(num_envs, np.int64)

@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "replay": {"replay"},
     "engine": {"replay", "engine"},
     "envs": {"replay", "engine", "envs"},
-    "controllers": {"replay", "engine", "controllers"},
+    "controllers": {"replay", "engine", "envs", "controllers"},
     "evaluation": {"replay", "engine", "envs", "controllers", "evaluation"},
     "cli": set(LAYERS),
 }

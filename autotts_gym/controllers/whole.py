@@ -85,7 +85,7 @@ class AdaptiveConsistency(HandWritten):
 
     Aggarwal et al. 2023 (arXiv 2305.11860), section 3.2 and appendix A: ``beta`` compares the two most frequent
     answers, 1 - BetaCDF(1/2; v1 + 1, v2 + 1); ``dirichlet`` is the probability that the leader's share is the largest
-    of all; ``entropy`` is 1 - H / log n for n branches read; ``majority`` is the leader's share.
+    of all; ``entropy`` is 1 - H / log n for n answers; ``majority`` is the leader's share.
 
     Attributes:
         branches: at most so many are read.

@@ -59,6 +59,10 @@ class Bank:
         self.max_answers = max(int(np.diff(store.answer_offsets).max()) for store in stores)
         self.max_probes = int(np.diff(self.probe_offsets).max())
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
+        """Read-only: a copy is itself."""
+        return self
+
     def __reduce__(self) -> tuple[type["Bank"], tuple[tuple["ReplayStore", ...]]]:
         """Pickles as its stores, of which those on disk pickle as their paths."""
         return Bank, (self.stores,)

@@ -555,7 +555,8 @@ def play_rounds(handle, plan):
     """
     s = unpack(handle)
     for n in range(s.pools.shape[0]):
-        if plan.stop[n] and s.pools[n].stop_reason == RUNNING and plan.answer[n] >= s.pools[n].answers_seen:
+        known = -1 <= plan.answer[n] < s.pools[n].answers_seen
+        if plan.stop[n] and s.pools[n].stop_reason == RUNNING and not known:
             return -(n + 1)
     running = 0
     for n in range(s.pools.shape[0]):

@@ -17,6 +17,9 @@ from autotts_gym.engine.plan import RoundPlan
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.replay.pools import pool_order
 
+_COLUMNS = ("questions", "probe_offsets", "probes", "tokens", "finals")
+"""The arrays of the state that are the bank's."""
+
 ACCOUNTINGS = ("exact", "autotts")
 PROBES = ("auto", "explicit")
 
@@ -29,7 +32,7 @@ class Rules:
         max_branches: branch slots M of an episode.
         token_budget: total tokens an episode may spend; None: no limit.
         probe: "auto" (each interval reveals its probe) or "explicit" (PROBE actions do).
-        probe_cost: tokens of an explicit probe (the paper's kappa).
+        probe_cost: tokens of an explicit probe (the paper's kappa); automatic probes cost none.
         accounting: "exact", or "autotts" (what the published code charges).
         cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
         latency_weight: reward lost per million sequential tokens.
@@ -200,11 +203,7 @@ class PoolState:
             displaced=np.zeros(shape, np.int32),
             local_ids=np.zeros((episodes, answers), np.int32),
             stored_ids=np.zeros((episodes, answers), np.int32),
-            questions=bank.questions,
-            probe_offsets=bank.probe_offsets,
-            probes=bank.probes,
-            tokens=bank.tokens,
-            finals=bank.finals,
+            **{name: getattr(bank, name) for name in _COLUMNS},
         )
         self.arrays.slots["answer"] = -1
         self.arrays.slots["rank"] = -1
@@ -214,9 +213,16 @@ class PoolState:
             self.arrays.pools[name] = -1
         self.handle = pack(self.arrays)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels without the bank's columns, which the bank brings, and without addresses."""
+        own = {name: array for name, array in self.arrays._asdict().items() if name not in _COLUMNS}
+        return {"bank": self.bank, "rules": self.rules, "own": own}
+
     def __setstate__(self, members: dict[str, Any]) -> None:
         """A copy has arrays of its own, and so a handle of its own."""
-        self.__dict__.update(members)
+        self.bank = members["bank"]
+        self.rules = members["rules"]
+        self.arrays = Arrays(**members["own"], **{name: getattr(self.bank, name) for name in _COLUMNS})
         self.handle = pack(self.arrays)
 
     @property
@@ -293,7 +299,16 @@ class PoolState:
         Args:
             chosen: (N,) bool, which rows.
             orders: (N, M) int32, the positions in the question's pool that slots 0, 1, ... hold.
+
+        Raises:
+            ValueError: the orders have another shape, or name a position outside a pool.
         """
+        if orders.shape != self.slots.shape:
+            raise ValueError(f"orders: expected shape {self.slots.shape}, got {orders.shape}")
+        held = np.arange(orders.shape[1]) < self.pools["slots"][:, None]
+        outside = (orders < 0) | (orders >= self.arrays.hidden_pools["branches"][:, None])
+        if (outside & held)[chosen].any():
+            raise ValueError("orders: expected positions within each episode's pool")
         kernels.deal_all(self.handle, chosen, orders)
 
     def shuffle(self, chosen: NDArray[np.bool_], seeds: NDArray[np.integer[Any]]) -> None:
@@ -318,7 +333,14 @@ class PoolState:
 
         Returns:
             (N,) bool, whether the action was admissible; one that was not did nothing.
+
+        Raises:
+            ValueError: there is not one action for every episode, or one is not in the action space.
         """
+        actions = np.ascontiguousarray(actions, np.int64)
+        count = self.admissible.shape[1]
+        if actions.shape != (self.episodes,) or ((actions < 0) | (actions >= count)).any():
+            raise ValueError(f"actions: expected {self.episodes} of 0 .. {count - 1}, got {actions!r}")
         valid = np.empty(self.episodes, np.bool_)
         kernels.act_all(self.handle, actions, valid)
         return valid

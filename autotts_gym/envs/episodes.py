@@ -61,22 +61,28 @@ class Episodes:
         if unknown:
             raise ValueError(f"options: expected only {', '.join(OPTIONS)}, got {', '.join(unknown)}")
         state = self.state
-        questions = np.asarray(options.get("question", -1))
-        if questions.dtype.kind not in "iu" or ("question" in options and questions.min() < 0):
-            raise ValueError(
-                f"options['question']: expected 0 .. {state.bank.num_questions - 1}, got {options['question']!r}"
-            )
-        seeds = np.asarray(options.get("branch_seed", 0))
-        if seeds.dtype.kind not in "iu":
-            raise ValueError(f"options['branch_seed']: expected whole numbers, got {options['branch_seed']!r}")
-        cost_weight = np.asarray(options.get("cost_weight", 0.0), np.float64)
-        if not (np.isfinite(cost_weight).all() and (cost_weight >= 0).all()):
+        known = f"0 .. {state.bank.num_questions - 1}"
+        questions = self._option(options, "question", -1, "iu", known)
+        if "question" in options and questions.min() < 0:
+            raise ValueError(f"options['question']: expected {known}, got {options['question']!r}")
+        seeds = self._option(options, "branch_seed", 0, "iu", "whole numbers")
+        weights = self._option(options, "cost_weight", 0.0, "iuf", "numbers of at least 0")
+        if not ((weights >= 0) & (weights < np.inf)).all():
             raise ValueError(f"options['cost_weight']: expected at least 0, got {options['cost_weight']!r}")
         state.begin(chosen, questions)
         if "branch_seed" in options:
-            state.shuffle(chosen, np.broadcast_to(seeds, state.episodes))
+            state.shuffle(chosen, seeds)
         if "cost_weight" in options:
-            state.pools["cost_weight"][chosen] = np.broadcast_to(cost_weight, state.episodes)[chosen]
+            state.pools["cost_weight"][chosen] = weights[chosen]
+
+    def _option(self, options: Mapping[str, Any], name: str, default: Any, kinds: str, expected: str) -> NDArray[Any]:
+        """A reset option, one value an episode."""
+        value = np.asarray(options.get(name, default))
+        if value.dtype.kind not in kinds or value.shape not in ((), (self.state.episodes,)):
+            raise ValueError(
+                f"options[{name!r}], one or {self.state.episodes} values: expected {expected}, got {options[name]!r}"
+            )
+        return np.broadcast_to(value, self.state.episodes)
 
     def masks(self) -> NDArray[np.int8]:
         """Which actions are admissible, (N, actions); fresh."""

@@ -1,5 +1,6 @@
 """The replay environment, one episode at a time."""
 
+from operator import index
 from typing import Any
 
 import gymnasium as gym
@@ -151,15 +152,17 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
         Raises:
             ResetNeeded: the episode has ended, or none has begun.
-            ValueError: the action is not in the action space.
+            TypeError: the action is not a whole number.
+            ValueError: it is not in the action space.
         """
         if self._ended:
             raise ResetNeeded("step: expected a running episode; call reset first")
-        if not 0 <= action < self._actions:
+        chosen = index(action)
+        if not 0 <= chosen < self._actions:
             raise ValueError(f"action: expected 0 .. {self._actions - 1}, got {action!r}")
         episodes = self._episodes
         out = episodes.buffers()
-        reward, valid, reason = episodes.step_one(int(action), out)
+        reward, valid, reason = episodes.step_one(chosen, out)
         info: dict[str, Any] = {"action_mask": episodes.masks()[0], "invalid_action": not valid}
         if reason == layout.RUNNING:
             return out.observation(0), reward, False, False, info

@@ -218,7 +218,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         final_obs = np.full(self.num_envs, None, object)
         for n in np.flatnonzero(ended).tolist():
             final_obs[n] = copy.deepcopy(out.observation(n))
-        final_info = {**self._infos(invalid & ended, ended), **self._outcomes(ended)}
+        final_info = {**self._infos(invalid & ended, ended.copy()), **self._outcomes(ended)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     def action_masks(self) -> NDArray[np.bool_]:

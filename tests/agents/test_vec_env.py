@@ -3,9 +3,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from agents.vec_env import MONITORED, OUTCOMES, ReplayVecEnv, make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agents.vec_env import MONITORED, OUTCOMES, ReplayVecEnv, make_vec_env
 
 ENVS = ("AutoTTS-Replay-v0", "AutoTTS-ReplayRounds-v0")
 ARGUMENTS: dict[str, Any] = {"max_branches": 6, "max_steps": 30, "cost_weight": (0.03, 3.0)}
@@ -115,7 +116,7 @@ def test_the_monitor_tells_what_episodes_came_to() -> None:
     envs.seed(0)
     envs.reset()
     envs.step(np.array([6, 6]))
-    _, rewards, dones, infos = envs.step(np.array([0, 1]))
+    _, _, dones, infos = envs.step(np.array([0, 1]))
     assert dones.tolist() == [True, False]
     episode = infos[0]["episode"]
     assert set(MONITORED) | {"r", "l", "t"} == set(episode)

@@ -1,0 +1,117 @@
+"""Search hyper-parameters: ``python -m agents.tune --config maskable_ppo --trials 20 --minutes 2``.
+
+Every trial is a training of the same length; the objective is the best mean return over the sweep of cost weights on
+the validation questions. The study lies in ``runs/<name>/study.db`` (SQLite): the same command adds trials to it.
+``runs/<name>/best.json`` is the best configuration, ready for ``python -m agents.train --config``, and
+``runs/<name>/trials.json`` lists all trials.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents.config import Config, add_options, chosen
+from agents.policies import is_on_policy
+from agents.runs import RunFolder, command_line
+from agents.train import train
+from autotts_gym.errors import AutottsError
+from autotts_gym.files import write_atomically
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def suggest(trial: "optuna.Trial", algo: str) -> dict[str, Any]:
+    """Hyper-parameters of a trial; the space is small on purpose."""
+    width = trial.suggest_categorical("width", [64, 128, 256])
+    values: dict[str, Any] = {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+        "net_arch": (width, width),
+    }
+    if is_on_policy(algo):
+        return values | {
+            "ent_coef": trial.suggest_float("ent_coef", 1e-3, 3e-2, log=True),
+            "gae_lambda": trial.suggest_categorical("gae_lambda", [0.9, 0.95, 0.98, 1.0]),
+            "n_steps": trial.suggest_categorical("n_steps", [32, 64, 128]),
+            "n_epochs": trial.suggest_categorical("n_epochs", [2, 4, 8]),
+            "batch_size": trial.suggest_categorical("batch_size", [1024, 2048, 4096]),
+        }
+    return values | {
+        "gamma": trial.suggest_categorical("gamma", [0.98, 0.99, 0.995, 1.0]),
+        "gradient_steps": trial.suggest_categorical("gradient_steps", [1, 4, 8]),
+        "target_update_interval": trial.suggest_categorical("target_update_interval", [2_000, 10_000, 40_000]),
+        "exploration_final_eps": trial.suggest_categorical("exploration_final_eps", [0.01, 0.05, 0.1]),
+    }
+
+
+def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tune") -> Config:
+    """Add trials to the study in a folder, and write and return the best configuration found so far.
+
+    Raises:
+        AutottsError: Optuna is not installed, or a trial cannot be trained.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise AutottsError("tune: expected Optuna installed; try: pip install optuna") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=folder.name,
+        storage=f"sqlite:///{folder / 'study.db'}",
+        sampler=optuna.samplers.TPESampler(seed=base.seed),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+    def objective(trial: "optuna.Trial") -> float:
+        values = suggest(trial, base.algo)
+        trial.set_user_attr("fields", values)
+        name = f"trial-{trial.number:03d}"
+        run = RunFolder.of(base.updated({**values, "log_dir": str(folder), "name": name}))
+        if train(run, command):
+            raise KeyboardInterrupt
+        summary = json.loads((run.path / "summary.json").read_text())
+        return float(summary["best_return"])
+
+    study.optimize(objective, n_trials=trials)
+    best = base.updated({**study.best_trial.user_attrs["fields"], "name": "", "log_dir": "runs"})
+    write_atomically(folder / "best.json", best.to_json(every=False).encode())
+    told = [
+        {"number": trial.number, "state": trial.state.name, "return": trial.value, **trial.user_attrs.get("fields", {})}
+        for trial in study.trials
+    ]
+    record = {"command": command, "base": json.loads(base.to_json(every=False)), "trials": told}
+    write_atomically(folder / "trials.json", (json.dumps(record, indent=2) + "\n").encode())
+    return best
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser("python -m agents.tune", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", help="what the trials have in common; by default the configuration of --algo")
+    parser.add_argument("--trials", type=int, default=20, help="trials to add (default: 20)")
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    values = chosen(options)
+    try:
+        base = Config.load(options.config or values.get("algo", "maskable_ppo")).updated(values)
+        if "total_steps" in values and "minutes" not in values:
+            base = base.updated({"minutes": 0.0})
+        folder = Path(base.log_dir) / (base.name or f"tune-{base.algo}")
+        best = tune(base, folder, options.trials, command_line("agents.tune"))
+    except AutottsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"{folder / 'best.json'}:\n{best.to_json(every=False)}", end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

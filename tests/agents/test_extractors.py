@@ -1,0 +1,52 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from agents.extractors import EXTRACTORS
+from autotts_gym.envs.features import BRANCH_FEATURES, POOL_FEATURES
+
+M = 10
+
+
+def observations() -> dict[str, torch.Tensor]:
+    """Of episodes in their midst, with open, finished, pruned and closed slots."""
+    envs = gym.make_vec("AutoTTS-Replay-v0", num_envs=5, max_branches=M)
+    found, infos = envs.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        masks = infos["action_mask"].astype(float) * (np.arange(2 + 2 * M) > 0)
+        actions = [rng.choice(len(mask), p=mask / mask.sum()) if mask.any() else 0 for mask in masks]
+        found, _, _, _, infos = envs.step(np.array(actions))
+    return {key: torch.as_tensor(value) for key, value in found.items()}
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_the_order_of_the_branches_and_the_number_of_closed_slots_do_not_matter(name: str) -> None:
+    torch.manual_seed(0)
+    space = gym.make("AutoTTS-Replay-v0", max_branches=M).observation_space
+    extract = EXTRACTORS[name](space, width=16).eval()  # type: ignore[arg-type]
+    batch = observations()
+    features = extract(batch)
+    assert features.shape == (5, extract.features_dim)
+    slots = batch["branches"].reshape(5, M, len(BRANCH_FEATURES))
+    turned = slots[:, torch.randperm(M)]
+    assert not torch.equal(turned, slots)
+    padded = torch.cat([turned, torch.zeros(5, 6, len(BRANCH_FEATURES))], dim=1)
+    for changed in (turned, padded):
+        again = extract({"pool": batch["pool"], "branches": changed.reshape(5, -1)})
+        torch.testing.assert_close(features, again, rtol=1e-5, atol=1e-6)
+    other = slots.clone()
+    other[:, 0, 3] = 1 - other[:, 0, 3]
+    assert not torch.allclose(features, extract({"pool": batch["pool"], "branches": other.reshape(5, -1)}))
+
+
+@pytest.mark.parametrize("name", EXTRACTORS)
+def test_a_pool_without_an_open_branch_has_finite_features_and_gradients(name: str) -> None:
+    space = gym.make("AutoTTS-Replay-v0", max_branches=M).observation_space
+    extract = EXTRACTORS[name](space, width=16)  # type: ignore[arg-type]
+    nothing = {"pool": torch.rand(2, len(POOL_FEATURES)), "branches": torch.zeros(2, M * len(BRANCH_FEATURES))}
+    features = extract(nothing)
+    features.sum().backward()
+    assert torch.isfinite(features).all()
+    assert all(torch.isfinite(p.grad).all() for p in extract.parameters() if p.grad is not None)

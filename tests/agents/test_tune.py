@@ -1,0 +1,28 @@
+import json
+from pathlib import Path
+
+import pytest
+from tiny import SMALL
+
+from agents.config import Config
+from agents.tune import main, tune
+
+pytest.importorskip("optuna")
+
+
+@pytest.mark.parametrize("algo", ["maskable_ppo", "dqn"])
+def test_a_study_is_kept_and_goes_on_and_its_best_is_a_configuration(algo: str, tmp_path: Path) -> None:
+    base = Config(**{**SMALL, "algo": algo, "total_steps": 128, "eval_steps": 128})
+    tune(base, tmp_path / "study", 1)
+    best = tune(base, tmp_path / "study", 1)
+    record = json.loads((tmp_path / "study" / "trials.json").read_text())
+    assert [trial["number"] for trial in record["trials"]] == [0, 1]
+    top = max(record["trials"], key=lambda trial: trial["return"])
+    assert top["learning_rate"] == best.learning_rate
+    assert Config.load(tmp_path / "study" / "best.json") == best
+    assert best.total_steps == 128
+
+
+def test_bad_use_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "nothing"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
