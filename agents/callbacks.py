@@ -7,6 +7,7 @@ time limit takes effect at the next such place.
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
 from agents.evaluation import averages, cost_weights, hand_written, mean_return, picture, sweep
-from agents.policies import is_on_policy, save_policy
+from agents.policies import OFF_POLICY, ON_POLICY, is_on_policy, save_policy
 from agents.runs import Counters, RunFolder
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.engine import layout
@@ -158,16 +159,16 @@ class Conductor(BaseCallback):
         self._log_steps = counters.steps
         self._log_seconds = counters.seconds
         self._log_env_seconds = 0.0
+        self._resumed = counters.steps > 0
+        self.log = EventLog(run.path, purge_step=counters.steps + 1 if self._resumed else None)
         self.bar = _progress_bar(run.config.progress)
         self._task = self.bar.add_task("training", total=1.0, told="")
 
     # ------------------------------------------------------------------ hooks
 
     def _init_callback(self) -> None:
-        resumed = self.counters.steps > 0
-        self.log = EventLog(self.run.path, purge_step=self.counters.steps + 1 if resumed else None)
         self.model.set_logger(Logger(None, [EventWriter(self.log)]))
-        if not resumed:
+        if not self._resumed:
             self.log.layout(LAYOUT)
             self.log.hparams(_hparams(self.config), METRICS)
             self.log.text("config", f"```json\n{self.config.to_json()}```")
@@ -305,14 +306,17 @@ class Conductor(BaseCallback):
         self.log.scalars(final, self.counters.steps)
 
 
-def _hparams(config: Config) -> dict[str, object]:
-    """What tells runs apart."""
-    import json
+UNIMPORTANT = ("name", "log_dir", "progress", "threads", "checkpoint_seconds", "log_steps", "samples")
+"""Fields that change nothing of what is learned."""
 
-    apart = json.loads(config.to_json())
-    for name in ("name", "log_dir", "progress", "threads", "checkpoint_seconds", "log_steps", "samples"):
-        apart.pop(name)
-    return {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in apart.items()}
+
+def _hparams(config: Config) -> dict[str, object]:
+    """What tells runs of the algorithm apart."""
+    other = OFF_POLICY if is_on_policy(config.algo) else ON_POLICY
+    own = ON_POLICY if is_on_policy(config.algo) else OFF_POLICY
+    hidden = {*UNIMPORTANT, *(set(other) - set(own))}
+    values = {name: value for name, value in asdict(config).items() if name not in hidden}
+    return {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _progress_bar(show: bool) -> Progress:

@@ -22,8 +22,8 @@ from autotts_gym.files import write_atomically
 CLASSES: dict[str, type[BaseAlgorithm]] = {"maskable_ppo": MaskablePPO, "ppo": PPO, "dqn": DQN, "qrdqn": QRDQN}
 
 _ALL = ("gamma", "batch_size")
-_ON_POLICY = (*_ALL, "n_steps", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
-_OFF_POLICY = (
+ON_POLICY = (*_ALL, "n_steps", "n_epochs", "gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
+OFF_POLICY = (
     *_ALL,
     "buffer_size",
     "learning_starts",
@@ -44,7 +44,7 @@ def is_on_policy(algo: str) -> bool:
 def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
     """The algorithm with its hyper-parameters, untrained."""
     on_policy = is_on_policy(config.algo)
-    hyper = {name: getattr(config, name) for name in (_ON_POLICY if on_policy else _OFF_POLICY)}
+    hyper = {name: getattr(config, name) for name in (ON_POLICY if on_policy else OFF_POLICY)}
     policy: dict[str, Any] = {"net_arch": list(config.net_arch)}
     if config.algo == "qrdqn":
         policy["n_quantiles"] = config.n_quantiles

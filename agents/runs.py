@@ -148,6 +148,7 @@ class RunFolder:
         Only open runs that you trust: checkpoints are pickles.
         """
         if not self.checkpoints:
+            self._forget_evaluations(-1)
             return None
         source = self.checkpoints[-1]
         model = CLASSES[self.config.algo].load(source / "model.zip", env, device="cpu", force_reset=False)
@@ -173,7 +174,7 @@ class RunFolder:
     ) -> None:
         """Keep an evaluation: a line of averages, and every episode in arrays (weights, seeds, questions)."""
         stores = list(dict.fromkeys(result.store for result in results))
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.concatenate(
                 [np.stack([getattr(result, name) for result in results if result.store == store]) for store in stores],
                 axis=2,

@@ -52,6 +52,10 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def _zero(_progress: float) -> float:
+    return 0.0
+
+
 class Policy:
     """A policy trained by Stable-Baselines3, deciding for all running episodes at once, greedily.
 
@@ -111,7 +115,9 @@ class Policy:
                 loaded = getattr(importlib.import_module(module), algorithm)
             except ImportError as error:
                 raise ControllerError(f"{self.path}: expected the extra autotts_gym[agents]: {error}") from error
-            self._model = loaded.load(self.path, device="cpu")
+            # What only training needs is replaced, so that the schedules in the file are not run.
+            unused = {"learning_rate": 0.0, "lr_schedule": _zero, "clip_range": _zero, "exploration_schedule": _zero}
+            self._model = loaded.load(self.path, device="cpu", custom_objects=unused)
         return self._model
 
     def begin(self, revealed: Revealed) -> Any:
