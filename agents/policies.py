@@ -115,6 +115,10 @@ def _all_macros(config: Config) -> list[str] | None:
     return [macro.name for macro in MACROS] if config.rounds else None
 
 
+_OF_TRAINING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
+"""Attributes that only a training that goes on needs: checkpoints keep them, a policy's file does not."""
+
+
 def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None) -> bytes:
     """A file of Stable-Baselines3, with the card inside as ``autotts.json``.
 
@@ -123,7 +127,7 @@ def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None) -> bytes:
     buffer = io.BytesIO()
     cloudpickle.register_pickle_by_value(extractors)
     try:
-        model.save(buffer)
+        model.save(buffer, exclude=None if card is None else _OF_TRAINING)
     finally:
         cloudpickle.unregister_pickle_by_value(extractors)
     if card is not None:
