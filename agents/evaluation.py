@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.config import Config
-from agents.policies import greedy
+from autotts_gym.controllers.policies import greedy
 from autotts_gym.engine import Rules
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS

@@ -7,9 +7,6 @@ import zipfile
 from typing import Any
 
 import cloudpickle
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from sb3_contrib import QRDQN, MaskablePPO
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -60,32 +57,6 @@ def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
         device="cpu",
         **hyper,
     )
-
-
-def preferences(model: BaseAlgorithm, observations: Any) -> torch.Tensor:
-    """How much the policy wants each action, (N, actions): log-probabilities of a PPO, values of a DQN."""
-    with torch.no_grad():
-        policy: Any = model.policy
-        batch, _ = policy.obs_to_tensor(observations)
-        if isinstance(model, QRDQN):
-            quantiles: torch.Tensor = model.quantile_net.forward(batch)
-            return quantiles.mean(dim=1)
-        if isinstance(model, DQN):
-            values: torch.Tensor = model.q_net.forward(batch)
-            return values
-        logits: torch.Tensor = policy.get_distribution(batch).distribution.logits
-        return logits
-
-
-def greedy(model: BaseAlgorithm, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The most wanted of the admissible actions, (N,).
-
-    An algorithm that was trained without masks learns that a forbidden action does nothing; played without them it
-    might ask for one for ever.
-    """
-    wanted = preferences(model, observations).masked_fill(~torch.as_tensor(masks), -torch.inf)
-    actions: NDArray[np.int64] = wanted.argmax(dim=1).numpy()
-    return actions
 
 
 def policy_card(config: Config, stores: list[str], command: str, git_commit: str) -> dict[str, Any]:

@@ -82,9 +82,10 @@ def test_every_public_name_can_be_imported():
         _ = autotts_gym.nothing
 
 
-def imports(path):
-    """Names of the modules that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, at_import=False):
+    """Names of the modules that a file imports: wherever in it, or when it is imported itself."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_import else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -109,9 +110,16 @@ def test_dependencies_point_downwards(layer):
             parts = name.split(".")
             if parts[0] == "autotts_gym" and len(parts) > 1 and parts[1] in LAYERS:
                 assert parts[1] in MAY_IMPORT[layer], f"{path.name} imports {name}"
-            assert parts[0] not in {"torch", "stable_baselines3", "agents"}, f"{path.name} imports {name}"
+            assert parts[0] != "agents", f"{path.name} imports {name}"
             if layer in ("replay", "engine", "controllers"):
                 assert parts[0] != "gymnasium", f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_module_needs_the_agents_extra_to_be_imported(layer):
+    for path in (PACKAGE / layer).rglob("*.py"):
+        heavy = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard", "math_verify"}
+        assert not heavy & {name.split(".")[0] for name in imports(path, at_import=True)}, path.name
 
 
 def test_the_packages_of_setup_cfg_are_those_of_the_tree():

@@ -157,15 +157,35 @@ class Policy:
             board.write(revealed, actions, rows, plan)
 
     def _predict(self, observations: Any, rows: NDArray[np.int64], masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The greedy actions of some rows; a policy that knows no masks stops where its action is not admissible."""
-        told = {name: value[rows] for name, value in observations.items()} if isinstance(observations, dict) else None
-        chosen = observations[rows] if told is None else told
-        if self.card["algorithm"] == "maskable_ppo":
-            actions, _ = self._model.predict(chosen, action_masks=masks, deterministic=True)
+        """The greedy actions of some rows."""
+        if isinstance(observations, dict):
+            return greedy(self._model, {name: value[rows] for name, value in observations.items()}, masks)
+        return greedy(self._model, observations[rows], masks)
+
+
+def greedy(model: Any, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The most wanted of the admissible actions, (N,).
+
+    An algorithm that was trained without masks learns that a forbidden action does nothing; played without them it
+    might ask for one for ever.
+
+    Args:
+        model: an algorithm of Stable-Baselines3 or sb3-contrib: PPO, MaskablePPO, DQN or QRDQN.
+        observations: N of them.
+        masks: (N, actions) bool, which actions are admissible.
+    """
+    import torch
+
+    with torch.no_grad():
+        batch, _ = model.policy.obs_to_tensor(observations)
+        if hasattr(model, "quantile_net"):
+            wanted = model.quantile_net(batch).mean(dim=1)
+        elif hasattr(model, "q_net"):
+            wanted = model.q_net(batch)
         else:
-            actions, _ = self._model.predict(chosen, deterministic=True)
-        found: NDArray[np.int64] = np.where(masks[np.arange(len(rows)), actions], actions, layout.STOP)
-        return found
+            wanted = model.policy.get_distribution(batch).distribution.logits
+        actions: NDArray[np.int64] = wanted.masked_fill(~torch.as_tensor(masks), -torch.inf).argmax(dim=1).numpy()
+    return actions
 
 
 def _write_primitives(actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:

@@ -126,6 +126,11 @@ class Buffers(NamedTuple):
             return self.pool[n]
         return {"pool": self.pool[n], "branches": self.branches[n].reshape(-1)}
 
+    def observation_copy(self, n: int) -> Any:
+        """One of them, in memory of its own."""
+        one = self.observation(n)
+        return {name: value.copy() for name, value in one.items()} if isinstance(one, dict) else one.copy()
+
 
 def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:
     """Arrays for N observations of a kind."""

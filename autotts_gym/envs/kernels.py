@@ -257,6 +257,31 @@ def write_macro(pools, slots, rows, code, amount, plan):
                         plan.deepen[n, i] = amount
 
 
+@inline
+def _changes_something(revealed, n, code, amount):
+    """Whether a built-in macro would change something; what ``mark_effective`` would say of its plan."""
+    pool = revealed.pools[n]
+    if code == MACRO_STOP:
+        return True
+    if code == MACRO_OPEN:
+        return revealed.admissible[n, BRANCH] != 0
+    shift = FIRST_DEEPEN + (revealed.slots.shape[1] if code >= MACRO_DISSENTERS else 0)
+    for i in range(pool.opened):
+        if revealed.admissible[n, shift + i] != 0:
+            some = code in (MACRO_FURTHEST, MACRO_LEAST)
+            if some or _concerns(pool, revealed.slots[n], i, code, amount):
+                return True
+    return False
+
+
+@kernel
+def mark_built_in(revealed, built_in, masks):
+    """Write to masks (N, K) int8 where built-in macros, rows (column, code, amount), would change something."""
+    for n in range(len(masks)):
+        for k in range(len(built_in)):
+            masks[n, built_in[k, 0]] = _changes_something(revealed, n, built_in[k, 1], built_in[k, 2])
+
+
 @kernel
 def mark_effective(admissible, max_branches, plan, masks, column):
     """Write to a column of masks (N, K) int8 where a plan would change something."""

@@ -39,12 +39,25 @@ class Macro:
     write: Write
 
 
-def _built_in(code: int, steps: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
-    kernels.write_macro(revealed.pools, revealed.slots, rows, code, steps, plan.arrays)
+@dataclass(frozen=True)
+class BuiltIn(Macro):
+    """A macro whose rule is compiled, so that the masks of all of them come from one call.
+
+    Attributes:
+        code: which rule.
+        amount: branches to open, intervals to deepen, or answers off the leader.
+    """
+
+    code: int
+    amount: int
 
 
-def _macro(name: str, code: int, steps: int, meaning: str) -> Macro:
-    return Macro(name, meaning, partial(_built_in, code, steps))
+def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
+    kernels.write_macro(revealed.pools, revealed.slots, rows, code, amount, plan.arrays)
+
+
+def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
+    return BuiltIn(name, meaning, partial(_write, code, amount), code, amount)
 
 
 MACROS = (
@@ -103,13 +116,17 @@ class MacroBoard:
         self.macros = tuple(macros)
         self._plan = RoundPlan.empty(episodes, max_branches)
         self._every = np.arange(episodes)
+        built_in = [(k, macro.code, macro.amount) for k, macro in enumerate(macros) if isinstance(macro, BuiltIn)]
+        self._built_in = np.array(built_in, np.int64).reshape(-1, 3)
+        self._others = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn)]
 
     def masks(self, revealed: Revealed) -> NDArray[np.int8]:
         """Which macros would change something, (N, K) int8; fresh."""
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
-        for k, macro in enumerate(self.macros):
+        kernels.mark_built_in(revealed.arrays, self._built_in, masks)
+        for k in self._others:
             self._plan.clear()
-            macro.write(revealed, self._every, self._plan)
+            self.macros[k].write(revealed, self._every, self._plan)
             kernels.mark_effective(revealed.admissible, revealed.rules.max_branches, self._plan.arrays, masks, k)
         return masks
 

@@ -1,6 +1,5 @@
 """The replay environment, N episodes at a time in one compiled call."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -217,7 +216,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
         final_obs = np.full(self.num_envs, None, object)
         for n in np.flatnonzero(ended).tolist():
-            final_obs[n] = copy.deepcopy(out.observation(n))
+            final_obs[n] = out.observation_copy(n)
         final_info = {**self._infos(invalid & ended, ended.copy()), **self._outcomes(ended)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 

@@ -7,9 +7,10 @@ from tiny import SMALL
 
 from agents.config import ALGORITHMS, Config
 from agents.evaluation import averages, cost_weights, hand_written, mean_return, picture, split, sweep
-from agents.policies import greedy, make_model
+from agents.policies import make_model
 from agents.vec_env import make_vec_env
 from autotts_gym import synthesize
+from autotts_gym.controllers.policies import greedy
 from autotts_gym.errors import StoreError
 from autotts_gym.evaluation import Frontier
 
