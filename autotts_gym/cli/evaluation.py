@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from autotts_gym.controllers import Controller
     from autotts_gym.engine import Rules
+    from autotts_gym.evaluation.frontier import Frontier
     from autotts_gym.evaluation.results import EvaluationResult
     from autotts_gym.evaluation.tables import Table
     from autotts_gym.evaluation.trace import Round, Standing, Trace
@@ -255,7 +256,20 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         print(f"Synthetic, no language model's results: {', '.join(synthetic)}")
     if written:
         print(f"{arguments.out}: {', '.join(path.name for path in written)}")
+        print(_write_curves(Path(arguments.out) / "tensorboard", report.families))
     return 0
+
+
+def _write_curves(folder: Path, families: "Sequence[Frontier]") -> str:
+    """Write budget curves for TensorBoard where it is installed; returns what to tell of it."""
+    from importlib.util import find_spec
+
+    if find_spec("tensorboard") is None:
+        return "Budget curves for TensorBoard were not written: they need the extra autotts_gym[agents]"
+    from autotts_gym.evaluation.tensorboard import write_frontiers
+
+    write_frontiers(folder, families)
+    return f"tensorboard --logdir {folder} shows the budget curves"
 
 
 # -------------------------------------------------------------------- trace

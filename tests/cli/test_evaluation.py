@@ -135,8 +135,8 @@ def test_benchmark_prints_tables_and_writes_files(paths, tmp_path):
     assert "Frontiers along total tokens, 2 stores, exact accounting, 95% intervals over questions\n" in text
     assert "\n   beta=0.5 " in text
     assert "Synthetic, no language model's results: even/x\n" in text
-    assert text.endswith(f"\n{out}: {', '.join(path for path in FILES)}\n")
-    assert sorted(os.listdir(out)) == sorted(FILES)
+    assert f"\n{out}: {', '.join(path for path in FILES)}\n" in text
+    assert sorted(os.listdir(out)) == sorted([*FILES, "tensorboard"])
     records = json.loads((out / "results.json").read_text())["results"]
     with (out / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(records) == 2 * 6
@@ -261,3 +261,17 @@ def test_the_command_line_imports_nothing_heavy_before_it_knows_the_command():
         "import sys, autotts_gym.cli.main as m\nassert not {'numba', 'h5py', 'matplotlib', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_benchmark_writes_budget_curves_that_tensorboard_reads(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "out"
+    lines = answered("benchmark", "--preset", "quick", "--seeds", "2", "--workers", "1", "--out", out)
+    assert f"tensorboard --logdir {out / 'tensorboard'} shows the budget curves" in " ".join(lines.split())
+    log = EventAccumulator(str(out / "tensorboard" / "cmc"))
+    log.Reload()
+    points = log.Scalars("budget/accuracy")
+    records = json.loads((out / "results.json").read_text())["results"]
+    expected = {round(each["mean_tokens"]): each["accuracy"] for each in records if each["controller"] == "cmc"}
+    assert {point.step: pytest.approx(point.value) for point in points} == expected
