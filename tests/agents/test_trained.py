@@ -1,0 +1,25 @@
+"""The policy that comes with the repository."""
+
+from pathlib import Path
+
+import agents
+from autotts_gym import evaluate, make_controller
+
+POLICY = Path(agents.__file__).parent / "trained" / "default.zip"
+
+
+def test_the_default_policy_plays_as_a_controller_and_spends_less_where_tokens_cost_more():
+    frugal, lavish = (
+        evaluate(make_controller(POLICY, beta=beta), "synthetic/heldout", seeds=range(2), accounting="autotts")
+        for beta in (0.0, 1.0)
+    )
+    assert frugal.controller == "default"
+    assert frugal.mean_tokens < 0.5 * lavish.mean_tokens
+    assert lavish.accuracy > 0.5
+
+
+def test_the_default_policy_gives_the_same_episodes_for_any_number_of_workers():
+    policy = make_controller(POLICY, beta=0.3)
+    one, two = (evaluate(policy, "synthetic/heldout", seeds=range(2), workers=workers) for workers in (1, 2))
+    assert (one.total_tokens == two.total_tokens).all()
+    assert (one.correct == two.correct).all()
