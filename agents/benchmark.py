@@ -1,8 +1,12 @@
-"""Compare trained policies with the hand-written controllers: ``python -m agents.benchmark --policy runs/a/best.zip``.
+"""Compare policies and programs with the hand-written controllers: ``python -m agents.benchmark --policy best.zip``.
 
 A policy's frontier is drawn by its cost weight: ``--points`` weights in equal ratios over the range that its card says
 it was trained on, both ends included. The hand-written families are those of the preset "paper", and all play the same
 questions under the same orders of the pools.
+
+A program (``--program runs/explorer/a/best.py``) is swept over ``--betas`` values of beta, ``cmc`` over the same ones
+beside the preset's, and a table of its own shows at every token level the accuracy of both curves and their paired
+difference.
 
 Policies that differ in nothing but the seed of their training are one agent. It enters the comparison as one family,
 whose points are averages over its training seeds; a table of its own shows every seed, and their mean with a Student t
@@ -12,6 +16,7 @@ With ``--out`` the folder gets what ``autotts benchmark`` writes, and::
 
     seeds.md, seeds.csv                         every training seed, where an agent has several
     statistics_stores.md, statistics_stores.csv what the frontiers come to on every store
+    levels.md, levels.csv                       programs beside cmc at every token level
     tensorboard/                                budget curves: tensorboard --logdir DIR/tensorboard
 """
 
@@ -33,12 +38,14 @@ import numpy as np
 from autotts_gym.cli.evaluation import _processors, _whole
 from autotts_gym.cli.main import _Parser
 from autotts_gym.cli.screen import Fitted, show
+from autotts_gym.controllers import make_controller
 from autotts_gym.controllers.policies import Policy
+from autotts_gym.controllers.programs import Program
 from autotts_gym.engine import Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.benchmark import PRESETS, Report, check_writable, run_benchmark
-from autotts_gym.evaluation.frontier import Interval, find_reference
+from autotts_gym.evaluation.frontier import AccuracyAt, Interval, bootstrap, find_reference
 from autotts_gym.evaluation.tables import Cell, Column, Table, statistics_table
 from autotts_gym.evaluation.tensorboard import write_frontiers
 from autotts_gym.files import write_atomically
@@ -46,6 +53,12 @@ from autotts_gym.replay import ReplayStore, resolve_stores
 
 POINTS = 12
 """Cost weights of a policy's frontier."""
+
+BETAS = 11
+"""Values of beta of a program's frontier."""
+
+LEVELS = (80_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000, 500_000, 600_000)
+"""Tokens at which programs are compared with cmc."""
 
 _OF_A_RUN = ("name", "log_dir", "seed", "checkpoint_seconds", "log_steps", "progress", "samples", "threads")
 """Fields of a run's configuration that do not change what agent it trains."""
@@ -152,6 +165,37 @@ def load_agents(paths: Sequence[str | os.PathLike[str]], taken: Sequence[str] = 
     return agents
 
 
+def load_programs(
+    paths: Sequence[str | os.PathLike[str]], betas: int = BETAS, taken: Sequence[str] = ()
+) -> dict[str, list[Program]]:
+    """Read programs and sweep their knob.
+
+    Args:
+        paths: files of programs; one that is called ``best.py`` is named for its folder.
+        betas: values of beta, evenly from 0 to 1.
+        taken: names that others have; a program of such a name keeps its ``.py``.
+
+    Returns:
+        The settings of each by its name.
+
+    Raises:
+        AutottsError: a file is not a program, or names are not told apart.
+    """
+    if betas < 2:
+        raise AutottsError(f"betas: expected at least 2, got {betas}")
+    swept: dict[str, list[Program]] = {}
+    for path in paths:
+        file = Path(path)
+        name = file.resolve().parent.name if file.stem == "best" else file.stem
+        name = file.name if name in taken else name
+        if name in swept or name in taken:
+            raise AutottsError(f"programs: expected different names, got {name} more than once; rename a file")
+        swept[name] = [Program(file, round(float(beta), 4)) for beta in np.linspace(0.0, 1.0, betas)]
+        for program in swept[name]:
+            program.name = name
+    return swept
+
+
 def _identity(policy: Policy) -> str:
     """What the trainings of one agent have in common: the configuration beside the file, or else the card."""
     common = {key: value for key, value in policy.card.items() if key not in _OF_A_TRAINING}
@@ -189,10 +233,35 @@ class Comparison:
     Attributes:
         report: the comparison; an agent of several training seeds is one family, their average.
         seeds: the family of every training seed, by agent; of agents with several.
+        programs: names of the families that are programs.
     """
 
     report: Report
     seeds: Mapping[str, tuple[Frontier, ...]]
+    programs: tuple[str, ...] = ()
+
+    def by_level(self) -> list[Table]:
+        """Every program beside cmc at every token level, with the paired difference; nothing without a program."""
+        families = {family.name: family for family in self.report.families}
+        if not self.programs:
+            return []
+        rows: list[tuple[Cell, ...]] = []
+        for name in self.programs:
+            pair = [families[name], families["cmc"]]
+            for tokens in LEVELS:
+                drawn = bootstrap(pair, AccuracyAt(tokens), resamples=self.report.resamples)
+                difference = drawn.compare(0, 1)
+                own, rival = (drawn.interval(i).estimate for i in range(2))
+                rows.append((name, f"{tokens // 1000}k", own, rival, difference.difference, difference.probability))
+        columns = (
+            Column("family", ("family",)),
+            Column("tokens", ("tokens",)),
+            Column("accuracy", ("accuracy", "%"), _percent),
+            Column("rival", ("cmc", "%"), _percent),
+            Column("difference", ("difference", "% points"), _percent),
+            Column("probability", ("P(higher", "than cmc)"), lambda value: f"{value:.2f}"),
+        )
+        return [Table("Programs beside cmc at equal tokens, paired 95% intervals over questions", columns, tuple(rows))]
 
     def by_store(self) -> list[Table]:
         """What the frontiers come to on every store; nothing where there is one."""
@@ -236,7 +305,13 @@ class Comparison:
 
     def tables(self) -> list[Table]:
         """All tables, in the order in which they are printed."""
-        return [*self.report.comparisons(), *self.by_store(), self.report.statistics(), *self.by_seed()]
+        return [
+            *self.report.comparisons(),
+            *self.by_store(),
+            self.report.statistics(),
+            *self.by_seed(),
+            *self.by_level(),
+        ]
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write tables, figures and budget curves to a folder, and return their paths.
@@ -255,6 +330,10 @@ class Comparison:
                 write_atomically(out / f"{name}.md", "\n".join(table.to_markdown() for table in tables).encode())
                 joined.write(out / f"{name}.csv")
                 written += [out / f"{name}.md", out / f"{name}.csv"]
+        for table in self.by_level():
+            table.write(out / "levels.md")
+            table.write(out / "levels.csv")
+            written += [out / "levels.md", out / "levels.csv"]
         seeds = [family for families in self.seeds.values() for family in families]
         write_frontiers(out / "tensorboard", [*self.report.families, *seeds])
         return [*written, out / "tensorboard"]
@@ -288,6 +367,10 @@ def _t_quantile(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
+def _percent(value: float) -> str:
+    return f"{100 * value:z.1f}"
+
+
 def _average(agent: Agent, results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
     """The results of an agent's policies as those of one: every training seed plays every order of the pools."""
     names = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
@@ -307,6 +390,7 @@ def benchmark(
     agents: Sequence[Agent],
     stores: Sequence[ReplayStore],
     *,
+    programs: Mapping[str, Sequence[Program]] | None = None,
     seeds: Sequence[int] = range(100),
     accounting: str = "autotts",
     points: int = POINTS,
@@ -314,11 +398,12 @@ def benchmark(
     progress: bool = False,
     resamples: int = 2000,
 ) -> Comparison:
-    """Play agents and the hand-written controllers of the preset "paper" on the same episodes.
+    """Play agents, programs and the hand-written controllers of the preset "paper" on the same episodes.
 
     Args:
         agents: from ``load_agents``.
         stores: where; their names differ.
+        programs: from ``load_programs``.
         seeds: orders of the pools.
         accounting: "exact", or "autotts": what the published code charges.
         points: cost weights of every policy.
@@ -330,8 +415,9 @@ def benchmark(
         AutottsError: there is nothing to compare, policies have different numbers of branch slots, or a number is out
             of range.
     """
-    if not agents:
-        raise AutottsError("policies: expected at least one, got none")
+    programs = programs or {}
+    if not agents and not programs:
+        raise AutottsError("policies: expected at least one, or a program, got none")
     policies = {name: policy for agent in agents for name, policy in agent.policies.items()}
     slots = {name: policy.card["max_branches"] for name, policy in policies.items()}
     if len(set(slots.values())) > 1:
@@ -341,12 +427,16 @@ def benchmark(
         for name, policy in policies.items()
         for weight in cost_weights(policy.card, points)
     ]
+    swept = [program for settings in programs.values() for program in settings]
     hand_written = PRESETS["paper"].controllers()
+    ours = [make_controller("cmc", beta=beta) for beta in sorted({program.beta for program in swept})]
+    known = [controller.params for controller in hand_written if controller.name == "cmc"]
+    hand_written += [controller for controller in ours if controller.params not in known]
     measured = run_benchmark(
         stores,
-        [*hand_written, *entrants],
+        [*hand_written, *swept, *entrants],
         seeds=seeds,
-        rules=Rules(max_branches=next(iter(slots.values())), accounting=accounting),
+        rules=Rules(max_branches=next(iter(slots.values()), 64), accounting=accounting),
         workers=workers,
         progress=progress,
         resamples=resamples,
@@ -359,6 +449,7 @@ def benchmark(
     return Comparison(
         Report(tuple(stores), tuple(results), resamples),
         {agent.name: tuple(families[name] for name in agent.policies) for agent in several},
+        tuple(programs),
     )
 
 
@@ -373,8 +464,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         nargs="+",
         action="extend",
-        required=True,
+        default=[],
         help="policies of agents.train; those that differ in their seed only are one agent. May be repeated",
+    )
+    parser.add_argument(
+        "--program",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="programs, such as best.py of a run of agents.explorer. May be repeated",
     )
     parser.add_argument(
         "--store",
@@ -397,6 +496,9 @@ def _parser() -> argparse.ArgumentParser:
         "--points", metavar="K", type=_whole, default=POINTS, help="cost weights of a policy (default: %(default)s)"
     )
     parser.add_argument(
+        "--betas", metavar="K", type=_whole, default=BETAS, help="values of beta of a program (default: %(default)s)"
+    )
+    parser.add_argument(
         "--workers", metavar="W", type=_whole, default=_processors(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
@@ -406,13 +508,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    agents = load_agents(options.policy, taken=list(PRESETS["paper"].settings))
+    hand_written = list(PRESETS["paper"].settings)
+    agents = load_agents(options.policy, taken=hand_written)
+    taken = [name for agent in agents for name in (agent.name, *agent.policies)]
+    programs = load_programs(options.program, options.betas, taken=[*hand_written, *taken])
     stores = resolve_stores(options.store)
     if options.out is not None:
         check_writable(options.out)  # before the work rather than after it
     comparison = benchmark(
         agents,
         stores,
+        programs=programs,
         seeds=range(options.seeds),
         accounting=options.accounting,
         points=options.points,
@@ -426,13 +532,18 @@ def _run(options: argparse.Namespace) -> None:
     for agent in agents:
         for name, policy in agent.policies.items():
             print(f"{name}: {policy.path}, trained on {', '.join(policy.card['trained_on']) or 'unknown stores'}")
+    for name, settings in programs.items():
+        print(f"{name}: {settings[0].path}")
     if written:
         print(f"{options.out}: {', '.join(path.name for path in written)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for bad use, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.policy and not options.program:
+        parser.error("expected --policy or --program")
     try:
         _run(options)
     except AutottsError as error:

@@ -35,6 +35,7 @@ class Config:
     # The environment.
     env: str = _about("AutoTTS-ReplayRounds-v0 (macro actions) or AutoTTS-Replay-v0", "AutoTTS-ReplayRounds-v0")
     store: tuple[str, ...] = _about("names or paths of the search stores; none: the store that ships", ())
+    variants: int = _about("variants of each store to train on besides; see agents.augment", 0)
     num_envs: int = _about("environments side by side", 256)
     observation: str = _about("dict, flat or pool", "pool")
     macros: tuple[str, ...] = _about("names of macro actions, stop first; none: all of them", ())
@@ -114,6 +115,7 @@ class Config:
         _require("extractor", self.extractor, self.extractor in extractors, f"one of {', '.join(extractors)}")
         needs_dict = self.extractor == "none" or self.observation == "dict"
         _require("extractor", self.extractor, needs_dict, "none unless observation is dict")
+        _require("variants", self.variants, self.variants >= 0, "at least 0")
         _require("total_steps", self.total_steps, self.total_steps >= 0, "at least 0")
         _require("minutes", self.minutes, self.minutes >= 0, "at least 0")
         for name in ("num_envs", "max_steps", "eval_steps", "eval_points", "eval_seeds", "log_steps", "threads"):
@@ -203,10 +205,10 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for every field: ``--cost-weight 0.03 3`` sets ``cost_weight``."""
-    hints = get_type_hints(Config)
-    for item in fields(Config):
+def add_options(parser: argparse.ArgumentParser, kind: type[Any] = Config) -> None:
+    """Add an option for every field of a configuration: ``--cost-weight 0.03 3`` sets ``cost_weight``."""
+    hints = get_type_hints(kind)
+    for item in fields(kind):
         hint, default = hints[item.name], "none" if item.default == () else item.default
         options: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS}
         options["help"] = f"{item.metadata['about']} (default: {default})"
@@ -223,7 +225,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(*names, **options)
 
 
-def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
+def chosen(arguments: argparse.Namespace, kind: type[Any] = Config) -> dict[str, Any]:
     """The fields that the command line sets."""
-    names = {item.name for item in fields(Config)}
+    names = {item.name for item in fields(kind)}
     return {name: value for name, value in vars(arguments).items() if name in names}

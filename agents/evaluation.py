@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.config import Config
+from agents.splits import hold_out
 from autotts_gym.controllers.policies import greedy
 from autotts_gym.engine import Rules
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
@@ -34,20 +35,7 @@ def split(stores: Sequence[ReplayStore], config: Config) -> tuple[list[ReplaySto
     Raises:
         StoreError: there is no such question, or none is left.
     """
-    parts: tuple[list[ReplayStore], list[ReplayStore]] = [], []
-    for store in stores:
-        questions = np.arange(store.num_questions)
-        held = np.array(config.validation_questions, np.int64)
-        if not held.size:
-            order = np.random.default_rng([config.split_seed, questions.size]).permutation(questions)
-            held = np.sort(order[: round(config.validation * questions.size)])
-        if not held.size:
-            parts[0].append(store)
-            parts[1].append(store)
-            continue
-        parts[0].append(store.select(np.setdiff1d(questions, held).tolist()))
-        parts[1].append(store.select(held.tolist()))
-    return parts
+    return hold_out(stores, config.validation, config.split_seed, config.validation_questions)
 
 
 def _rows(observations: Any, chosen: NDArray[np.bool_]) -> Any:

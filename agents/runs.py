@@ -21,8 +21,6 @@ import pickle
 import platform
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -37,6 +35,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
 from agents.policies import CLASSES, to_zip
+from agents.provenance import git_commit
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import EvaluationResult
@@ -212,19 +211,3 @@ class RunFolder:
 def _replay(env: VecMonitor) -> ReplayVecEnv:
     assert isinstance(env.venv, ReplayVecEnv)
     return env.venv
-
-
-def git_commit() -> str:
-    """The commit that the checkout is at, with ``-dirty`` where files differ from it; "unknown" outside of git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def command_line(module: str) -> str:
-    """The command that runs this process, as it would be typed."""
-    import shlex
-
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])

@@ -18,11 +18,13 @@ from types import FrameType
 import torch
 from stable_baselines3.common.utils import set_random_seed
 
+from agents.augment import augmented
 from agents.callbacks import Conductor, Stop
 from agents.config import Config, add_options, chosen
 from agents.evaluation import split
 from agents.policies import make_model, policy_card, save_policy
-from agents.runs import Counters, RunFolder, command_line, git_commit
+from agents.provenance import command_line, git_commit
+from agents.runs import Counters, RunFolder
 from agents.vec_env import make_vec_env
 from autotts_gym.errors import AutottsError
 from autotts_gym.replay import resolve_stores
@@ -48,10 +50,11 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
         raise AutottsError("total_steps, minutes: expected a limit, got none")
     torch.set_num_threads(config.threads)
     training, validation = split(resolve_stores(config.store or None), config)
+    trained_on = augmented(training, config.variants, config.seed)
     set_random_seed(config.seed)
     try:
         env = make_vec_env(
-            config.env, config.num_envs, store=training, cost_weight=config.cost_weight, **config.env_arguments
+            config.env, config.num_envs, store=trained_on, cost_weight=config.cost_weight, **config.env_arguments
         )
         found = run.load_checkpoint(env) if resume else None
         model, counters = found or (make_model(config, env), Counters())

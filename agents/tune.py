@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from agents.config import Config, add_options, chosen
 from agents.policies import is_on_policy
-from agents.runs import RunFolder, command_line
+from agents.provenance import command_line
+from agents.runs import RunFolder
 from agents.train import train
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically

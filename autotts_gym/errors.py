@@ -11,3 +11,24 @@ class StoreError(AutottsError):
 
 class ControllerError(AutottsError):
     """A controller's name, setting or answer is wrong."""
+
+
+class ProgramError(ControllerError):
+    """A controller program is wrong, or failed while it ran.
+
+    Attributes:
+        kind: "static" (its text), "schedule", "exception", "timeout", "memory", "answer" (one it has not seen),
+            "protocol" (a message that is none), "nondeterminism", or "killed" (its process died).
+        message: what was wrong, one line.
+        line: of the program, from 1; None: not known.
+        path: of the program.
+    """
+
+    def __init__(self, path: str, kind: str, message: str, line: int | None = None) -> None:
+        where = path if line is None else f"{path}:{line}"
+        super().__init__(f"{where}: {kind}: {message}")
+        self.path, self.kind, self.message, self.line = path, kind, message, line
+
+    def __reduce__(self) -> tuple[type["ProgramError"], tuple[str, str, str, int | None]]:
+        """Pickles as its parts, so that it travels from a worker process."""
+        return ProgramError, (self.path, self.kind, self.message, self.line)

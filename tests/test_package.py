@@ -92,13 +92,14 @@ def imports(path, at_import=False):
             yield node.module
 
 
-LAYERS = ("replay", "engine", "envs", "controllers", "evaluation", "cli")
+LAYERS = ("replay", "engine", "sandbox", "envs", "controllers", "evaluation", "cli")
 MAY_IMPORT = {
     "replay": {"replay"},
     "engine": {"replay", "engine"},
     "envs": {"replay", "engine", "envs"},
-    "controllers": {"replay", "engine", "envs", "controllers"},
-    "evaluation": {"replay", "engine", "envs", "controllers", "evaluation"},
+    "sandbox": {"replay", "engine", "sandbox"},
+    "controllers": {"replay", "engine", "sandbox", "envs", "controllers"},
+    "evaluation": {"replay", "engine", "sandbox", "envs", "controllers", "evaluation"},
     "cli": set(LAYERS),
 }
 
@@ -111,7 +112,7 @@ def test_dependencies_point_downwards(layer):
             if parts[0] == "autotts_gym" and len(parts) > 1 and parts[1] in LAYERS:
                 assert parts[1] in MAY_IMPORT[layer], f"{path.name} imports {name}"
             assert parts[0] != "agents", f"{path.name} imports {name}"
-            if layer in ("replay", "engine", "controllers"):
+            if layer in ("replay", "engine", "sandbox", "controllers"):
                 assert parts[0] != "gymnasium", f"{path.name} imports {name}"
 
 

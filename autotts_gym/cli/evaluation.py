@@ -63,7 +63,12 @@ def _param(text: str) -> tuple[str, Any]:
 
 
 def _add_controller(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--controller", metavar="NAME", required=True, help="sc, asc, esc, parallel_probe, cmc, ...")
+    parser.add_argument(
+        "--controller",
+        metavar="NAME",
+        required=True,
+        help="sc, asc, esc, parallel_probe, cmc, ...; or the path of a program (.py) or of a trained policy (.zip)",
+    )
     parser.add_argument("--beta", metavar="B", type=float, help="the budget knob, from 0 (little) to 1 (much)")
     parser.add_argument(
         "--param",

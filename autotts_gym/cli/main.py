@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from autotts_gym.cli import evaluation, stores
+from autotts_gym.cli import diagnosis, evaluation, stores
 from autotts_gym.errors import AutottsError
 
-COMMANDS = (stores, evaluation)
+COMMANDS = (stores, evaluation, diagnosis)
 """Modules with `add_parsers(subparsers)`, each of whose parsers sets `run`, a function from arguments to exit code."""
 
 

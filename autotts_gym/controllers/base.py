@@ -11,7 +11,15 @@ from autotts_gym.errors import ControllerError
 
 @runtime_checkable
 class Controller(Protocol):
-    """Maps what N episodes have revealed to their next round."""
+    """Maps what N episodes have revealed to their next round.
+
+    A controller may have more, which whoever plays it then uses:
+
+    - ``close()`` of what ``begin`` returned is called when the episodes have ended, however they ended;
+    - ``chunk(questions)``: how many episodes are best played side by side on a store of so many questions;
+    - ``audit(bank, rules, seeds, questions, fields)`` is called by an evaluation with the episodes of a chunk and what
+      they came to, and raises if that cannot be trusted.
+    """
 
     @property
     def name(self) -> str:
@@ -96,13 +104,22 @@ def make_controller(name: str | os.PathLike[str], **params: Any) -> Controller:
 
     Args:
         name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or
-            ``doubling``; or the path of a trained policy, ``….zip``, whose knob is ``cost_weight``.
+            ``doubling``; or the path of a trained policy, ``….zip``, whose knob is ``cost_weight``; or the path of a
+            program, ``….py``, whose knob is ``beta``, and which is played in a ``sandbox``.
         params: its knobs; or ``beta`` in [0, 1], from little to much budget, alone or with the knobs it leaves free.
 
     Raises:
         ControllerError: the name or a knob is unknown, or a value is out of range.
+        ProgramError: a program does not pass the static checks.
     """
     name = os.fspath(name)
+    if name.endswith(".py"):
+        from autotts_gym.controllers.programs import Program
+
+        unknown = sorted(set(params) - {"beta", "sandbox"})
+        if unknown:
+            raise ControllerError(f"{name}: expected the knob beta, got {', '.join(unknown)}")
+        return Program(name, **params)
     if name.endswith(".zip"):
         from autotts_gym.controllers.policies import Policy
 

@@ -576,3 +576,18 @@ def history(handle, n, i, out):
         stored = s.probes[start + k]
         shown = stored >= 0 and (not s.rules[0].explicit or s.probed[n, i, k])
         out[k] = s.local_ids[n, stored] - 1 if shown else -1
+
+
+@kernel
+def reveals(handle, rows, slots, starts, out):
+    """Write the answers revealed on branches beyond a depth, as ``history`` has them, one after the other to out."""
+    s = unpack(handle)
+    at = 0
+    for r in range(len(rows)):
+        n, i = rows[r], slots[r]
+        start = s.hidden_slots[n, i].start
+        for k in range(starts[r], s.slots[n, i].depth):
+            stored = s.probes[start + k]
+            shown = stored >= 0 and (not s.rules[0].explicit or s.probed[n, i, k])
+            out[at] = s.local_ids[n, stored] - 1 if shown else -1
+            at += 1

@@ -130,11 +130,16 @@ class Revealed:
         rules: what holds in every episode.
         arrays: all that follows but the history, for kernels.
         history: ``history(n, i)`` gives the answers revealed at depths 1 .. depth of branch i of episode n.
+        reveals: ``reveals(rows, slots, starts)`` gives those beyond the depths ``starts`` of many branches at once.
+        cohorts: ``cohorts()`` numbers the episodes of each question, (N,) int64: no two of one cohort share a question,
+            which is all that it tells of questions.
     """
 
     rules: Rules
     arrays: RevealedArrays
     history: Callable[[int, int], NDArray[np.int32]]
+    reveals: Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.int32]]
+    cohorts: Callable[[], NDArray[np.int64]]
 
     @property
     def episodes(self) -> int:
@@ -234,7 +239,7 @@ class PoolState:
     def revealed(self) -> Revealed:
         """Read-only views of what is revealed."""
         shown = {name: _read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
-        return Revealed(self.rules, RevealedArrays(**shown), self.history)
+        return Revealed(self.rules, RevealedArrays(**shown), self.history, self.reveals, self.cohorts)
 
     @property
     def pools(self) -> NDArray[np.void]:
@@ -371,6 +376,31 @@ class PoolState:
         out = np.empty(int(self.slots["depth"][n, i]), np.int32)
         kernels.history(self.handle, n, i, out)
         return out
+
+    def reveals(
+        self, rows: NDArray[np.int64], slots: NDArray[np.int64], starts: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """The answers revealed at depths ``starts`` + 1 .. depth of many branches, one after the other.
+
+        Args:
+            rows: (K,) int64, episodes.
+            slots: (K,) int64, a branch of each.
+            starts: (K,) int64, from 0 to its depth.
+        """
+        depths = self.slots["depth"][rows, slots]
+        if ((starts < 0) | (starts > depths)).any():
+            raise ValueError("starts: expected depths from 0 to each branch's own")
+        out = np.empty(int((depths - starts).sum()), np.int32)
+        kernels.reveals(self.handle, rows, slots, starts, out)
+        return out
+
+    def cohorts(self) -> NDArray[np.int64]:
+        """The number of each episode among those of its question, in the order of rows, (N,) int64."""
+        order = np.argsort(self.questions, kind="stable")
+        _, firsts, counts = np.unique(self.questions[order], return_index=True, return_counts=True)
+        cohorts = np.empty(self.episodes, np.int64)
+        cohorts[order] = np.arange(self.episodes) - np.repeat(firsts, counts)
+        return cohorts
 
     def answer_text(self, n: int, answer: int) -> str | None:
         """The string of an answer of episode n by its local id; None for -1."""

@@ -207,7 +207,28 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     MACRO_DISSENTERS,
     MACRO_LEAST,
     MACRO_LONGEST,
-) = range(9)
+    MACRO_STOP_SHORT,
+) = range(10)
+
+DISCOUNT = 2.0
+"""How much less a finished branch votes for being longer: by exp(-2) where it is longer by the mean of the finished."""
+
+
+@inline
+def _short_leader(pool, slots_n):
+    """Majority of the finished branches, discounted by their length; ties to the one finished first; -1: none."""
+    leader, most, earliest = np.int32(-1), 0.0, np.int32(0)
+    for i in range(pool.opened):
+        if slots_n[i].status != FINISHED or slots_n[i].answer < 0:
+            continue
+        votes, first = 0.0, slots_n[i].rank
+        for j in range(pool.opened):
+            if slots_n[j].status == FINISHED and slots_n[j].answer == slots_n[i].answer:
+                votes += np.exp(DISCOUNT * (1.0 - slots_n[j].depth * pool.finished / pool.finished_depth))
+                first = min(first, slots_n[j].rank)
+        if votes > most or (votes == most and first < earliest):
+            leader, most, earliest = slots_n[i].answer, votes, first
+    return leader
 
 
 @inline
@@ -246,6 +267,9 @@ def write_macro(pools, slots, rows, code, amount, plan):
         pool = pools[n]
         if code == MACRO_STOP:
             plan.stop[n] = True
+        elif code == MACRO_STOP_SHORT:
+            plan.stop[n] = True
+            plan.answer[n] = _short_leader(pool, slots[n])
         elif code == MACRO_OPEN:
             plan.open[n] = min(amount, pool.slots - pool.opened)
         else:
@@ -261,7 +285,7 @@ def write_macro(pools, slots, rows, code, amount, plan):
 def _changes_something(revealed, n, code, amount):
     """Whether a built-in macro would change something; what ``mark_effective`` would say of its plan."""
     pool = revealed.pools[n]
-    if code == MACRO_STOP:
+    if code in (MACRO_STOP, MACRO_STOP_SHORT):
         return True
     if code == MACRO_OPEN:
         return revealed.admissible[n, BRANCH] != 0

@@ -85,6 +85,18 @@ MACROS = (
         1,
         "prune the active branches half as deep again as the finished ones on average",
     ),
+    _macro(
+        "stop_short",
+        kernels.MACRO_STOP_SHORT,
+        0,
+        "stop with the majority of the finished branches, each discounted by its length",
+    ),
+    _macro(
+        "prune_stubborn",
+        kernels.MACRO_DISSENTERS,
+        24,
+        "prune the active branches off the leader for 24 answers in a row",
+    ),
 )
 """The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""
 

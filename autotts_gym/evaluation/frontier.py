@@ -25,6 +25,7 @@ which share of the resamples it was defined.
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -408,6 +409,15 @@ class Draws:
         self._cover = _cover(frontier)
         self._name = frontier.name
 
+    def left_out(self) -> Draws:
+        """The questions that each resample does not hold, each once: what was chosen on a resample is judged on them.
+
+        Draw 0, and a resample that holds every question, stays as it is.
+        """
+        outside = copy.copy(self)
+        outside._counts = {stratum: _left_out(counts) for stratum, counts in self._counts.items()}
+        return outside
+
     def means(self, frontier: Frontier) -> tuple[Floats, Floats]:
         """Macro averages of tokens along the family's axis and of accuracy, both (1 + R, settings).
 
@@ -673,6 +683,13 @@ def _resample(stratum: tuple[str, int], resamples: int, seed: int) -> Floats:
     rng = np.random.default_rng([seed, zlib.crc32(benchmark.encode()), questions])
     counts = rng.multinomial(questions, np.full(questions, 1 / questions), size=resamples)
     return np.concatenate([np.ones((1, questions)), counts])
+
+
+def _left_out(counts: Floats) -> Floats:
+    """Counts of the questions that each row lacks, scaled to sum to their number as those of a resample do."""
+    missing = np.where((counts == 0).any(axis=1, keepdims=True), counts == 0, counts)
+    scaled: Floats = missing * (counts.shape[1] / missing.sum(axis=1, keepdims=True))
+    return scaled
 
 
 def _interval(values: Floats, level: float) -> Interval:

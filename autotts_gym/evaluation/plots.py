@@ -1,4 +1,4 @@
-"""Frontiers as figures: accuracy against mean tokens, one curve per family."""
+"""Frontiers as figures, accuracy against mean tokens, one curve per family; and diagnoses, what became of episodes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from autotts_gym.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from autotts_gym.evaluation.diagnosis import Diagnosis, Part
 
 Panels = Literal["mean", "stores", "all"]
 Intervals = Literal["paired", "absolute", "none"]
@@ -69,9 +71,12 @@ _STYLE: dict[Any, object] = {
 }
 
 
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
 def plot_frontiers(
     families: Sequence[Frontier],
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    paths: Paths,
     x: Axis = "total_tokens",
     *,
     panels: Panels = "mean",
@@ -102,24 +107,49 @@ def plot_frontiers(
     Raises:
         AutottsError: If there is no family, stores differ, or a path ends otherwise.
     """
-    targets = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-    for path in targets:
-        if path.suffix not in (".png", ".svg"):
-            raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
+    targets = _targets(paths)
     if intervals not in get_args(Intervals):
         raise AutottsError(f"intervals: expected one of {', '.join(get_args(Intervals))}, got {intervals!r}")
     if not families:
         raise AutottsError("plot: expected at least one family, got none")
     spread: _Spread = {"level": level, "resamples": resamples, "seed": seed}
     with _style():
-        figure = _draw([family.along(x) for family in families], panels, intervals, spread, title)
-        for path in targets:
-            buffer = io.BytesIO()
-            if path.suffix == ".png":
-                figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-            else:
-                figure.savefig(buffer, format="svg", metadata={"Date": None})
-            write_atomically(path, buffer.getvalue())
+        _write(_draw([family.along(x) for family in families], panels, intervals, spread, title), targets)
+
+
+def plot_diagnosis(diagnosis: Diagnosis, paths: Paths) -> None:
+    """Draws what became of the episodes and of the tokens, as bars for all, each store and each difficulty band.
+
+    The same diagnosis gives the same bytes.
+
+    Args:
+        diagnosis: What to draw.
+        paths: One path or several, ending in ``.png`` or ``.svg``; each is written atomically.
+
+    Raises:
+        AutottsError: If a path ends otherwise.
+    """
+    targets = _targets(paths)
+    with _style():
+        _write(_draw_diagnosis(diagnosis), targets)
+
+
+def _targets(paths: Paths) -> list[Path]:
+    targets = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    for path in targets:
+        if path.suffix not in (".png", ".svg"):
+            raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
+    return targets
+
+
+def _write(figure: Figure, targets: Sequence[Path]) -> None:
+    for path in targets:
+        buffer = io.BytesIO()
+        if path.suffix == ".png":
+            figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+        else:
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        write_atomically(path, buffer.getvalue())
 
 
 @contextmanager
@@ -228,6 +258,64 @@ def _limits(family: Frontier, against: Frontier | None, spread: _Spread) -> tupl
     pairs = family.point_intervals(against, **spread)
     low, high = np.array([(accuracy.low, accuracy.high) for accuracy, _ in pairs]).T
     return 100 * (centre + low), 100 * (centre + high)
+
+
+# What could not be helped is grey, what could is coloured.
+_OUTCOME_COLOURS = {
+    "right": "#e8e8e8",
+    "stopped_early": "#D55E00",
+    "pruned_right": "#E69F00",
+    "lost_tie": "#CC79A7",
+    "overruled": "#56B4E9",
+    "outvoted": "#0072B2",
+    "never_opened": "#009E73",
+    "out_of_slots": "#a8a8a8",
+    "out_of_reach": "#707070",
+}
+_TOKEN_COLOURS = {
+    "needed, right": "#e8e8e8",
+    "wasted, right": "#E69F00",
+    "wasted, wrong": "#D55E00",
+    "needed, wrong": "#a8a8a8",
+}
+
+
+def _draw_diagnosis(diagnosis: Diagnosis) -> Figure:
+    from matplotlib.figure import Figure
+
+    parts = diagnosis.shown
+    # A gap sets stores and bands apart from what is above them.
+    rows = [i + 0.5 * ["all", "store", "band"].index(part.kind) for i, part in enumerate(parts)]
+    panels = (
+        ("Episodes (%)", _OUTCOME_COLOURS, [{"right": part.accuracy, **part.causes} for part in parts]),
+        ("Tokens (%)", _TOKEN_COLOURS, [_token_shares(part) for part in parts]),
+    )
+    figure = Figure(figsize=(8.2, 1.5 + 0.26 * len(parts)), layout="constrained")
+    for i, (label, colours, shares) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, i + 1)
+        left = np.zeros(len(parts))
+        for name, colour in colours.items():
+            widths = 100 * np.array([share[name] for share in shares])
+            axes.barh(rows, widths, 0.78, left, label=name.replace("_", " "), color=colour)
+            left += widths
+        axes.set_xlim(0, 100)
+        axes.set_xlabel(label)
+        axes.set_yticks(rows, [f"{part.name}  {100 * part.accuracy:.1f} %" for part in parts] if i == 0 else [])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3 if i == 0 else 2, handlelength=1.0)
+    figure.suptitle(f"{diagnosis.label}, accuracy beside each bar", fontsize=9.5, fontweight="bold")
+    return figure
+
+
+def _token_shares(part: Part) -> dict[str, float]:
+    wrong, waste = sum(part.cause_tokens.values()), part.waste
+    return {
+        "needed, right": 1.0 - wrong - waste["wasted_right"],
+        "wasted, right": waste["wasted_right"],
+        "wasted, wrong": waste["wasted_wrong"],
+        "needed, wrong": wrong - waste["wasted_wrong"],
+    }
 
 
 def short_number(value: float) -> str:

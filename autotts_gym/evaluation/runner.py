@@ -19,7 +19,10 @@ from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
 
 CHUNK_EPISODES = 300
-"""Episodes played side by side: enough to hide the cost of a call, few enough for the processor's cache."""
+"""Episodes played side by side, unless a controller asks for another number.
+
+Enough to hide the cost of a call, few enough for the processor's cache.
+"""
 
 MAX_ROUNDS = 100_000
 
@@ -38,14 +41,18 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
     revealed = state.revealed
     memory = controller.begin(revealed)
     plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
-    for _ in range(MAX_ROUNDS):
-        plan.clear()
-        controller.decide(revealed, memory, plan)
-        running = state.play(plan)
-        if watch is not None:
-            watch(plan)
-        if not running:
-            return
+    try:
+        for _ in range(MAX_ROUNDS):
+            plan.clear()
+            controller.decide(revealed, memory, plan)
+            running = state.play(plan)
+            if watch is not None:
+                watch(plan)
+            if not running:
+                return
+    finally:
+        if hasattr(memory, "close"):
+            memory.close()
     raise ControllerError(f"{controller.name}: expected to stop within {MAX_ROUNDS} rounds, but episodes still run")
 
 
@@ -145,10 +152,11 @@ def evaluate_all(
         raise AutottsError(f"workers: expected at least 1, got {workers}")
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers)
     tasks = [
-        _Task(c, s, first, min(first + CHUNK_EPISODES, len(seeds) * bank.num_questions))
+        _Task(c, s, first, min(first + size, len(seeds) * bank.num_questions))
         for s, bank in enumerate(job.banks)
-        for c in range(len(controllers))
-        for first in range(0, len(seeds) * bank.num_questions, CHUNK_EPISODES)
+        for c, controller in enumerate(controllers)
+        for size in (_chunk(controller, bank),)
+        for first in range(0, len(seeds) * bank.num_questions, size)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
     with _mapper(job, workers) as run, _progress(len(tasks), progress) as advance:
@@ -170,6 +178,12 @@ def evaluate_all(
         for s, store in enumerate(stores)
         for c, controller in enumerate(controllers)
     ]
+
+
+def _chunk(controller: Controller, bank: Bank) -> int:
+    """Episodes to play side by side."""
+    size: int = controller.chunk(bank.num_questions) if hasattr(controller, "chunk") else CHUNK_EPISODES
+    return size
 
 
 def _join(parts: list[dict[str, NDArray[Any]]], shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
@@ -200,7 +214,11 @@ class _Job(NamedTuple):
         bank = self.banks[task.store]
         rows, questions = np.divmod(np.arange(task.first, task.end), bank.num_questions)
         seeds = np.array(self.seeds)[rows]
-        return play_chunk(self.controllers[task.controller], bank, self.rules, seeds, questions, self.answers)
+        controller = self.controllers[task.controller]
+        fields = play_chunk(controller, bank, self.rules, seeds, questions, self.answers)
+        if hasattr(controller, "audit"):
+            controller.audit(bank, self.rules, seeds, questions, fields)
+        return fields
 
 
 _jobs: list[_Job] = []

@@ -13,13 +13,16 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.frontier import Frontier
+
+if TYPE_CHECKING:
+    from autotts_gym.evaluation.diagnosis import Diagnosis
 
 BUDGET_TAGS = {"total_tokens": "budget/accuracy", "sequential_tokens": "budget/accuracy by sequential tokens"}
 """Tag of a budget curve, by its token axis."""
@@ -184,3 +187,35 @@ BUDGET_CHARTS = {
     "accuracy against sequential tokens": ("^budget/accuracy by sequential tokens$",),
 }
 """The charts of budget curves, for a layout."""
+
+
+def write_diagnosis(log: EventLog, diagnosis: Diagnosis, step: int) -> None:
+    """Add what went wrong to charts, one number each.
+
+    They are ``diagnosis/`` and a cause or sign (share of episodes) or kind of waste (share of tokens), ``diagnosis by
+    tokens/`` and a cause (share of tokens), and ``hindsight/`` with what could have been made of the same episodes.
+
+    Args:
+        log: where to.
+        diagnosis: of one setting.
+        step: such as the round of a search.
+    """
+    overall = diagnosis.overall
+    bounds = {name: value for name, value in vars(overall.bounds).items() if value is not None}
+    log.scalars(
+        {
+            **{f"diagnosis/{name}": share for name, share in diagnosis.shares.items()},
+            **{f"diagnosis by tokens/{name}": share for name, share in overall.cause_tokens.items()},
+            **{f"hindsight/{name}": value for name, value in {"accuracy": overall.accuracy, **bounds}.items()},
+        },
+        step,
+    )
+
+
+DIAGNOSIS_CHARTS = {
+    "why episodes are wrong": ("^diagnosis/(lost_tie|overruled|stopped_early|pruned_right|outvoted|never_opened)$",),
+    "what else they show": ("^diagnosis/(pruned_knew|more_width|passed_by|lucky)$",),
+    "tokens wasted": ("^diagnosis/wasted_(right|wrong)$",),
+    "accuracy in hindsight": ("^hindsight/(accuracy|deeper|unpruned|wider|best_stop|opened|slots|pool)$",),
+}
+"""The charts of diagnoses, for a layout."""

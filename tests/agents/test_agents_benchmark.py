@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 from tiny import SMALL
 
-from agents.benchmark import Entrant, benchmark, cost_weights, load_agents, main, seed_interval
+from agents.benchmark import LEVELS, Entrant, benchmark, cost_weights, load_agents, load_programs, main, seed_interval
 from agents.config import Config
 from agents.policies import make_model, policy_card, save_policy
 from agents.vec_env import make_vec_env
@@ -162,8 +162,47 @@ def test_several_processes_give_the_same_report(policies, stores):
     assert [table.to_csv() for table in one.tables()] == [table.to_csv() for table in two.tables()]
 
 
+def test_a_program_is_swept_beside_cmc_at_the_same_betas(stores, tmp_path):
+    shutil.copy(ROOT / "agents" / "programs" / "cmc.py", tmp_path / "best.py")
+    programs = load_programs([tmp_path / "best.py"], 3)
+    name = tmp_path.name
+    made = [load_store(path) for path in stores]
+    comparison = benchmark([], made, programs=programs, seeds=range(2), resamples=20)
+    families = {family.name: family for family in comparison.report.families}
+    assert [setting.params["beta"] for setting in families[name].settings] == [0.0, 0.5, 1.0]
+    assert {0.0, 0.5, 1.0} <= {setting.params["beta"] for setting in families["cmc"].settings}
+    (table,) = comparison.by_level()
+    told = table.records()
+    assert [row["tokens"] for row in told] == [f"{tokens // 1000}k" for tokens in LEVELS]
+    for row, tokens in zip(told, LEVELS, strict=True):
+        own, rival = (families[family].accuracy_at(tokens) for family in (name, "cmc"))
+        assert row["accuracy"] == pytest.approx(own, nan_ok=True)
+        assert row["difference"] == pytest.approx(own - rival, nan_ok=True)
+        assert math.isnan(own) or row["difference_low"] <= row["difference"] <= row["difference_high"]
+
+
+def test_the_command_compares_a_program(stores, tmp_path, capsys):
+    source = ROOT / "agents" / "programs" / "sc.py"
+    command = ["--program", str(source), "--store", str(stores[0]), "--betas", "2", *QUICK, "--out", str(tmp_path)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "Programs beside cmc at equal tokens" in printed
+    assert f"sc.py: {source}" in printed
+    assert {row["family"] for row in rows(tmp_path / "levels.csv")} == {"sc.py"}
+
+
+def test_programs_of_one_name_are_told_apart_or_refused(tmp_path):
+    source = ROOT / "agents" / "programs" / "sc.py"
+    assert list(load_programs([source], 2)) == ["sc"]
+    assert list(load_programs([source], 2, taken=HAND_WRITTEN)) == ["sc.py"]
+    with pytest.raises(AutottsError, match="expected different names, got sc more than once"):
+        load_programs([source, source], 2)
+    with pytest.raises(AutottsError, match="betas: expected at least 2, got 1"):
+        load_programs([source], 1)
+
+
 def test_no_policy_is_refused(stores):
-    with pytest.raises(AutottsError, match="policies: expected at least one, got none"):
+    with pytest.raises(AutottsError, match="policies: expected at least one, or a program, got none"):
         benchmark([], [load_store(stores[0])])
 
 

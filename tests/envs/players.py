@@ -27,12 +27,18 @@ def shipped() -> ReplayStore:
     return synthesize(questions=3, branches=20, seed=4)
 
 
-def pick(rng: np.random.Generator, mask: np.ndarray, stops: float = 0.03, wild: float = 0.1) -> int:
-    """An action: mostly admissible, now and then anything."""
+def pick(
+    rng: np.random.Generator,
+    mask: np.ndarray,
+    stops: float = 0.03,
+    wild: float = 0.1,
+    endings: tuple[int, ...] = (0,),
+) -> int:
+    """An action: mostly admissible, now and then anything; those that end the episode are rare."""
     if rng.random() < wild:
         return int(rng.integers(1, len(mask)))
-    good = np.flatnonzero(mask)
-    return int(rng.choice(good[1:])) if len(good) > 1 and rng.random() > stops else 0
+    good = np.setdiff1d(np.flatnonzero(mask), endings)
+    return int(rng.choice(good if len(good) and rng.random() > stops else endings))
 
 
 def assert_equal(a: Any, b: Any, where: str = "") -> None:

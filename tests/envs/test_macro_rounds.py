@@ -1,6 +1,7 @@
 """The environment of rounds: its macro actions against their documented meanings, and native against sync."""
 
 import copy
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +21,7 @@ from autotts_gym.replay import pool_order
 ID = "AutoTTS-ReplayRounds-v0"
 MODES = list(AutoresetMode)
 SOME = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ENDINGS = (0, 12)
 KEYS = ("max_branches", "token_budget", "probe", "probe_cost", "accounting", "max_steps")
 
 
@@ -28,6 +30,16 @@ def quarter(active: list[int], depth: dict[int, int], deepest: bool) -> list[int
     order = sorted(active, key=lambda i: (-depth[i], i))
     held = -(-len(active) // 4)
     return order[:held] if deepest else order[len(order) - held :]
+
+
+def short_majority(done: list[Any]) -> str | None:
+    """Majority of finished branches in the order of their completion, each discounted by its length."""
+    mean = sum(slot.depth for slot in done) / max(1, len(done))
+    votes: dict[str, list[float]] = {}
+    for slot in done:
+        if slot.answer is not None:
+            votes.setdefault(slot.answer, []).append(math.exp(2 - 2 * slot.depth / mean))
+    return max(votes, key=lambda answer: round(math.fsum(votes[answer]), 9)) if votes else None
 
 
 def expected(model: Episode, macro: int) -> RoundPlan:
@@ -48,14 +60,16 @@ def expected(model: Episode, macro: int) -> RoundPlan:
         9: [i for i in active if model.slot_fields(i)["off_leader"] >= 8],
         10: quarter(active, depth, False),
         11: [i for i in active if done and depth[i] > 1.5 * sum(s.depth for s in done) / len(done)],
+        13: [i for i in active if model.slot_fields(i)["off_leader"] >= 24],
     }
     if macro in deepen:
         chosen, steps = deepen[macro]
         plan.deepen[0, chosen] = steps
     elif macro in prune:
         plan.prune[0, prune[macro]] = True
-    elif macro == 0:
+    elif macro in ENDINGS:
         plan.stop[:] = True
+        plan.answer[:] = model.id(short_majority(model.finished()) if macro else None)
     else:
         plan.open[:] = {6: 1, 7: 4, 8: 16}[macro]
     return plan
@@ -72,7 +86,7 @@ def test_every_macro_does_what_its_meaning_says(data: st.DataObject, world: Worl
     _, info = env.reset(seed=0, options={"question": 0, "branch_seed": 5})
     rng = np.random.default_rng(seed)
     for _ in range(25):
-        macro = pick(rng, info["action_mask"], stops=0.02)
+        macro = pick(rng, info["action_mask"], stops=0.04, endings=ENDINGS)
         valid = bool(info["action_mask"][macro])
         _, _, terminated, truncated, info = env.step(macro)
         assert info["invalid_action"] == (not valid)
@@ -98,8 +112,8 @@ def test_a_macro_is_admissible_exactly_where_it_would_change_something(data: st.
             twin = copy.deepcopy(env)
             tried = twin.step(macro)[-1]
             assert tried["invalid_action"] == (not mask[macro])
-            assert (twin.revealed.slots.tolist() != before) == bool(mask[macro])
-        _, _, terminated, _, info = env.step(pick(rng, mask))
+            assert macro in ENDINGS or (twin.revealed.slots.tolist() != before) == bool(mask[macro])
+        _, _, terminated, _, info = env.step(pick(rng, mask, endings=ENDINGS))
         if terminated:
             break
 
@@ -130,7 +144,7 @@ def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: Autorese
     assert_equal(one, sync.reset(seed=2))
     masks, ends = one[1]["action_mask"], 0
     for _ in range(120):
-        actions = np.array([pick(rng, mask) for mask in masks])
+        actions = np.array([pick(rng, mask, endings=ENDINGS) for mask in masks])
         told = native.step(actions)
         assert_equal(told, sync.step(actions))
         assert_equal(native.action_masks(), np.stack(sync.call("action_masks")))
@@ -143,14 +157,14 @@ def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: Autorese
     assert ends > 3
 
 
-@pytest.mark.parametrize("actions", [[1, 12], [-1, 1]], ids=str)
+@pytest.mark.parametrize("actions", [[1, 14], [-1, 1]], ids=str)
 def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: list[int]):
     single, vector = ReplayRoundsEnv(small()), ReplayRoundsVectorEnv(2, small())
     single.reset(seed=0)
     vector.reset(seed=0)
-    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 11, got"):
+    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 13, got"):
         vector.step(np.array(actions))
-    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 11, got"):
+    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 13, got"):
         single.step(max(actions) if min(actions) >= 0 else -1)
     assert vector.revealed.pools["steps"].tolist() == [0, 0]
 
@@ -170,6 +184,6 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
 
     own = ReplayRoundsEnv(small(), macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
     _, info = own.reset(seed=0)
-    assert info["action_mask"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert info["action_mask"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 0, 0]
     _, _, _, _, info = own.step(6)
-    assert info["action_mask"][12] == (own.revealed.slots["status"][0, 0] == 1)
+    assert info["action_mask"][14] == (own.revealed.slots["status"][0, 0] == 1)

@@ -1,0 +1,96 @@
+"""Search for controllers: ``python -m agents.explorer --proposer evolve --stores … --rounds 5``.
+
+The run's folder is described in ``agents.explorer.folder``; ``tensorboard --logdir runs`` shows it while it grows.
+``--resume FOLDER`` goes on with a run that was interrupted or killed. Exit codes: 0; 2 for bad use; 130 after Ctrl-C,
+143 after SIGTERM.
+"""
+
+import argparse
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from agents.config import add_options, chosen
+from agents.explorer.config import CHANGEABLE, Config
+from agents.explorer.folder import RunFolder
+from agents.explorer.loop import explore
+from agents.explorer.proposers import make_proposer, read_options
+from agents.provenance import command_line
+from autotts_gym.errors import AutottsError
+
+RUNS = Path("runs") / "explorer"
+"""Where runs lie unless told otherwise."""
+
+
+def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
+    """The run that a command line means.
+
+    Raises:
+        AutottsError: what it asks for is not possible.
+    """
+    parser = argparse.ArgumentParser("python -m agents.explorer", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", metavar="FOLDER", help=f"folder of the run (default: a new one in {RUNS})")
+    parser.add_argument(
+        "--resume", metavar="FOLDER", nargs="?", const="", help="go on with the run of this folder, or of --out"
+    )
+    add_options(parser, Config)
+    options = parser.parse_args(arguments)
+    values = chosen(options, Config)
+    if options.resume is not None:
+        folder = options.resume or options.out
+        if not folder or (options.resume and options.out):
+            raise AutottsError("--resume: expected one folder, after it or after --out")
+        run = RunFolder.open(folder)
+        fixed = sorted(name for name in set(values) - set(CHANGEABLE) if values[name] != run.config.as_dict()[name])
+        if fixed:
+            raise AutottsError(f"--resume: expected only {', '.join(CHANGEABLE)} to differ, got {', '.join(fixed)}")
+        run.config = run.config.updated(values)
+        return run
+    if "minutes" in values and "rounds" not in values:
+        values["rounds"] = 0
+    config = Config().updated(values)
+    name = re.sub(r"[^\w.-]+", "-", config.proposer)[:40]
+    folder = options.out or RUNS / f"{name}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run = RunFolder(Path(folder), config)
+    if (run.path / "config.json").exists():
+        raise AutottsError(f"{run.path}: expected a new run, but there is one; go on with --resume {run.path}")
+    return run
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    earlier = signal.signal(signal.SIGTERM, _terminate)
+    run = None
+    try:
+        run = read_arguments(arguments)
+        config = run.config
+        proposer = make_proposer(config.proposer, **read_options(config.option))
+        ending = explore(run, proposer, command_line("agents.explorer"))
+    except AutottsError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Terminated) as stop:
+        if run is not None:
+            print(f"interrupted; go on with: python -m agents.explorer --resume {run.path}", file=sys.stderr)
+        return 130 if isinstance(stop, KeyboardInterrupt) else 143
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    best = run.path / "best.py"
+    print(f"{run.path}: ended by its {ending}; {f'the best program is {best}' if best.exists() else 'no program'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What people watch: TensorBoard, and the terminal.
+
+A run's chart has rounds as steps: ``search/…`` (scores and what became of the proposals), ``cost/…``, ``diagnosis/…``
+of the best program. Budget curves are runs of their own: ``budget/best``, ``budget/round 001`` (the 1st, 2nd, 4th, 8th
+and so on, and the programs a run began with as ``budget/round 000``), and ``controllers/…``, the hand-written ones on
+the same episodes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agents.explorer.folder import Record
+from autotts_gym.evaluation import Frontier
+from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, Layout, write_frontier, write_frontiers
+
+LAYOUT: Layout = {
+    "Budget curves": BUDGET_CHARTS,
+    "Search": {
+        "score of the best program": ("^search/score$", "^search/estimate$", "^search/objective$"),
+        "what became of the proposals": (
+            "^search/evaluated$",
+            "^search/dropped$",
+            "^search/duplicate$",
+            "^search/failed$",
+        ),
+        "cost": ("^cost/",),
+    },
+    "Diagnosis of the best program": {"shares": ("^diagnosis/",)},
+}
+
+
+class Board:
+    """The event files of a run.
+
+    Args:
+        folder: of the run.
+        rounds: how many were charted in earlier sittings; what lies beyond is void.
+    """
+
+    def __init__(self, folder: Path, rounds: int) -> None:
+        self.folder = folder
+        self.log = EventLog(folder, purge_step=rounds if rounds else None)
+        if not rounds:
+            self.log.layout(LAYOUT)
+
+    def controllers(self, families: Sequence[Frontier]) -> None:
+        """Draw the hand-written controllers."""
+        write_frontiers(self.folder / "controllers", families)
+
+    def round(self, number: int, figures: Mapping[str, float], best: Frontier | None) -> None:
+        """Chart a round that has ended, and the budget curve of the best program."""
+        self.log.scalars(figures, number)
+        self.log.flush()
+        if best is not None:
+            write_frontier(self.folder / "budget" / "best", best)
+            if number & (number - 1) == 0:
+                write_frontier(self.folder / "budget" / f"round {number:03d}", best)
+
+    def close(self) -> None:
+        """Leave the event file as it should be."""
+        self.log.close()
+
+
+class Screen:
+    """The terminal.
+
+    Args:
+        show: whether to show anything.
+    """
+
+    def __init__(self, show: bool) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[told]}", markup=False),
+        )
+        self.bar = Progress(*columns, console=Console(stderr=True, highlight=False), disable=not show)
+        self._show = show
+        self._task = self.bar.add_task("search", total=None, told="")
+        self._tail = ""
+
+    def __enter__(self) -> "Screen":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def round(self, number: int, proposals: int, told: str) -> None:
+        """A round begins."""
+        self.bar.reset(self._task, description=f"round {number}", total=proposals, told=told)
+
+    def doing(self, what: str) -> None:
+        """Say what is being done."""
+        self._tail = ""
+        self.bar.update(self._task, told=what)
+
+    def stream(self, text: str) -> None:
+        """Show the end of a text that arrives."""
+        self._tail = (self._tail + plain(text))[-60:]
+        self.bar.update(self._task, told=self._tail)
+
+    def outcome(self, record: Record) -> None:
+        """A proposal is done."""
+        self.bar.advance(self._task)
+        told = record.message
+        if record.figures is not None:
+            points = f"{100 * record.frontier[0][1]:.1f} to {100 * record.frontier[-1][1]:.1f} %"
+            told = f"score {record.figures.score:.4f}, {points}"
+        self.say(f"{record.id} {record.status}: {told}")
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._show:
+            self.bar.console.print(plain(text), markup=False, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """A text from elsewhere in one line, without anything that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

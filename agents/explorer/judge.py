@@ -1,0 +1,310 @@
+"""Judging programs: the checks, the screen, the sweep with its audit and diagnosis, and the validation.
+
+A judge works in this process or in several that live as long as the run does, one program each at a time. What a
+program does wrong comes back as a ``Failure``, never as an exception.
+"""
+
+import ctypes
+import hashlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from agents.explorer.objective import Objective
+from autotts_gym.controllers.programs import Program
+from autotts_gym.engine import Bank, Rules
+from autotts_gym.errors import ControllerError, ProgramError
+from autotts_gym.evaluation import EvaluationResult, Frontier
+from autotts_gym.evaluation.diagnosis import diagnose
+from autotts_gym.evaluation.runner import play_chunk
+from autotts_gym.replay import ReplayStore
+from autotts_gym.sandbox import check_program
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a program did wrong.
+
+    Attributes:
+        stage: where: "program", "screen", "sweep" or "validation".
+        kind: as ``ProgramError.kind`` has it.
+        message: in one line.
+        line: of the program, where that is known.
+    """
+
+    stage: str
+    kind: str
+    message: str
+    line: int | None = None
+
+    @classmethod
+    def at(cls, stage: str, error: ControllerError) -> "Failure":
+        """What an error says."""
+        kind, line = getattr(error, "kind", "answer"), getattr(error, "line", None)
+        return cls(stage, kind, " ".join(str(getattr(error, "message", error)).split()), line)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What a program's sweep gave.
+
+    Attributes:
+        results: every setting on every store.
+        shares: what went wrong, by name, at the setting that is best at the middle cost weight.
+        diagnosis: the same in full, JSON.
+        told: the same for a proposer to read.
+    """
+
+    results: list[EvaluationResult]
+    shares: dict[str, float] = field(default_factory=dict)
+    diagnosis: dict[str, Any] = field(default_factory=dict)
+    told: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What all judgements of a run have in common.
+
+    Attributes:
+        search: the search questions.
+        held: the validation questions; empty: there are none.
+        rules: what holds in every episode.
+        sweep: values of beta of a sweep.
+        seeds: orders of the pools in it.
+        screen: values of beta of a screen.
+        screen_seeds: orders of the pools in it.
+        diagnosis_seeds: orders of the pools in a diagnosis.
+        objective: by which the diagnosed setting is chosen.
+    """
+
+    search: tuple[ReplayStore, ...]
+    held: tuple[ReplayStore, ...]
+    rules: Rules
+    sweep: tuple[float, ...]
+    seeds: int
+    screen: tuple[float, ...]
+    screen_seeds: int
+    diagnosis_seeds: int
+    objective: Objective
+
+    @cached_property
+    def bank(self) -> Bank:
+        """The search questions, as the engine reads them."""
+        return Bank(self.search)
+
+    @cached_property
+    def held_bank(self) -> Bank:
+        """The validation questions."""
+        return Bank(self.held)
+
+
+class Judge(Protocol):
+    """Judges programs, several side by side."""
+
+    def begin(self, stage: str, path: Path) -> Callable[[], Any]:
+        """Begin to judge a program.
+
+        Args:
+            stage: "screen", "sweep" or "validation": the functions of this module of these names.
+            path: the program.
+
+        Returns:
+            What waits for the answer and returns it.
+        """
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+def screen(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
+    """Check a program and play the few episodes of a screen; a program that ignores beta fails."""
+    try:
+        check_program(path)
+    except ProgramError as error:  # any other error is about the sandbox, and ends the run
+        return Failure.at("program", error)
+    results = _play(terms, path, "screen", terms.bank, terms.screen, terms.screen_seeds)
+    if not isinstance(results, Failure) and ignores_beta(results):
+        betas = ", ".join(f"{beta:g}" for beta in terms.screen)
+        return Failure("screen", "schedule", f"beta is ignored: the same episodes at {betas}")
+    return results
+
+
+def sweep(terms: Terms, path: Path) -> Sweep | Failure:
+    """Play all search questions at every beta, and say what went wrong."""
+    results = _play(terms, path, "sweep", terms.bank, terms.sweep, terms.seeds)
+    if isinstance(results, Failure):
+        return results
+    beta = terms.sweep[terms.objective.best_setting(Frontier.from_results(path.stem, results))]
+    try:
+        found = diagnose(Program(path, beta), terms.search, seeds=range(terms.diagnosis_seeds), rules=terms.rules)
+    except ControllerError as error:
+        return Failure.at("sweep", error)
+    return Sweep(results, dict(found.shares), found.as_dict(), found.prompt())
+
+
+def validate(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
+    """Play all validation questions at every beta."""
+    return _play(terms, path, "validation", terms.held_bank, terms.sweep, terms.seeds)
+
+
+def _play(
+    terms: Terms, path: Path, stage: str, bank: Bank, betas: Sequence[float], seeds: int
+) -> list[EvaluationResult] | Failure:
+    try:
+        return play_program(path, bank, betas, seeds, terms.rules)
+    except ControllerError as error:
+        return Failure.at(stage, error)
+
+
+def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rules: Rules) -> list[EvaluationResult]:
+    """What ``evaluate_all`` gives of a program, audit included, but with the stores side by side.
+
+    The time of a short evaluation goes into starting processes, whose number does not depend on how many stores each
+    plays.
+
+    Raises:
+        ProgramError: the program failed.
+    """
+    results: dict[tuple[int, int], EvaluationResult] = {}
+    rows, questions = np.divmod(np.arange(seeds * bank.num_questions), bank.num_questions)
+    for k, beta in enumerate(betas):
+        program = Program(path, beta)
+        size = program.chunk(bank.num_questions)
+        parts = []
+        for first in range(0, rows.size, size):
+            some = slice(first, first + size)
+            fields = play_chunk(program, bank, rules, rows[some], questions[some], answers=False)
+            program.audit(bank, rules, rows[some], questions[some], fields)
+            parts.append(fields)
+        for i, store in enumerate(bank.stores):
+            own = slice(bank.first_questions[i], bank.first_questions[i + 1])
+            arrays: dict[str, Any] = {
+                name: np.concatenate([part[name] for part in parts]).reshape(seeds, -1)[:, own] for name in parts[0]
+            }
+            results[i, k] = EvaluationResult(
+                controller=program.name,
+                params=program.params,
+                store=store.name,
+                model=store.model,
+                benchmark=store.benchmark,
+                accounting=rules.accounting,
+                max_branches=rules.max_branches,
+                seeds=tuple(range(seeds)),
+                **arrays,
+            )
+    return [results[key] for key in sorted(results)]
+
+
+def ignores_beta(results: Sequence[EvaluationResult]) -> bool:
+    """Whether all settings play the same episodes on every store."""
+    by_store: dict[str, set[str]] = {}
+    for result in results:
+        by_store.setdefault(result.store, set()).add(fingerprint([result]))
+    return all(len(found) == 1 for found in by_store.values())
+
+
+def fingerprint(results: Sequence[EvaluationResult]) -> str:
+    """A digest of what was done in every episode: what it cost, what was opened and pruned, and what came of it."""
+    digest = hashlib.sha256()
+    for result in results:
+        for name in ("correct", "total_tokens", "branches_opened", "branches_pruned"):
+            digest.update(np.ascontiguousarray(getattr(result, name)).tobytes())
+    return digest.hexdigest()
+
+
+# -------------------------------------------------------------------- one process or several
+
+_STAGES: dict[str, Callable[[Terms, Path], Any]] = {"screen": screen, "sweep": sweep, "validation": validate}
+
+
+class LocalJudge:
+    """Judges in this process.
+
+    Args:
+        terms: of all judgements.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+
+    def begin(self, stage: str, path: Path) -> Callable[[], Any]:
+        """See ``Judge``; the answer is there at once."""
+        answer = _STAGES[stage](self.terms, path)
+        return lambda: answer
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
+
+_terms: list[Terms] = []
+"""The terms of a worker process."""
+
+
+def _receive(terms: Terms) -> None:
+    """Begin a worker: it ends with the process that began it, and leaves interrupts to that one."""
+    _terms.append(terms)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _work(stage: str, path: Path) -> Any:
+    return _STAGES[stage](_terms[0], path)
+
+
+class PoolJudge:
+    """Judges in several processes; should one die, its program is judged once more, alone, and then fails.
+
+    Args:
+        terms: of all judgements.
+        workers: processes.
+    """
+
+    def __init__(self, terms: Terms, workers: int) -> None:
+        self.terms = terms
+        self.workers = workers
+        self._pool = self._fresh(workers)
+
+    def _fresh(self, workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(workers, get_context("spawn"), _receive, (self.terms,))
+
+    def begin(self, stage: str, path: Path) -> Callable[[], Any]:
+        """See ``Judge``."""
+        try:
+            future = self._pool.submit(_work, stage, path)
+        except BrokenProcessPool:
+            self._pool = self._fresh(self.workers)
+            future = self._pool.submit(_work, stage, path)
+
+        def wait() -> Any:
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                return self._alone(stage, path)
+
+        return wait
+
+    def _alone(self, stage: str, path: Path) -> Any:
+        with self._fresh(1) as pool:
+            try:
+                return pool.submit(_work, stage, path).result()
+            except BrokenProcessPool:
+                return Failure(stage, "killed", "the process that judged it died twice")
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def make_judge(terms: Terms, workers: int) -> Judge:
+    """A judge with so many processes; 1: this one."""
+    return LocalJudge(terms) if workers == 1 else PoolJudge(terms, workers)

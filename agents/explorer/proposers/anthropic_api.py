@@ -1,0 +1,106 @@
+"""Models behind Anthropic's API."""
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+from agents.explorer.proposers.base import Request, Usage
+from autotts_gym.errors import AutottsError
+
+try:
+    import anthropic
+    import httpx2
+
+    from agents.explorer.proposers.endpoint import EndpointProposer, Reply, count
+except ModuleNotFoundError as error:
+    if error.name not in ("httpx2", "anthropic"):
+        raise
+    raise AutottsError(
+        f"anthropic:MODEL: expected the package {error.name}, which is not installed: "
+        "pip install 'autotts_gym[explorer]'"
+    ) from error
+
+ANTHROPIC_URL = "https://api.anthropic.com"
+
+
+class AnthropicProposer(EndpointProposer):
+    """Asks by messages, as a stream.
+
+    Args:
+        model: as the API knows it.
+        key_variable: environment variable that holds the key; if it is not set, ``$ANTHROPIC_AUTH_TOKEN`` is sent as a
+            bearer token.
+        base_url: by default ``$ANTHROPIC_BASE_URL``, or else Anthropic.
+        options: those of every endpoint: see ``EndpointProposer``.
+
+    Raises:
+        AutottsError: an argument is wrong, or there is no key.
+    """
+
+    kind = "anthropic"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        key_variable: str = "ANTHROPIC_API_KEY",
+        base_url: str | None = None,
+        **options: Any,
+    ) -> None:
+        base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL
+        key = os.environ.get(key_variable, "").strip()
+        token = "" if key else os.environ.get("ANTHROPIC_AUTH_TOKEN", "").strip()
+        if not key and not token:
+            raise AutottsError(f"anthropic:{model}: expected a key in ${key_variable}, got none")
+        self._bearer = bool(token)
+        super().__init__(model, api_key=key or token, base_url=base_url, **options)
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (anthropic.AnthropicError,)
+
+    def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
+        credential: dict[str, Any] = {"auth_token" if self._bearer else "api_key": self._key}
+        client = anthropic.Anthropic(base_url=self.base_url, max_retries=0, http_client=http, **credential)
+        body = dict(self.extra_body)
+        if self.temperature is not None:
+            body["temperature"] = self.temperature
+        counts: dict[str, int] = {}
+        with client.messages.create(
+            model=self.model,
+            max_tokens=self.max_tokens,
+            messages=[{"role": "user", "content": request.prompt}],
+            stream=True,
+            extra_body=body,
+        ) as events:
+            for event in events:
+                if event.type == "message_start":
+                    _count(counts, event.message.usage)
+                elif event.type == "content_block_delta" and event.delta.type == "text_delta":
+                    reply.text.append(event.delta.text)
+                    yield "" + event.delta.text
+                elif event.type == "content_block_delta" and event.delta.type == "thinking_delta":
+                    yield "" + event.delta.thinking
+                elif event.type == "message_delta":
+                    reply.finished = reply.finished or bool(event.delta.stop_reason)
+                    _count(counts, event.usage)
+                    if reply.finished:
+                        reply.usage = _usage(counts)
+
+
+_FIELDS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+
+
+def _count(counts: dict[str, int], reported: object) -> None:
+    """Take over what an event reports: counts so far, some of them absent."""
+    for name in _FIELDS:
+        if getattr(reported, name, None) is not None:
+            counts[name] = count(getattr(reported, name))
+
+
+def _usage(counts: dict[str, int]) -> Usage | None:
+    """The usage; None where it was not reported in full."""
+    if "input_tokens" not in counts or "output_tokens" not in counts:
+        return None
+    new, written, cached, output = (counts.get(name, 0) for name in _FIELDS)
+    return Usage(1, new + written + cached, cached, output)

@@ -1,0 +1,380 @@
+"""What the proposers that call a model over HTTP share: one guarded connection, one meaning of each failure.
+
+Imported only where an official client is, whose HTTP library (httpx2) this uses.
+"""
+
+import json
+import math
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import httpx2
+
+from agents.explorer.proposers.arguments import number, whole, word
+from agents.explorer.proposers.base import Proposal, Request, Usage
+from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, extract_program, one_line
+from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
+from autotts_gym.errors import AutottsError
+
+MAX_STREAM_BYTES = 32 * MAX_REPLY_BYTES
+"""Of a response as it is sent: an event of a stream wraps a few characters of the reply in some hundred bytes."""
+
+TEMPLATE_TOKENS = 256
+"""At most so many tokens are put around a prompt of one message."""
+
+_RETRIED = (408, 409, 429, 529)
+_RETRIED_TYPES = ("api_error", "overloaded_error", "rate_limit_error", "timeout_error")
+_SPENT = ("insufficient_quota", "billing_hard_limit_reached")
+_UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+_HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
+_MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+
+
+@dataclass
+class Reply:
+    """What has arrived of a reply.
+
+    Attributes:
+        text: the answer.
+        finished: whether the model came to an end.
+        usage: what the provider reports, once it has.
+    """
+
+    text: list[str] = field(default_factory=list)
+    finished: bool = False
+    usage: Usage | None = None
+
+
+class EndpointProposer(ABC):
+    """A model behind an HTTP endpoint.
+
+    Args:
+        model: as the endpoint knows it.
+        api_key: for the endpoint.
+        base_url: where it is.
+        max_tokens: tokens that a reply may have, thinking included.
+        temperature: of sampling; None: the endpoint's own.
+        timeout: seconds for a proposal, retries and waits included.
+        connect_timeout: seconds to connect.
+        read_timeout: seconds of silence in a stream.
+        retries: calls after the first.
+        paid_attempts: calls that may have been paid, the last included.
+        requests_per_minute: of this proposer, over all threads; None: no limit.
+        first_wait: seconds of the first back-off.
+        extra_body: further fields of the request, such as ``{"reasoning_effort": "high"}``.
+
+    Attributes:
+        kind: the word before the colon of its name.
+
+    Raises:
+        AutottsError: an argument is wrong, or there is no key.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: str,
+        base_url: str,
+        max_tokens: int = 16384,
+        temperature: float | None = None,
+        timeout: float = 900.0,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 120.0,
+        retries: int = 5,
+        paid_attempts: int = 2,
+        requests_per_minute: float | None = None,
+        first_wait: float = 1.0,
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> None:
+        kind = self.kind
+        if not word(kind, "model", model):
+            raise AutottsError(f"{kind}: expected a model, {kind}:MODEL, got none")
+        if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise AutottsError(f"{kind}: expected a key of plain characters, got one with others")
+        if not isinstance(extra_body or {}, Mapping):
+            raise AutottsError(f"{kind}: extra_body: expected an object, got {extra_body!r}")
+        self.model = model
+        self.base_url = checked_url(kind, base_url)
+        self.max_tokens = whole(kind, "max_tokens", max_tokens, 1)
+        self.temperature = None if temperature is None else number(kind, "temperature", temperature, zero=True)
+        self.connect_timeout = number(kind, "connect_timeout", connect_timeout)
+        self.read_timeout = number(kind, "read_timeout", read_timeout)
+        self.extra_body = dict(extra_body or {})
+        self._key = api_key
+        rate = None if requests_per_minute is None else number(kind, "requests_per_minute", requests_per_minute)
+        self._retry = Retry(
+            retries=whole(kind, "retries", retries, 0),
+            paid_attempts=whole(kind, "paid_attempts", paid_attempts, 1),
+            timeout=number(kind, "timeout", timeout),
+            first_wait=number(kind, "first_wait", first_wait, zero=True),
+            rate=RateLimit(rate),
+        )
+
+    @property
+    def name(self) -> str:
+        """As given to ``--proposer``."""
+        return f"{self.kind}:{self.model}"
+
+    def bound(self, request: Request) -> Usage:
+        """The most that one proposal can use.
+
+        A token is at least a byte, so a prompt has no more tokens than bytes; and as many calls as may be paid.
+        """
+        call = self._bound(request)
+        times = self._retry.paid_attempts
+        return Usage(times, times * call.input_tokens, 0, times * call.output_tokens)
+
+    def _bound(self, request: Request) -> Usage:
+        """The most that one call can use; what a call counts as where nobody says what it used."""
+        return Usage(1, len(request.prompt.encode("utf-8", "replace")) + TEMPLATE_TOKENS, 0, self.max_tokens)
+
+    def propose(self, request: Request, progress: Callable[[str], None]) -> Proposal:
+        """Ask the model, again where a call fails and another may help.
+
+        Raises:
+            ProposerError: no answer came.
+        """
+
+        def say(text: str) -> None:
+            shown = displayable(text, (self._key,))
+            if shown:
+                progress(shown)
+
+        reply, spent = self._retry.run(lambda deadline: self._call(request, deadline, say), request.seed, say)
+        text = clean("".join(reply.text), (self._key,))
+        usage = reply.usage
+        if usage is None:
+            usage = self._bound(request)
+            say(f"\n[the endpoint did not say what was used: counted at the bound, {usage.output_tokens} tokens]\n")
+        return Proposal(extract_program(text), text, added(spent, usage), self.model)
+
+    def _call(self, request: Request, deadline: float, say: Callable[[str], None]) -> Reply:
+        reply = Reply()
+        left = deadline - self._retry.clock()
+        if left <= 0:
+            raise CallError(f"{self.name}: timed out after {self._retry.timeout:g} s", again=False)
+        limits = httpx2.Timeout(min(self.read_timeout, left), connect=min(self.connect_timeout, left))
+        guard = _Guard(deadline, self._retry.clock)
+        # No redirects: they would carry the key elsewhere. No compression: a small body could unpack to a huge one.
+        http = httpx2.Client(
+            timeout=limits,
+            follow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [guard]},
+        )
+        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, *self._errors, *_MALFORMED)
+        size = 0
+        with http:
+            pieces = self._stream(http, request, reply)
+            while True:
+                try:
+                    piece = next(pieces, None)
+                    if piece is None:
+                        break
+                    size += len(piece.encode("utf-8", "replace"))
+                except failures as error:
+                    if reply.finished:  # what was still to come is the usage
+                        return reply
+                    raise self._failure(error, request) from None
+                if size > MAX_REPLY_BYTES:
+                    pieces.close()
+                    raise self._refused(f"expected a reply of at most {MAX_REPLY_BYTES} bytes, got more", request)
+                say(piece)
+        if not reply.finished:
+            raise self._broken("the reply broke off", request)
+        return reply
+
+    @property
+    @abstractmethod
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """What the official client raises."""
+
+    @abstractmethod
+    def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
+        """Make one call through ``http``, fill in ``reply`` and yield text as it arrives."""
+
+    def _broken(self, what: str, request: Request) -> CallError:
+        """A call that may have been paid and may be repeated."""
+        return CallError(f"{self.name}: {one_line(what, (self._key,))}", again=True, usage=self._bound(request))
+
+    def _refused(self, what: str, request: Request) -> CallError:
+        """A call that may have been paid and must not be repeated."""
+        return CallError(f"{self.name}: {one_line(what, (self._key,))}", again=False, usage=self._bound(request))
+
+    def _failure(self, error: Exception, request: Request) -> CallError:
+        """What an error means."""
+        guarded = error if isinstance(error, CallError) else error.__cause__
+        if isinstance(guarded, CallError):
+            return self._refused(str(guarded), request)
+        response = getattr(error, "response", None)
+        if isinstance(response, httpx2.Response) and not response.is_success:
+            return self._status(response, getattr(error, "body", None))
+        cause = error.__cause__ if isinstance(error.__cause__, httpx2.HTTPError) else error
+        where = urlsplit(self.base_url).netloc.rpartition("@")[2]
+        if isinstance(cause, _UNSENT):
+            what = (
+                f"{self.name}: {where} cannot be reached: {one_line(str(cause), (self._key,)) or type(cause).__name__}"
+            )
+            return CallError(what, again=True)
+        if isinstance(cause, _HOPELESS):
+            return CallError(f"{self.name}: {where}: {one_line(str(cause), (self._key,))}", again=False)
+        if isinstance(cause, httpx2.TimeoutException):
+            return self._broken(f"no answer from {where} for {self.read_timeout:g} s", request)
+        if isinstance(cause, httpx2.HTTPError):
+            return self._broken(f"the reply broke off: {cause}", request)
+        if isinstance(error, self._errors):  # an error that came in a stream
+            kind, text = _told(getattr(error, "body", None))
+            broken = self._broken(text or str(error), request)
+            broken.again = not kind or kind in _RETRIED_TYPES or kind == "server_error"
+            return broken
+        return self._broken(f"malformed reply: {type(error).__name__}: {error}", request)
+
+    def _status(self, response: httpx2.Response, body: object) -> CallError:
+        """What a status other than success means; such a call costs nothing."""
+        code = response.status_code
+        kind, text = _told(body)
+        again = (code in _RETRIED or code >= 500) and kind not in _SPENT
+        if response.headers.get("x-should-retry") == "false":
+            again = False
+        said = one_line(text or response.reason_phrase, (self._key,))
+        wait = asked_wait(response.headers) if again else None
+        return CallError(f"{self.name}: HTTP {code}: {said}", again=again, wait=wait)
+
+
+class _Guard:
+    """Watches over every response: so many bytes at most, and none after the deadline, however slowly they drip."""
+
+    def __init__(self, deadline: float, clock: Callable[[], float]) -> None:
+        self.deadline = deadline
+        self.clock = clock
+
+    def __call__(self, response: httpx2.Response) -> None:
+        if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+            raise CallError("expected a response that is not compressed, got a compressed one", again=False)
+        assert isinstance(response.stream, httpx2.SyncByteStream)
+        response.stream = _Guarded(response.stream, self)
+
+
+class _Guarded(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, guard: _Guard) -> None:
+        self._stream = stream
+        self._guard = guard
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_STREAM_BYTES:
+                raise CallError(f"expected a response of at most {MAX_STREAM_BYTES} bytes, got more", again=False)
+            if self._guard.clock() > self._guard.deadline:
+                raise CallError("timed out in the middle of the reply", again=False)
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def checked_url(kind: str, url: str) -> str:
+    """The address of an endpoint, once it is checked.
+
+    Raises:
+        AutottsError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except (ValueError, AttributeError, TypeError):
+        valid = False
+    if not valid:
+        raise AutottsError(f"{kind}: base_url: expected http://… or https://…, got {one_line(str(url))!r}")
+    return url
+
+
+def count(value: object) -> int:
+    """A number of tokens as a provider reports it.
+
+    Raises:
+        ValueError: it is none; such a report cannot be trusted.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a number of tokens, got {value!r}")
+    return value
+
+
+def dollars(value: object) -> float | None:
+    """A cost as some providers report it; None if this is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        return None
+    return float(value)
+
+
+def asked_wait(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """The seconds a server asks to wait: ``Retry-After``, or else until a used-up limit is reset.
+
+    Args:
+        headers: of the response.
+        now: seconds since 1970; None: the present.
+    """
+    now = time.time() if now is None else now
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    after = headers.get("retry-after")
+    if after is not None:
+        seconds = _number(after)
+        return seconds if seconds is not None else _until(after, now)
+    waits = [
+        _until(value, now)
+        for name, value in headers.items()
+        if "ratelimit" in name.lower() and "reset" in name.lower()
+        if headers.get(name.lower().replace("reset", "remaining")) == "0"
+    ]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return number if 0 <= number < math.inf else None
+
+
+def _until(text: str, now: float) -> float | None:
+    """Seconds until a time as headers give it: ``6m0s``, RFC 3339, or an HTTP date."""
+    duration = _DURATION.fullmatch(text.strip())
+    if duration and any(duration.groups()):
+        hours, minutes, seconds, milliseconds = (float(part or 0) for part in duration.groups())
+        return 3600 * hours + 60 * minutes + seconds + milliseconds / 1000
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = parse(text.strip())
+        except (ValueError, TypeError, OverflowError):
+            continue
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now)
+    return None
+
+
+def _told(body: object) -> tuple[str, str]:
+    """The kind and the message of an error, from its body; both may be empty."""
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    if not isinstance(error, Mapping):
+        return "", str(error) if isinstance(error, str) else ""
+    kinds = [str(error[name]) for name in ("code", "type") if error.get(name)]
+    kind = next((kind for kind in kinds if kind in _SPENT), kinds[-1] if kinds else "")
+    message = error.get("message")
+    return kind, message if isinstance(message, str) else json.dumps(error, default=str)

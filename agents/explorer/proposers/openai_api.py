@@ -1,0 +1,106 @@
+"""Models behind an OpenAI-compatible endpoint: OpenAI itself, and servers such as vLLM, Ollama and OpenRouter."""
+
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from agents.explorer.proposers.base import Request, Usage
+from autotts_gym.errors import AutottsError
+
+try:
+    import httpx2
+    import openai
+
+    from agents.explorer.proposers.endpoint import EndpointProposer, Reply, checked_url, count, dollars
+except ModuleNotFoundError as error:
+    if error.name not in ("httpx2", "openai"):
+        raise
+    raise AutottsError(
+        f"openai:MODEL: expected the package {error.name}, which is not installed: pip install 'autotts_gym[explorer]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from openai.types import CompletionUsage
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class OpenAIProposer(EndpointProposer):
+    """Asks by chat completions, as a stream.
+
+    Args:
+        model: as the endpoint knows it.
+        key_variable: environment variable that holds the key; an endpoint other than OpenAI's may need none.
+        base_url: by default ``$OPENAI_BASE_URL``, or else OpenAI.
+        seeded: whether the request carries the seed of the proposal, for servers that can repeat themselves.
+        options: those of every endpoint: see ``EndpointProposer``.
+
+    Raises:
+        AutottsError: an argument is wrong, or there is no key.
+    """
+
+    kind = "openai"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        key_variable: str = "OPENAI_API_KEY",
+        base_url: str | None = None,
+        seeded: bool = False,
+        **options: Any,
+    ) -> None:
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+        api_key = os.environ.get(key_variable, "").strip()
+        self._official = urlsplit(checked_url(self.kind, base_url)).hostname == urlsplit(OPENAI_URL).hostname
+        if not api_key:
+            if self._official:
+                raise AutottsError(f"openai:{model}: expected a key in ${key_variable}, got none")
+            api_key = "no-key-was-given"
+        self.seeded = seeded
+        super().__init__(model, api_key=api_key, base_url=base_url, **options)
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (openai.OpenAIError,)
+
+    def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
+        client = openai.OpenAI(api_key=self._key, base_url=self.base_url, max_retries=0, http_client=http)
+        # OpenAI's newer models know only the one name, many servers only the other.
+        limit = "max_completion_tokens" if self._official else "max_tokens"
+        body: dict[str, Any] = {limit: self.max_tokens, **self.extra_body}
+        if self.temperature is not None:
+            body["temperature"] = self.temperature
+        if self.seeded:
+            body["seed"] = request.seed
+        with client.chat.completions.create(
+            model=self.model,
+            messages=[{"role": "user", "content": request.prompt}],
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=body,
+        ) as chunks:
+            for chunk in chunks:
+                if chunk.usage is not None:
+                    reply.usage = _usage(chunk.usage)
+                for choice in (chunk.choices or ())[:1]:
+                    delta = choice.delta
+                    # Servers of open models send what a model thinks under either of these names.
+                    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
+                    text = (delta.content or "") + (delta.refusal or "")
+                    reply.text.append(text)
+                    yield thought + text
+                    reply.finished = reply.finished or bool(choice.finish_reason)
+
+
+def _usage(reported: "CompletionUsage") -> Usage:
+    details = reported.prompt_tokens_details
+    read = count(reported.prompt_tokens)
+    return Usage(
+        1,
+        read,
+        min(read, count(details.cached_tokens if details else 0)),
+        count(reported.completion_tokens),
+        dollars(getattr(reported, "cost", None)),  # OpenRouter's, in USD
+    )

@@ -1,0 +1,156 @@
+"""When to ask again, and when no more: back-off, what the server asks for, what has been paid, and the time left.
+
+The official clients retry by themselves, but not streams that break off, and without a word of what was paid. So their
+retries are turned off and this is the only place that asks again.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from agents.explorer.proposers.base import ProposerError, Usage
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 60.0
+"""Seconds that back-off alone comes to at most; a server may ask for more."""
+
+
+class CallError(Exception):
+    """One call failed.
+
+    Attributes:
+        again: whether another call may do better.
+        wait: seconds the server asked to wait, or None.
+        usage: what was paid, or may have been.
+    """
+
+    def __init__(self, message: str, *, again: bool, wait: float | None = None, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.again = again
+        self.wait = wait
+        self.usage = usage or Usage()
+
+
+def added(first: Usage, second: Usage) -> Usage:
+    """Two usages as one; the cost is known only if it is known of all that was used."""
+    if first == Usage() or second == Usage():
+        return second if first == Usage() else first
+    usd = None if first.usd is None or second.usd is None else first.usd + second.usd
+    return Usage(
+        first.calls + second.calls,
+        first.input_tokens + second.input_tokens,
+        first.cached_tokens + second.cached_tokens,
+        first.output_tokens + second.output_tokens,
+        usd,
+    )
+
+
+class RateLimit:
+    """Spaces calls evenly, over all threads.
+
+    Args:
+        per_minute: calls a minute; None: no limit.
+        clock: seconds, monotonic.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        per_minute: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = 60.0 / per_minute if per_minute else 0.0
+        self._clock = clock
+        self._sleep = sleep
+        self._next = float("-inf")
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when the next call may be made."""
+        with self._lock:
+            now = self._clock()
+            at = max(now, self._next)
+            self._next = at + self._interval
+        if at > now:
+            self._sleep(at - now)
+
+
+class Retry:
+    """Makes a call until it succeeds or there is no point in going on.
+
+    Args:
+        retries: calls after the first.
+        paid_attempts: calls that may have been paid, the last included: a stream that broke off costs money, a
+            refusal does not.
+        timeout: seconds for all of it, waits included, from the first call on.
+        first_wait: seconds of the first back-off; each later one is twice as long.
+        rate: spaces the calls.
+        clock: seconds, monotonic.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        *,
+        retries: int = 5,
+        paid_attempts: int = 2,
+        timeout: float = 900.0,
+        first_wait: float = 1.0,
+        rate: RateLimit | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.retries = retries
+        self.paid_attempts = paid_attempts
+        self.timeout = timeout
+        self.first_wait = first_wait
+        self.clock = clock
+        self._rate = rate or RateLimit(clock=clock, sleep=sleep)
+        self._sleep = sleep
+
+    def run(self, call: Callable[[float], T], seed: int, notice: Callable[[str], None]) -> tuple[T, Usage]:
+        """Make the call, again where that may help.
+
+        Args:
+            call: gets the time, by the clock, at which it must be over.
+            seed: of the jitter.
+            notice: told of each failure that another call follows.
+
+        Returns:
+            What the call returned, and what the failed ones before it used.
+
+        Raises:
+            ProposerError: the last failure, with what all of them used.
+        """
+        jitter = random.Random(seed)
+        spent = Usage()
+        self._rate.wait()
+        deadline = self.clock() + self.timeout
+        for attempt in range(self.retries + 1):
+            if attempt:
+                self._rate.wait()
+            try:
+                return call(deadline), spent
+            except CallError as failure:
+                spent = added(spent, failure.usage)
+                calls = f" (after {attempt + 1} calls)" if attempt else ""
+                if not failure.again or attempt == self.retries:
+                    raise ProposerError(f"{failure}{calls}", spent) from None
+                if spent.calls >= self.paid_attempts:
+                    raise ProposerError(f"{failure}{calls}; not repeated, as {spent.calls} were paid", spent) from None
+                # Equal jitter, so that proposals side by side do not come back all at once.
+                wait = min(LONGEST_WAIT, self.first_wait * 2**attempt) * jitter.uniform(0.5, 1.0)
+                wait = max(wait, failure.wait or 0.0)
+                if self.clock() + wait >= deadline:
+                    raise ProposerError(
+                        f"{failure}{calls}; the next call would be in {wait:.0f} s, past the timeout of "
+                        f"{self.timeout:g} s",
+                        spent,
+                    ) from None
+                notice(f"[{failure}; again in {wait:.1f} s]\n")
+                self._sleep(wait)
+        raise AssertionError("the last attempt returns or raises")

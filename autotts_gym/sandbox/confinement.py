@@ -1,0 +1,210 @@
+"""The layers that confine a process, each a function that applies it to the calling process for good.
+
+Standard library only: the process that is confined loads this file by itself, without the rest of the package.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+from collections.abc import Callable
+
+LAYERS = ("rlimits", "no_new_privs", "seccomp", "landlock", "namespaces")
+"""All layers, by name; docs/sandbox.md says which protects against what."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+_SECCOMP_MODE_FILTER = 2
+_KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+
+# What a running interpreter needs that opens nothing, starts nothing and knows nobody: its socket, its memory, its
+# timer, its signals, its end. AUDIT_ARCH and the numbers of the calls, by machine.
+_CALLS: dict[str, tuple[int, dict[str, int]]] = {
+    "x86_64": (
+        0xC000003E,
+        {
+            "read": 0,
+            "write": 1,
+            "close": 3,
+            "mmap": 9,
+            "mprotect": 10,
+            "munmap": 11,
+            "brk": 12,
+            "rt_sigaction": 13,
+            "rt_sigprocmask": 14,
+            "rt_sigreturn": 15,
+            "mremap": 25,
+            "madvise": 28,
+            "setitimer": 38,
+            "exit": 60,
+            "sigaltstack": 131,
+            "futex": 202,
+            "restart_syscall": 219,
+            "clock_gettime": 228,
+            "exit_group": 231,
+        },
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {
+            "close": 57,
+            "read": 63,
+            "write": 64,
+            "exit": 93,
+            "exit_group": 94,
+            "futex": 98,
+            "setitimer": 103,
+            "clock_gettime": 113,
+            "restart_syscall": 128,
+            "sigaltstack": 132,
+            "rt_sigaction": 134,
+            "rt_sigprocmask": 135,
+            "rt_sigreturn": 139,
+            "brk": 214,
+            "munmap": 215,
+            "mremap": 216,
+            "mmap": 222,
+            "mprotect": 226,
+            "madvise": 233,
+        },
+    ),
+}
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _prctl(option: int, value: int, more: object = 0) -> None:
+    zero = ctypes.c_ulong(0)
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), more or zero, zero, zero), f"prctl {option}")
+
+
+def die_with_parent(signal: int) -> None:
+    """Have the kernel send a signal when the thread that forked this process ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def mapped() -> int:
+    """Bytes of address space that this process takes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def rlimits(memory: int, cpu_seconds: int) -> None:
+    """Bound address space (bytes) and CPU time; no files, no processes, no core."""
+    for limit, soft, hard in (
+        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1),
+        (resource.RLIMIT_NPROC, 0, 0),
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NOFILE, 4, 4),
+    ):
+        resource.setrlimit(limit, (soft, hard))
+
+
+def no_new_privs() -> None:
+    """Nothing that is executed gains privileges; and no other process of the user may look into this one."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
+    """One instruction of classic BPF."""
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+def seccomp() -> None:
+    """Allow the calls of the list; any other fails with EPERM, and one of another architecture ends the process."""
+    machine = platform.machine()
+    if machine not in _CALLS:
+        raise OSError(errno.ENOSYS, f"seccomp: no list of system calls for {machine}")
+    architecture, calls = _CALLS[machine]
+    load, equal, ret = 0x20, 0x15, 0x06
+    program = _instruction(load, 0, 0, 4) + _instruction(equal, 1, 0, architecture)
+    program += _instruction(ret, 0, 0, _KILL_PROCESS) + _instruction(load, 0, 0, 0)
+    for left, number in zip(range(len(calls), 0, -1), sorted(calls.values()), strict=True):
+        program += _instruction(equal, left, 0, number)
+    program += _instruction(ret, 0, 0, _ERRNO | errno.EPERM) + _instruction(ret, 0, 0, _ALLOW)
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+    held = ctypes.create_string_buffer(program, len(program))
+    filtered = Program(len(program) // 8, ctypes.cast(held, ctypes.c_char_p))
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filtered))
+
+
+_LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
+
+
+def landlock() -> None:
+    """No path of any file system can be opened, made or executed; from ABI 4 on no TCP, from 6 on no signals out."""
+    abi = _checked(_libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1), "landlock")
+    file_rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)
+    rules = [(1 << file_rights) - 1]
+    if abi >= 4:
+        rules.append(0b11)  # bind and connect TCP
+    if abi >= 6:
+        rules.append(0b11)  # abstract sockets and signals
+    attributes = struct.pack(f"={len(rules)}Q", *rules)
+    ruleset = _checked(
+        _libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0), "landlock_create_ruleset"
+    )
+    try:
+        _checked(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
+    finally:
+        os.close(ruleset)
+
+
+_NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_PID, _NEW_NET = (
+    0x00020000,
+    0x04000000,
+    0x08000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
+_MS_REC, _MS_PRIVATE, _MS_RDONLY = 0x4000, 0x40000, 1
+
+
+def namespaces() -> None:
+    """Users, mounts, network, IPC and host name of its own; children forked from now on have their own process ids."""
+    _checked(_libc.unshare(_NEW_USER | _NEW_PID | _NEW_NET | _NEW_IPC | _NEW_UTS | _NEW_NS), "unshare")
+
+
+def empty_root() -> None:
+    """In a mount namespace of its own: replace every file by an empty, read-only folder."""
+    _checked(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "mount")
+    _checked(_libc.mount(b"none", b"/tmp", b"tmpfs", _MS_RDONLY, b"size=4k"), "mount")
+    os.chroot("/tmp")
+    os.chdir("/")
+
+
+def confine(memory: int, cpu_seconds: int, wanted: frozenset[str]) -> dict[str, str]:
+    """Apply the wanted layers of a process that is about to run a program.
+
+    Returns:
+        Why not, for each that could not be applied.
+    """
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("no_new_privs", no_new_privs),
+        ("landlock", landlock),
+        ("rlimits", lambda: rlimits(memory, cpu_seconds)),
+        ("seccomp", seccomp),
+    )
+    failed: dict[str, str] = {}
+    for name, apply in steps:
+        if name in wanted:
+            try:
+                apply()
+            except OSError as error:
+                failed[name] = str(error)
+    return failed

@@ -1,0 +1,440 @@
+"""The side of the sandbox that owns state and ledger: it starts confined processes, talks to them and ends them."""
+
+import atexit
+import contextlib
+import json
+import marshal
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.layout import RUNNING, UNLIMITED
+from autotts_gym.errors import ControllerError, ProgramError
+from autotts_gym.sandbox import kernels
+from autotts_gym.sandbox.config import Sandbox
+from autotts_gym.sandbox.confinement import LAYERS
+from autotts_gym.sandbox.protocol import FAILURE, MAX_STEPS, ROUND
+from autotts_gym.sandbox.static import Source
+
+MAX_TEXT = 1 << 16
+"""Bytes of a message that is not a round's."""
+
+GRACE = 2.0
+"""Seconds beyond a round's time, in which a process that still obeys tells where it spun."""
+
+FDS = 250
+"""Sockets that one message can carry."""
+
+_SCRIPT = Path(__file__).with_name("nursery.py")
+
+_KINDS = ("exception", "timeout", "memory", "answer", "schedule")
+_WRONG = {
+    kernels.TORN: "ends in the middle of a request",
+    kernels.ROW: "asks for an episode that is not its turn",
+    kernels.NUMBER: "asks for more branches than there are",
+    kernels.SLOT: "names a branch that is not open",
+    kernels.ANSWER: "names an answer that was not seen",
+    kernels.SILENT: "leaves out an episode",
+}
+
+
+class Nursery:
+    """The process that forks the confined ones; one for each sandbox, started when first needed.
+
+    Attributes:
+        missing: why not, for each layer that confines nothing here.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        self._lock = threading.Lock()
+        self._numbers = count()
+        with theirs:
+            self._process = subprocess.Popen(
+                # No site, no user's site, no folder of the script, no bytecode; nothing of the environment.
+                [sys.executable, *["-S", "-s", "-P", "-B"], str(_SCRIPT), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self.missing: dict[str, str] = self._ask(
+            {
+                "parent": os.getpid(),
+                "paths": [_home(name) for name in ("greenlet", *sandbox.packages)],
+                "packages": sandbox.packages,
+                "layers": LAYERS,
+                "memory": sandbox.memory_mib << 20,
+                "cpu_seconds": sandbox.cpu_seconds,
+            }
+        )
+
+    def fork(self, children: int) -> list[tuple[int, socket.socket]]:
+        """Start confined processes; a number and a socket for each."""
+        made = []
+        try:
+            with self._lock:
+                for first in range(0, children, FDS):
+                    pairs = [socket.socketpair() for _ in range(min(FDS, children - first))]
+                    numbers = [next(self._numbers) for _ in pairs]
+                    made += [(number, ours) for number, (ours, _) in zip(numbers, pairs, strict=True)]
+                    try:
+                        self._ask(["fork", numbers[0]], [theirs.fileno() for _, theirs in pairs])
+                    finally:
+                        for _, theirs in pairs:
+                            theirs.close()
+        except BaseException:
+            for _, ours in made:
+                ours.close()
+            raise
+        return made
+
+    def status(self, number: int) -> int:
+        """How a process ended that has closed its socket: its exit code, or the signal, negative."""
+        with self._lock:
+            ended: int = self._ask(["status", number])
+        return ended
+
+    def kill(self, numbers: Sequence[int]) -> None:
+        """End processes, and be sure that they have ended."""
+        with self._lock:
+            for first in range(0, len(numbers), 1000):
+                self._ask(["kill", list(numbers[first : first + 1000])])
+
+    def close(self) -> None:
+        """End the nursery, and with it all its children."""
+        self._control.close()
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def _ask(self, what: Any, descriptors: Sequence[int] = ()) -> Any:
+        """One command and its reply; a talk that is broken off could not be taken up again, and ends the nursery."""
+        try:
+            socket.send_fds(self._control, [json.dumps(what).encode()], descriptors)
+            reply = self._control.recv(MAX_TEXT)
+            if not reply:
+                raise ControllerError("sandbox: expected its process to run, but it has ended")
+            return json.loads(reply)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _home(package: str) -> str:
+    """The folder that an installed package is imported from."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ControllerError(f"sandbox: expected the package {package} to be installed")
+    return str(Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent)
+
+
+_nurseries: dict[tuple[int, Sandbox], Nursery] = {}
+_nurseries_lock = threading.Lock()
+
+
+def nursery(sandbox: Sandbox) -> Nursery:
+    """The nursery of this process for a sandbox, started if need be.
+
+    Raises:
+        ControllerError: a required layer is missing here.
+    """
+    key = (os.getpid(), sandbox)  # one that a fork inherited is its parent's
+    with _nurseries_lock:
+        if key not in _nurseries or not _nurseries[key].alive:
+            _nurseries[key] = Nursery(sandbox)
+        found = _nurseries[key]
+    for layer in sandbox.require:
+        if layer in found.missing:
+            raise ControllerError(
+                f"sandbox: the layer {layer} is required but missing here ({found.missing[layer]}); "
+                "Sandbox(require=...) names those that must be there"
+            )
+    return found
+
+
+@atexit.register
+def close_nurseries() -> None:
+    """End the nurseries of this process."""
+    with _nurseries_lock:
+        for key in [key for key in _nurseries if key[0] == os.getpid()]:
+            _nurseries.pop(key).close()
+
+
+def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
+    """Which layers confine a program on this machine."""
+    missing = nursery(Sandbox(require=()) if sandbox is None else sandbox).missing
+    return {layer: layer not in missing for layer in LAYERS}
+
+
+class Crew:
+    """Confined processes that run one program, and the talk with them.
+
+    Args:
+        source: the program.
+        hellos: what each process is told first.
+        bounds: the most bytes that each may send at once.
+        sandbox: limits and layers.
+    """
+
+    def __init__(
+        self, source: Source, hellos: Sequence[dict[str, Any]], bounds: Sequence[int], sandbox: Sandbox
+    ) -> None:
+        self._source = source
+        self._sandbox = sandbox
+        self._bounds = bounds
+        self._end = time.monotonic() + sandbox.seconds
+        self._nursery = nursery(sandbox)
+        children = self._nursery.fork(len(hellos))
+        self._numbers = {c: number for c, (number, _) in enumerate(children)}
+        self._sockets = [ours for _, ours in children]
+        self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
+        told = {
+            "code": marshal.dumps(source.code()).hex(),
+            "style": source.style,
+            "round_seconds": sandbox.round_seconds,
+        }
+        try:
+            self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(hellos)})
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        for each in self._sockets:
+            each.close()
+        numbers, self._numbers, self._sockets = [*self._numbers.values()], {}, []
+        if numbers:
+            try:
+                self._nursery.kill(numbers)
+            except (OSError, ControllerError):
+                self._nursery.close()
+
+    def fail(self, kind: str, message: str, line: int | None = None) -> NoReturn:
+        """Raise what is wrong with the program."""
+        raise ProgramError(self._source.path, kind, message, line)
+
+    def send(self, messages: Mapping[int, bytes | memoryview]) -> None:
+        """Send a message to each of these processes."""
+        left: dict[int, memoryview] = {}
+        for c, content in messages.items():
+            data = memoryview(b"".join((struct.pack("<II", len(content), ROUND), content)))
+            sent = self._write(c, data)
+            if sent < len(data):
+                left[c] = data[sent:]
+        while left:  # a process that is slow to read
+            poll = select.poll()
+            for c in left:
+                poll.register(self._sockets[c], select.POLLOUT)
+            for descriptor, _ in self._wait(poll):
+                c = self._child[descriptor]
+                left[c] = left[c][self._write(c, left[c]) :]
+                if not left[c]:
+                    del left[c]
+
+    def _write(self, c: int, data: memoryview) -> int:
+        try:
+            return self._sockets[c].send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            return len(data)  # it has ended, as receiving from it will show
+
+    def receive(self, children: Sequence[int], expected: int) -> list[bytes]:
+        """The next message of each of these processes.
+
+        Raises:
+            ProgramError: one reports a failure, sends another kind of message, says nothing in time, or has ended; of
+                several, the first process's.
+        """
+        waiting: dict[int, bytes] = dict.fromkeys(children, b"")
+        whole: dict[int, bytes] = {}
+        failed: dict[int, ProgramError] = {}
+        poll = select.poll()
+        for c in children:
+            poll.register(self._sockets[c], select.POLLIN)
+        since = time.monotonic()
+        while waiting:
+            for descriptor, _ in self._wait(poll, since, waiting):
+                c = self._child[descriptor]
+                try:
+                    data = waiting[c] + self._sockets[c].recv(1 << 16, socket.MSG_DONTWAIT)
+                    content = self._content(c, data, len(waiting[c]), expected)
+                except BlockingIOError:
+                    continue
+                except ProgramError as error:
+                    failed[c] = error
+                    content = b""
+                if content is None:
+                    waiting[c] = data
+                else:
+                    whole[c] = content
+                    del waiting[c]
+                    poll.unregister(descriptor)
+        if failed:
+            raise failed[min(failed)]
+        return [whole[c] for c in children]
+
+    def _content(self, c: int, data: bytes, before: int, expected: int) -> bytes | None:
+        """The content of a message, once it is whole."""
+        if len(data) == before:
+            self._fail_of_end(c)
+        if len(data) < 8:
+            return None
+        length, kind = struct.unpack_from("<II", data)
+        if length > (MAX_TEXT if kind == FAILURE else self._bounds[c]) or len(data) > 8 + length:
+            self.fail("protocol", "sent a message that is too long")
+        if len(data) < 8 + length:
+            return None
+        if kind == FAILURE:
+            self._fail_as_told(data[8:])
+        if kind != expected or (kind == ROUND and length % 8):
+            self.fail("protocol", "sent a message that is none of the protocol's")
+        return data[8:]
+
+    def _fail_as_told(self, content: bytes) -> NoReturn:
+        try:
+            kind, message, line = json.loads(content)
+        except (ValueError, RecursionError, TypeError):
+            self.fail("protocol", "sent a message that is none of the protocol's")
+        good = kind in _KINDS and isinstance(message, str) and (line is None or type(line) is int)
+        if not good:
+            self.fail("protocol", "sent a message that is none of the protocol's")
+        self.fail(kind, _one_line(message), line)
+
+    def _fail_of_end(self, c: int) -> NoReturn:
+        """A process closed its socket without a word."""
+        self.fail(*_ending(self._nursery.status(self._numbers.pop(c))))
+
+    def _wait(self, poll: Any, since: float | None = None, waiting: Any = ()) -> list[tuple[int, int]]:
+        """Events of a poll; ends what takes too long."""
+        now = time.monotonic()
+        deadline = self._end if since is None else min(self._end, since + self._sandbox.round_seconds + GRACE)
+        events: list[tuple[int, int]] = poll.poll(max(0.0, deadline - now) * 1000)
+        if not events and time.monotonic() >= deadline:
+            if deadline == self._end:
+                self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
+            self.fail("timeout", f"expected to look or to end within {self._sandbox.round_seconds:g} s")
+        return events
+
+
+def _one_line(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)[:500]
+
+
+def _ending(status: int) -> tuple[str, str]:
+    """Kind and message for a process that ended without a word."""
+    if status == -signal.SIGXCPU:
+        return "timeout", "used up its processor time"
+    if status < 0:
+        return "killed", f"its process was ended by {signal.Signals(-status).name}"
+    return "killed", f"its process ended with status {status}"
+
+
+class Fleet:
+    """All episodes of a program, a process a company, played in lockstep.
+
+    Args:
+        source: the program.
+        beta: its knob.
+        revealed: N episodes that have begun.
+        sandbox: limits and layers.
+        companies: (N,) int, episodes of the same number share a process.
+    """
+
+    def __init__(
+        self, source: Source, beta: float, revealed: Revealed, sandbox: Sandbox, companies: NDArray[np.int64]
+    ) -> None:
+        rules = revealed.rules
+        if rules.probe != "auto":
+            raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {rules.probe!r}")
+        running = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
+        order = running[np.argsort(companies[running], kind="stable")]
+        _, own, sizes = np.unique(companies[order], return_inverse=True, return_counts=True)
+        self._rows = order
+        self._firsts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        # By row: its process, its number there, whether it is to ask for something, the depths it was told.
+        self._company = np.zeros(revealed.episodes, np.int64)
+        self._company[order] = own
+        self._numbers = np.zeros(revealed.episodes, np.int64)
+        self._numbers[order] = np.arange(len(order)) - self._firsts[own]
+        self._awaited = np.zeros(revealed.episodes, np.bool_)
+        self._awaited[order] = True
+        self._known_depth = np.zeros(revealed.slots.shape, np.int32)
+        self._asked: NDArray[np.int64] = order[:0]
+        pools = revealed.pools[order]
+        budgets = [None if budget == UNLIMITED else budget for budget in pools["budget"].tolist()]
+        episodes = list(zip(pools["slots"].tolist(), pools["interval_tokens"].tolist(), budgets, strict=True))
+        hellos = [
+            {"beta": beta, "episodes": episodes[first:end]}
+            for first, end in zip(self._firsts[:-1].tolist(), self._firsts[1:].tolist(), strict=True)
+        ]
+        bounds = (8 * (7 + 3 * rules.max_branches) * sizes).tolist()
+        self._crew = Crew(source, hellos, bounds, sandbox)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._crew.close()
+
+    def decide(self, revealed: Revealed, plan: RoundPlan) -> None:
+        """Tell the processes what the last round revealed, and write what they ask for into an empty plan.
+
+        Raises:
+            ProgramError: the program failed.
+        """
+        if len(self._asked):
+            self._tell(revealed)
+        self._asked = self._rows[self._awaited[self._rows]]
+        companies = np.unique(self._company[self._asked])
+        messages = self._crew.receive(companies.tolist(), ROUND)
+        words = np.frombuffer(b"".join(messages), np.int64)
+        ends = np.cumsum([len(message) // 8 for message in messages])
+        wrong = kernels.read_requests(
+            words, ends, companies, self._rows, self._firsts, self._awaited, revealed.pools, MAX_STEPS, plan.arrays
+        )
+        if wrong:
+            self._crew.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
+
+    def _tell(self, revealed: Revealed) -> None:
+        rows, pools, slots = self._asked, revealed.pools, revealed.slots
+        told = pools[rows]
+        opened = int(told["opened"].sum())
+        grown: NDArray[np.int64] = np.empty((3, opened), np.int64)
+        grown = grown[:, : kernels.find_growth(pools, slots, rows, self._known_depth, *grown)]
+        answers = revealed.reveals(*grown)
+        size = 7 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
+        words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
+        kernels.write_reveals(pools, slots, rows, self._numbers[rows], *grown, answers, words, ends)
+        self._awaited[rows[told["stop_reason"] == RUNNING]] = True
+        companies = self._company[rows]
+        stops = ends[np.flatnonzero(np.diff(companies, append=-1))]
+        data = words.data.cast("B")
+        bounds = pairwise([0, *(8 * stops).tolist()])
+        messages = zip(companies[np.diff(companies, prepend=-1) != 0].tolist(), bounds, strict=True)
+        self._crew.send({c: data[start:stop] for c, (start, stop) in messages if stop > start})

@@ -1,0 +1,152 @@
+"""Messages between the engine and confined processes, for all of them at once; guest.py has their layout."""
+
+from autotts_gym.engine.jit import kernel
+from autotts_gym.engine.layout import ACTIVE, FINISHED, RUNNING
+
+# What may be wrong with a request.
+FINE, TORN, ROW, NUMBER, SLOT, ANSWER, SILENT = 0, 1, 2, 3, 4, 5, 6
+
+
+@kernel
+def read_requests(words, ends, companies, members, firsts, awaited, pools, max_steps, plan):
+    """Write the requests of all processes into an empty plan.
+
+    Args:
+        words: int64, the contents of the messages of some processes, one after the other.
+        ends: int64, where the message of each of them ends.
+        companies: int64, their numbers.
+        members: int64, the rows of the episodes of process 0, then of process 1, ...
+        firsts: int64, where the episodes of each process begin there, and where the last one's end.
+        awaited: (N,) bool by row, episodes that must ask for something; those that did are cleared.
+        pools: (N,) POOL.
+        max_steps: the most steps of one branch.
+        plan: the arrays of a plan.
+
+    Returns:
+        FINE, or what is wrong.
+    """
+    at = 0
+    for m in range(len(ends)):
+        end = ends[m]
+        c = companies[m]
+        while at < end:
+            if end - at < 7:
+                return TORN
+            episode, stop, answer, opens, reads = words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4]
+            prunes, deepens = words[at + 5], words[at + 6]
+            at += 7
+            if not 0 <= episode < firsts[c + 1] - firsts[c]:
+                return ROW
+            n = members[firsts[c] + episode]
+            if not awaited[n]:
+                return ROW
+            awaited[n] = False
+            pool = pools[n]
+            if not (0 <= stop <= 1 and 0 <= opens <= pool.slots and 0 <= reads <= pool.slots):
+                return NUMBER
+            if not (-1 <= answer < pool.answers_seen) or (answer >= 0 and stop == 0):
+                return ANSWER
+            if not (0 <= prunes <= pool.opened and 0 <= deepens <= pool.opened) or end - at < prunes + 2 * deepens:
+                return TORN
+            plan.stop[n] = stop == 1
+            plan.answer[n] = answer
+            plan.open[n] = opens
+            plan.read[n] = reads
+            for k in range(prunes):
+                i = words[at + k]
+                if not 0 <= i < pool.opened:
+                    return SLOT
+                plan.prune[n, i] = True
+            at += prunes
+            for k in range(deepens):
+                i, steps = words[at + k], words[at + deepens + k]
+                if not (0 <= i < pool.opened and 1 <= steps <= max_steps):
+                    return SLOT
+                plan.deepen[n, i] = steps
+            at += 2 * deepens
+        for k in range(firsts[c], firsts[c + 1]):
+            if awaited[members[k]]:
+                return SILENT
+    return FINE
+
+
+@kernel
+def find_growth(pools, slots, rows, known_depth, rows_out, slots_out, starts_out):
+    """Find the branches that are deeper than last told, and take note of their depths.
+
+    Args:
+        pools: (N,) POOL.
+        slots: (N, M) SLOT.
+        rows: int64, episodes to look at.
+        known_depth: (N, M) int32, as last told; updated.
+        rows_out: int64, written: the row of each such branch.
+        slots_out: int64, written: its slot.
+        starts_out: int64, written: the depth last told.
+
+    Returns:
+        How many there are.
+    """
+    count = 0
+    for n in rows:
+        for i in range(pools[n].opened):
+            depth = slots[n, i].depth
+            if depth != known_depth[n, i]:
+                rows_out[count] = n
+                slots_out[count] = i
+                starts_out[count] = known_depth[n, i]
+                count += 1
+                known_depth[n, i] = depth
+    return count
+
+
+@kernel
+def write_reveals(pools, slots, rows, numbers, grown_rows, grown_slots, starts, answers, words, ends):
+    """Write what every running episode is told after a round.
+
+    Args:
+        pools: (N,) POOL.
+        slots: (N, M) SLOT.
+        rows: int64, episodes in the order of their messages; one that has ended is told nothing.
+        numbers: int64, the number that each has in its process.
+        grown_rows: int64, the branches that ``find_growth`` found,
+        grown_slots: their slots,
+        starts: and the depths last told.
+        answers: int32, what they revealed beyond those, one after the other.
+        words: int64, written: the messages.
+        ends: int64, written: where the message of each of ``rows`` ends.
+    """
+    at, grown, shown = 0, 0, 0
+    for r in range(len(rows)):
+        n = rows[r]
+        pool = pools[n]
+        new = 0
+        while grown < len(grown_rows) and grown_rows[grown] == n:
+            new += slots[n, grown_slots[grown]].depth - starts[grown]
+            grown += 1
+        if pool.stop_reason == RUNNING:
+            words[at] = numbers[r]
+            words[at + 1] = pool.total_tokens
+            words[at + 2] = pool.answers_seen
+            words[at + 3] = pool.opened
+            words[at + 4] = pool.active
+            words[at + 5] = pool.finished
+            words[at + 6] = new
+            latest = at + 7
+            depths = latest + pool.opened
+            active = depths + pool.opened
+            finished = active + pool.active
+            at = finished + pool.finished
+            for i in range(pool.opened):
+                slot = slots[n, i]
+                words[latest + i] = slot.answer
+                words[depths + i] = slot.depth
+                if slot.status == ACTIVE:
+                    words[active] = i
+                    active += 1
+                elif slot.status == FINISHED:
+                    words[finished + slot.rank] = i
+            for k in range(new):
+                words[at + k] = answers[shown + k]
+            at += new
+        shown += new
+        ends[r] = at

@@ -1,0 +1,44 @@
+"""What both sides of the sandbox hold to: the kinds of messages, and what a program may name.
+
+A message is a header of two little-endian words of 4 bytes (length of the rest, kind) and, for kind ``ROUND``, words of
+8 bytes. Down, for every episode that goes on::
+
+    episode, total tokens, answers seen, opened, active, finished, new answers, and then so many
+    latest answers, depths, active branches, finished branches in the order of their completion, new answers by branch
+
+Up, for every episode that was told something, in the same order::
+
+    episode, stop, answer, open, read, prunes, deepens, the branches to prune, those to deepen, the steps of each
+
+The first message down and the other kinds up are JSON.
+"""
+
+ROUND, FAILURE, SCHEDULE = 0, 1, 2
+
+MAX_STEPS = 127
+"""Steps that a plan can hold for one branch."""
+
+ALLOWED_MODULES = frozenset(
+    (
+        *("__future__", "abc", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "decimal"),
+        *("enum", "fractions", "functools", "heapq", "itertools", "math", "numbers", "operator", "random"),
+        *("statistics", "string", "typing"),
+    )
+)
+"""What a program may import of the standard library."""
+
+FORBIDDEN_BUILTINS = frozenset(
+    (
+        *("breakpoint", "compile", "copyright", "credits", "delattr", "eval", "exec", "exit", "globals", "help"),
+        *("input", "license", "locals", "open", "quit", "setattr", "vars"),
+    )
+)
+"""Built-in functions that a program does not have."""
+
+SPECIAL_ATTRIBUTES = frozenset(
+    (
+        *("__init__", "__post_init__", "__name__", "__doc__", "__len__", "__getitem__", "__setitem__"),
+        *("__contains__", "__iter__", "__next__", "__eq__", "__lt__", "__hash__", "__repr__", "__call__"),
+    )
+)
+"""Attributes with two underscores that a program may name."""
