@@ -14,7 +14,7 @@ from agents.explorer.folder import Record
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import Frontier
 from autotts_gym.replay import ReplayStore
-from autotts_gym.sandbox.static import ALLOWED_MODULES
+from autotts_gym.sandbox.protocol import ALLOWED_MODULES
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "task": (

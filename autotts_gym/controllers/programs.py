@@ -12,8 +12,8 @@ from autotts_gym.engine import Bank, Revealed, RoundPlan, Rules
 from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
 from autotts_gym.sandbox.checks import audit_episodes
 
-COMPANIES = 100
-"""Processes that are best alive at once."""
+COMPANIES = 50
+"""Processes alive at once: enough to keep processors busy, few enough for their caches."""
 
 
 class Program:
