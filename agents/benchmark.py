@@ -35,8 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from autotts_gym.cli.evaluation import _processors, _whole
-from autotts_gym.cli.main import _Parser
+from autotts_gym.cli.arguments import LineParser, processors, whole
 from autotts_gym.cli.screen import Fitted, show
 from autotts_gym.controllers import make_controller
 from autotts_gym.controllers.policies import Policy
@@ -458,7 +457,7 @@ def benchmark(
 
 def _parser() -> argparse.ArgumentParser:
     preset = PRESETS["paper"]
-    parser = _Parser("python -m agents.benchmark", description=(__doc__ or "").split("\n")[0])
+    parser = LineParser("python -m agents.benchmark", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--policy",
         metavar="FILE",
@@ -484,7 +483,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for results, tables, figures, budget curves")
     parser.add_argument(
-        "--seeds", metavar="N", type=_whole, default=preset.seeds, help="orders 0 to N - 1 (default: %(default)s)"
+        "--seeds", metavar="N", type=whole, default=preset.seeds, help="orders 0 to N - 1 (default: %(default)s)"
     )
     parser.add_argument(
         "--accounting",
@@ -493,16 +492,24 @@ def _parser() -> argparse.ArgumentParser:
         help="what tokens are charged (default: %(default)s)",
     )
     parser.add_argument(
-        "--points", metavar="K", type=_whole, default=POINTS, help="cost weights of a policy (default: %(default)s)"
+        "--points",
+        metavar="K",
+        type=whole,
+        default=POINTS,
+        help="cost weights of a policy (default: %(default)s)",
     )
     parser.add_argument(
-        "--betas", metavar="K", type=_whole, default=BETAS, help="values of beta of a program (default: %(default)s)"
+        "--betas",
+        metavar="K",
+        type=whole,
+        default=BETAS,
+        help="values of beta of a program (default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", metavar="W", type=_whole, default=_processors(), help="processes (default: %(default)s)"
+        "--workers", metavar="W", type=whole, default=processors(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
-        "--resamples", metavar="R", type=_whole, default=2000, help="bootstrap resamples (default: %(default)s)"
+        "--resamples", metavar="R", type=whole, default=2000, help="bootstrap resamples (default: %(default)s)"
     )
     return parser
 

@@ -19,12 +19,13 @@ class ProgramError(ControllerError):
     Attributes:
         kind: "static" (its text), "schedule", "exception", "timeout", "memory", "answer" (one it has not seen),
             "protocol" (a message that is none), "nondeterminism", or "killed" (its process died).
-        message: what was wrong, one line.
+        message: what was wrong, one line of at most 500 characters, whatever the program had in it.
         line: of the program, from 1; None: not known.
         path: of the program.
     """
 
     def __init__(self, path: str, kind: str, message: str, line: int | None = None) -> None:
+        message = "".join(each if each.isprintable() else " " for each in message[:500])
         where = path if line is None else f"{path}:{line}"
         super().__init__(f"{where}: {kind}: {message}")
         self.path, self.kind, self.message, self.line = path, kind, message, line

@@ -56,6 +56,7 @@ class Config:
     cost_weights: int = _about("cost weights of the objective, in equal ratios over the range", 16)
     caution: float = _about("standard errors that a program's score lies below its estimate", 0.5)
     level: float = _about("coverage of the intervals", 0.95)
+    screen_level: float = _about("coverage of the interval that decides whether a screened program is dropped", 0.95)
     resamples: int = _about("bootstrap resamples behind scores and intervals", 500)
     validation: float = _about("share of each store's questions held out for the final pick; 0: none", 0.2)
     split_seed: int = _about("seed of the drawn split, the same for all stores of a benchmark", 0)
@@ -83,7 +84,8 @@ class Config:
         _require("screen_betas", self.screen_betas, 2 <= self.screen_betas <= self.betas, "from 2 to betas")
         _require("screen_seeds", self.screen_seeds, self.screen_seeds <= self.seeds, "at most seeds")
         _require("validation", self.validation, 0 <= self.validation < 1, "a share in [0, 1)")
-        _require("level", self.level, 0 < self.level < 1, "a coverage in (0, 1)")
+        for name in ("level", "screen_level"):
+            _require(name, getattr(self, name), 0 < getattr(self, name) < 1, "a coverage in (0, 1)")
         _require("resamples", self.resamples, self.resamples >= 20, "at least 20")
         _require("price", self.price, len(self.price) in (0, 2, 3), "two or three numbers")
         _require("price", self.price, all(0 <= each < float("inf") for each in self.price), "prices of at least 0")

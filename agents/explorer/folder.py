@@ -40,7 +40,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -300,7 +300,10 @@ class RunFolder:
         file = self.path / "versions.json"
         about = json.loads(file.read_text()) if file.exists() else {}
         about |= {"python": platform.python_version(), "platform": platform.platform()}
-        about |= {name: version(name) for name in PACKAGES}
+        try:
+            about |= {name: version(name) for name in PACKAGES}
+        except PackageNotFoundError as error:
+            raise AutottsError(f"{error.name}: expected it installed; try: pip install '.[explorer]'") from error
         sitting = {"command": command, "git_commit": git_commit(), "began": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         about["sittings"] = [*about.get("sittings", []), sitting]
         write_json(file, about)

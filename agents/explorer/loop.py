@@ -461,7 +461,8 @@ class Search:
             like = seen[record.fingerprint]
             return replace(record, status="duplicate", like=like, message=f"the same episodes as {like}")
         if best is not None:
-            worse, difference, high = self.scale.clearly_worse(Frontier.from_results(place.id, answer), best)
+            family = Frontier.from_results(place.id, answer)
+            worse, difference, high = self.scale.clearly_worse(family, best, self.config.screen_level)
             if worse:
                 message = f"objective {difference:+.4f}, at most {high:+.4f}, beside the best program's on the screen"
                 return replace(record, status="dropped", message=message)

@@ -123,16 +123,21 @@ class Scale:
             score=estimate - self.caution * error,
         )
 
-    def clearly_worse(self, family: Frontier, incumbent: Frontier) -> tuple[bool, float, float]:
+    def clearly_worse(self, family: Frontier, incumbent: Frontier, level: float) -> tuple[bool, float, float]:
         """Whether a screen is clearly worse than the incumbent's on the same episodes.
 
         It is if the whole paired interval over questions of the difference in objective lies below zero.
+
+        Args:
+            family: what was screened.
+            incumbent: what it is compared with.
+            level: coverage of the interval; the smaller, the more programs are dropped.
 
         Returns:
             The verdict, the difference, and the upper end of its interval.
         """
         both = bootstrap([family, incumbent], self.objective, resamples=self.resamples)
-        difference = both.compare(0, 1, self.level).difference
+        difference = both.compare(0, 1, level).difference
         return difference.high < 0, difference.estimate, difference.high
 
 

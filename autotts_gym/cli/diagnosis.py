@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotts_gym.cli.evaluation import (
+from autotts_gym.cli.arguments import (
     Subparsers,
-    _add_controller,
-    _add_rules,
-    _controller,
-    _rules,
-    _stores,
-    _whole,
+    add_controller,
+    add_rules,
+    read_controller,
+    read_rules,
+    read_stores,
+    whole,
 )
 from autotts_gym.cli.screen import Fitted, heading, plain_table, show
 
@@ -31,15 +31,15 @@ def add_parsers(subparsers: Subparsers) -> None:
         "wrong, what tokens were wasted, and what could have been made of the same branches.",
     )
     parser.add_argument("stores", metavar="STORE", nargs="+", help="a .h5 file, or the name of a store")
-    _add_controller(parser)
-    _add_rules(parser)
+    add_controller(parser)
+    add_rules(parser)
     parser.add_argument(
-        "--seeds", metavar="N", type=_whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
+        "--seeds", metavar="N", type=whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
     )
     parser.add_argument(
         "--examples",
         metavar="K",
-        type=_whole,
+        type=whole,
         default=1,
         help="episodes to look at for each thing that went wrong (default: %(default)s)",
     )
@@ -57,10 +57,10 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     from autotts_gym.evaluation.diagnosis import diagnose
 
     diagnosis = diagnose(
-        _controller(arguments),
-        _stores(arguments.stores),
+        read_controller(arguments),
+        read_stores(arguments.stores),
         seeds=range(arguments.seeds),
-        rules=_rules(arguments),
+        rules=read_rules(arguments),
         examples=arguments.examples,
         sketches=3 if arguments.prompt else 0,
     )

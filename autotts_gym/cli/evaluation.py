@@ -2,31 +2,31 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotts_gym.cli.arguments import (
+    Subparsers,
+    add_controller,
+    add_rules,
+    processors,
+    read_controller,
+    read_rules,
+    read_stores,
+    whole,
+)
 from autotts_gym.cli.screen import Fitted, heading, one_line, plain_table, show
-from autotts_gym.errors import AutottsError
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from autotts_gym.controllers import Controller
-    from autotts_gym.engine import Rules
     from autotts_gym.evaluation.frontier import Frontier
     from autotts_gym.evaluation.results import EvaluationResult
     from autotts_gym.evaluation.tables import Table
     from autotts_gym.evaluation.trace import Round, Standing, Trace
-    from autotts_gym.replay import ReplayStore
-
-Subparsers = Any
-"""What `ArgumentParser.add_subparsers` returns; argparse gives it no public type."""
-
-_LARGEST = 2**31 - 1
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -34,100 +34,6 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_evaluate(subparsers)
     _add_benchmark(subparsers)
     _add_trace(subparsers)
-
-
-# -------------------------------------------------------------------- what the commands share
-
-
-def _whole(text: str) -> int:
-    """Reads a whole number that fits 32 bits, the width of the engine's counts."""
-    number = int(text)
-    if abs(number) > _LARGEST:
-        raise argparse.ArgumentTypeError(f"expected a whole number up to {_LARGEST}, got {text}")
-    return number
-
-
-_whole.__name__ = "whole number"  # as argparse names it: invalid whole number value: 'x'
-
-
-def _param(text: str) -> tuple[str, Any]:
-    """Reads ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        return name, value
-    return name, value if isinstance(parsed, list | dict) else parsed
-
-
-def _add_controller(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--controller",
-        metavar="NAME",
-        required=True,
-        help="sc, asc, esc, parallel_probe, cmc, ...; or the path of a program (.py) or of a trained policy (.zip)",
-    )
-    parser.add_argument("--beta", metavar="B", type=float, help="the budget knob, from 0 (little) to 1 (much)")
-    parser.add_argument(
-        "--param",
-        metavar="K=V",
-        type=_param,
-        action="append",
-        default=[],
-        help="a knob of the controller, such as branches=16; may be repeated",
-    )
-
-
-def _add_rules(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--accounting",
-        choices=("exact", "autotts"),
-        default="exact",
-        help="what tokens are charged: those generated, or what the published code charges (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-branches", metavar="M", type=_whole, default=64, help="branch slots of an episode (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--token-budget", metavar="T", type=_whole, help="total tokens of an episode (default: no limit)"
-    )
-
-
-def _controller(arguments: argparse.Namespace) -> "Controller":
-    from autotts_gym.controllers import make_controller
-
-    given = [*arguments.param, *([("beta", arguments.beta)] if arguments.beta is not None else [])]
-    params = dict(given)
-    if len(params) < len(given):
-        raise AutottsError(
-            f"{arguments.controller}: expected every knob once, got {', '.join(name for name, _ in given)}"
-        )
-    return make_controller(arguments.controller, **params)
-
-
-def _rules(arguments: argparse.Namespace) -> "Rules":
-    from autotts_gym.engine import Rules
-
-    return Rules(
-        max_branches=arguments.max_branches,
-        token_budget=arguments.token_budget,
-        accounting=arguments.accounting,
-    )
-
-
-def _stores(names: Sequence[str]) -> "list[ReplayStore]":
-    from autotts_gym.replay import resolve_stores
-
-    return resolve_stores(names or None)
-
-
-def _processors() -> int:
-    """Returns how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # -------------------------------------------------------------------- evaluate
@@ -140,12 +46,12 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         description="Play every question of stores with one controller, under so many orders of the branches.",
     )
     parser.add_argument("stores", metavar="STORE", nargs="+", help="a .h5 file, or the name of a store")
-    _add_controller(parser)
-    _add_rules(parser)
+    add_controller(parser)
+    add_rules(parser)
     parser.add_argument(
-        "--seeds", metavar="N", type=_whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
+        "--seeds", metavar="N", type=whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
     )
-    parser.add_argument("--workers", metavar="W", type=_whole, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--workers", metavar="W", type=whole, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object per store")
     parser.set_defaults(run=_evaluate)
 
@@ -154,10 +60,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from autotts_gym.evaluation import evaluate_all
 
     results = evaluate_all(
-        [_controller(arguments)],
-        _stores(arguments.stores),
+        [read_controller(arguments)],
+        read_stores(arguments.stores),
         seeds=range(arguments.seeds),
-        rules=_rules(arguments),
+        rules=read_rules(arguments),
         workers=arguments.workers,
         progress=sys.stderr.isatty(),
     )
@@ -219,16 +125,16 @@ def _add_benchmark(subparsers: Subparsers) -> None:
         help="compare this controller only; may be repeated. Savings are relative to sc",
     )
     parser.add_argument(
-        "--seeds", metavar="N", type=_whole, help="orders 0 to N - 1 of the branches (default: the preset's)"
+        "--seeds", metavar="N", type=whole, help="orders 0 to N - 1 of the branches (default: the preset's)"
     )
     parser.add_argument("--accounting", choices=("exact", "autotts"), help="what is charged (default: the preset's)")
     parser.add_argument(
-        "--workers", metavar="W", type=_whole, default=_processors(), help="processes (default: %(default)s)"
+        "--workers", metavar="W", type=whole, default=processors(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
         "--resamples",
         metavar="R",
-        type=_whole,
+        type=whole,
         default=2000,
         help="bootstrap resamples behind the intervals (default: %(default)s)",
     )
@@ -241,7 +147,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
     preset = PRESETS[arguments.preset]
     controllers = preset.controllers(arguments.controller)
-    stores = _stores(arguments.stores)
+    stores = read_stores(arguments.stores)
     if arguments.out is not None:
         check_writable(arguments.out)  # before the work rather than after it
     report = run_benchmark(
@@ -288,12 +194,12 @@ def _add_trace(subparsers: Subparsers) -> None:
         "who led the vote after it.",
     )
     parser.add_argument("store", metavar="STORE", help="a .h5 file, or the name of a store")
-    _add_controller(parser)
-    parser.add_argument("--question", metavar="I", type=_whole, required=True, help="index of the question, from 0")
+    add_controller(parser)
+    parser.add_argument("--question", metavar="I", type=whole, required=True, help="index of the question, from 0")
     parser.add_argument(
-        "--seed", metavar="S", type=_whole, default=0, help="order of the branches (default: %(default)s)"
+        "--seed", metavar="S", type=whole, default=0, help="order of the branches (default: %(default)s)"
     )
-    _add_rules(parser)
+    add_rules(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for trace.jsonl, trace.png and trace.svg")
     parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png or .svg file for the picture")
     parser.add_argument("--jsonl", metavar="FILE", type=Path, help="a file for the trace: a line a round, and the end")
@@ -306,8 +212,8 @@ def _trace(arguments: argparse.Namespace) -> int:
     from autotts_gym.envs.rendering import render_ansi, save_picture
     from autotts_gym.evaluation.trace import trace
 
-    (store,) = _stores([arguments.store])
-    played = trace(_controller(arguments), store, arguments.question, arguments.seed, _rules(arguments))
+    (store,) = read_stores([arguments.store])
+    played = trace(read_controller(arguments), store, arguments.question, arguments.seed, read_rules(arguments))
     pictures = [arguments.picture] if arguments.picture else []
     traces = [arguments.jsonl] if arguments.jsonl else []
     if arguments.out:

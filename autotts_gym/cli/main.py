@@ -1,24 +1,16 @@
 """The `autotts` command."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
 
 from autotts_gym.cli import diagnosis, evaluation, stores
+from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError
 
 COMMANDS = (stores, evaluation, diagnosis)
 """Modules with `add_parsers(subparsers)`, each of whose parsers sets `run`, a function from arguments to exit code."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints fit in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments after the program's name; by default those of the process.
     """
-    parser = _Parser(prog="autotts", description="Replay environments for spending rules of language models.")
+    parser = LineParser(prog="autotts", description="Replay environments for spending rules of language models.")
     parser.add_argument("--version", action="version", version=f"autotts {version('autotts_gym')}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:

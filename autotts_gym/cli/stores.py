@@ -5,15 +5,13 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from autotts_gym.cli.arguments import Subparsers
 from autotts_gym.errors import StoreError
 
 if TYPE_CHECKING:
     from autotts_gym.replay.store import ReplayStore, StoreSummary
-
-Subparsers = Any
-"""What `ArgumentParser.add_subparsers` returns; argparse gives it no public type."""
 
 
 def add_parsers(subparsers: Subparsers) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers.base import share
+from autotts_gym.controllers.base import controller_families, share
 from autotts_gym.engine import Bank, Revealed, RoundPlan, Rules
 from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
 from autotts_gym.sandbox.checks import audit_episodes
@@ -20,7 +20,7 @@ class Program:
     """A program file as a controller; the file is read once, here.
 
     Attributes:
-        name: the file's name without ``.py``.
+        name: the file's name without ``.py``, unless that is the name of a hand-written family.
         path: the file.
         source: its text, checked.
         beta: budget knob in [0, 1].
@@ -38,7 +38,8 @@ class Program:
 
     def __init__(self, path: str | os.PathLike[str], beta: float = 0.5, sandbox: Sandbox | None = None) -> None:
         self.path = os.fspath(path)
-        self.name = Path(self.path).stem
+        file = Path(self.path)
+        self.name = file.name if file.stem in controller_families() else file.stem
         share(self.name, "beta", beta)
         self.beta = float(beta)
         self.limits = sandbox or Sandbox()

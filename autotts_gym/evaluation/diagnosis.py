@@ -50,7 +50,7 @@ from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import kernels
 from autotts_gym.evaluation.results import setting_label
-from autotts_gym.evaluation.runner import _chunk, play
+from autotts_gym.evaluation.runner import chunk_size, play
 from autotts_gym.evaluation.sketch import sketch
 from autotts_gym.evaluation.tables import Cell, Column, Table
 from autotts_gym.evaluation.trace import trace
@@ -544,7 +544,7 @@ def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], 
     episodes["standing"] = -1
     episodes["cheapest_tokens"] = -1
     flat = episodes.reshape(-1)
-    size = _chunk(controller, bank)
+    size = chunk_size(controller, bank)
     for first in range(0, len(flat), size):
         chunk = flat[first : first + size]
         rows, questions = np.divmod(np.arange(first, first + len(chunk)), store.num_questions)

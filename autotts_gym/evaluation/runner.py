@@ -155,7 +155,7 @@ def evaluate_all(
         _Task(c, s, first, min(first + size, len(seeds) * bank.num_questions))
         for s, bank in enumerate(job.banks)
         for c, controller in enumerate(controllers)
-        for size in (_chunk(controller, bank),)
+        for size in (chunk_size(controller, bank),)
         for first in range(0, len(seeds) * bank.num_questions, size)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
@@ -180,7 +180,7 @@ def evaluate_all(
     ]
 
 
-def _chunk(controller: Controller, bank: Bank) -> int:
+def chunk_size(controller: Controller, bank: Bank) -> int:
     """Episodes to play side by side."""
     size: int = controller.chunk(bank.num_questions) if hasattr(controller, "chunk") else CHUNK_EPISODES
     return size

@@ -22,6 +22,7 @@ BETAS = tuple(k / 20 for k in range(21))
 """The grid on which a schedule is computed."""
 
 MAX_NUMBERS = 200
+MAX_NAME = 80
 MAX_SCHEDULE = 1 << 20
 """Bytes of all its numbers over the grid."""
 
@@ -82,6 +83,8 @@ def _schedule(path: str, betas: Sequence[float], content: bytes) -> dict[str, tu
         good = False
     if not good:
         raise ProgramError(path, "protocol", "sent a message that is none of the protocol's")
+    if not all(name.isprintable() and len(name) <= MAX_NAME for numbers in made for name in numbers):
+        raise fail(f"expected names of at most {MAX_NAME} printable characters")
     if not 1 <= len(made[0]) <= MAX_NUMBERS:
         raise fail(f"expected from 1 to {MAX_NUMBERS} numbers, got {len(made[0])}")
     for beta, numbers in zip(betas, made, strict=True):
@@ -140,7 +143,7 @@ def audit(
         store: the ``ReplayStore`` of the result.
         result: its ``EvaluationResult``.
         episodes: how many to play; None: the share that the program's sandbox names.
-        seed: of the sample.
+        seed: of the sample, with the program's text, so that no program is written for its sample.
         rules: of the result; None: those that it names, without a budget.
 
     Returns:
@@ -174,7 +177,7 @@ def audit_episodes(
         episodes = min(AUDIT_MOST, max(AUDIT_LEAST, math.ceil(share * len(questions)))) if share else 0
     if not episodes:
         return 0
-    picked = np.random.default_rng([seed, 0xA0D17]).permutation(len(questions))[:episodes]
+    picked = np.random.default_rng([seed, 0xA0D17, program.source.digest]).permutation(len(questions))[:episodes]
     again = play_alone(program, bank, rules, seeds[picked], questions[picked], "answers" in fields)
     for name, values in again.items():
         differs = np.flatnonzero(values != fields[name][picked])

@@ -248,11 +248,12 @@ class Crew:
             sent = self._write(c, data)
             if sent < len(data):
                 left[c] = data[sent:]
+        since = time.monotonic()
         while left:  # a process that is slow to read
             poll = select.poll()
             for c in left:
                 poll.register(self._sockets[c], select.POLLOUT)
-            for descriptor, _ in self._wait(poll):
+            for descriptor, _ in self._wait(poll, since):
                 c = self._child[descriptor]
                 left[c] = left[c][self._write(c, left[c]) :]
                 if not left[c]:
@@ -281,7 +282,7 @@ class Crew:
             poll.register(self._sockets[c], select.POLLIN)
         since = time.monotonic()
         while waiting:
-            for descriptor, _ in self._wait(poll, since, waiting):
+            for descriptor, _ in self._wait(poll, since):
                 c = self._child[descriptor]
                 try:
                     data = waiting[c] + self._sockets[c].recv(1 << 16, socket.MSG_DONTWAIT)
@@ -323,29 +324,26 @@ class Crew:
             kind, message, line = json.loads(content)
         except (ValueError, RecursionError, TypeError):
             self.fail("protocol", "sent a message that is none of the protocol's")
-        good = kind in _KINDS and isinstance(message, str) and (line is None or type(line) is int)
+        lines = range(1, self._source.text.count("\n") + 2)
+        good = kind in _KINDS and isinstance(message, str) and (line is None or (type(line) is int and line in lines))
         if not good:
             self.fail("protocol", "sent a message that is none of the protocol's")
-        self.fail(kind, _one_line(message), line)
+        self.fail(kind, message, line)
 
     def _fail_of_end(self, c: int) -> NoReturn:
         """A process closed its socket without a word."""
         self.fail(*_ending(self._nursery.status(self._numbers.pop(c))))
 
-    def _wait(self, poll: Any, since: float | None = None, waiting: Any = ()) -> list[tuple[int, int]]:
+    def _wait(self, poll: Any, since: float) -> list[tuple[int, int]]:
         """Events of a poll; ends what takes too long."""
         now = time.monotonic()
-        deadline = self._end if since is None else min(self._end, since + self._sandbox.round_seconds + GRACE)
+        deadline = min(self._end, since + self._sandbox.round_seconds + GRACE)
         events: list[tuple[int, int]] = poll.poll(max(0.0, deadline - now) * 1000)
         if not events and time.monotonic() >= deadline:
             if deadline == self._end:
                 self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
             self.fail("timeout", f"expected to look or to end within {self._sandbox.round_seconds:g} s")
         return events
-
-
-def _one_line(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text)[:500]
 
 
 def _ending(status: int) -> tuple[str, str]:
@@ -375,7 +373,9 @@ class Fleet:
         if rules.probe != "auto":
             raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {rules.probe!r}")
         running = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
-        order = running[np.argsort(companies[running], kind="stable")]
+        # Mixed within a company: the place of an episode would tell its question.
+        mixed = np.random.default_rng(source.digest).permutation(running)
+        order = mixed[np.argsort(companies[mixed], kind="stable")]
         _, own, sizes = np.unique(companies[order], return_inverse=True, return_counts=True)
         self._rows = order
         self._firsts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

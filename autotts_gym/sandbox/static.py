@@ -4,11 +4,14 @@ The checks are for clear messages and good manners; what a program can do is bou
 """
 
 import ast
+import hashlib
 import os
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from autotts_gym.errors import ProgramError
 from autotts_gym.sandbox.protocol import ALLOWED_MODULES, FORBIDDEN_BUILTINS, SPECIAL_ATTRIBUTES
@@ -36,7 +39,13 @@ class Source:
 
     def code(self) -> CodeType:
         """The program compiled, under the file's own name."""
-        return compile(self.text, f"<{Path(self.path).name}>", "exec", dont_inherit=True)
+        code: CodeType = _quietly(compile, self.text, f"<{Path(self.path).name}>", "exec", dont_inherit=True)
+        return code
+
+    @property
+    def digest(self) -> int:
+        """A number that the text makes, for what should not be known when it is written."""
+        return int.from_bytes(hashlib.sha256(self.text.encode()).digest()[:8], "little")
 
 
 def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) -> Source:
@@ -51,14 +60,17 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
     """
     path = os.fspath(path)
     try:
-        data = Path(path).read_bytes()
+        size, regular = Path(path).stat().st_size, Path(path).is_file()  # a pipe or a device may have no end
+        data = Path(path).read_bytes() if regular and size <= MAX_BYTES else b""
     except OSError as error:
         raise ProgramError(path, "static", f"cannot be read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise ProgramError(path, "static", f"expected at most {MAX_BYTES} bytes, got {len(data)}")
+    if not regular:
+        raise ProgramError(path, "static", "cannot be read: expected a file")
+    if size > MAX_BYTES:
+        raise ProgramError(path, "static", f"expected at most {MAX_BYTES} bytes, got {size}")
     try:
         text = data.decode()
-        tree = ast.parse(text)
+        tree = _quietly(ast.parse, text)
     except SyntaxError as error:
         raise ProgramError(path, "static", f"cannot be parsed: {error.msg}", error.lineno) from error
     except (ValueError, RecursionError, MemoryError) as error:
@@ -74,12 +86,26 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
         absent = " and no ".join(name for name in ("schedule", "solve") if name not in functions)
         message = f"expected functions schedule(beta) and solve(session, beta), found no {absent}"
         raise ProgramError(path, "static", message)
-    doc = ast.get_docstring(tree) or ""
+    doc = (ast.get_docstring(tree) or "").encode(errors="replace").decode()
     if style == "program":
         _check_functions(path, tree)
         if not doc.strip():
             raise ProgramError(path, "static", "expected a docstring that says what it does", 1)
-    return Source(path, text, style, doc)
+    source = Source(path, text, style, doc)
+    try:
+        source.code()  # which finds what parsing does not: a return outside a function, a name that is two arguments
+    except SyntaxError as error:
+        raise ProgramError(path, "static", f"cannot be compiled: {error.msg}", error.lineno) from error
+    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise ProgramError(path, "static", f"cannot be compiled: {error}") from error
+    return source
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A call without the warnings that a program's text gives rise to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **options)
 
 
 def _style(tree: ast.Module) -> str | None:

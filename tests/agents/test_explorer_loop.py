@@ -525,4 +525,7 @@ def test_options_are_json_or_text():
 
 def test_an_unknown_option_is_told_with_those_of_the_class_and_its_bases():
     with pytest.raises(AutottsError, match=r"expected options .*base_url.*timeout.*, got colour"):
-        make_proposer("openai:gpt", api_key="k", colour=1)
+        make_proposer("openai:gpt", colour=1)
+    with pytest.raises(AutottsError, match=r"got api_key") as told:
+        make_proposer("openai:gpt", api_key="k")
+    assert "api_key" not in str(told.value).partition("got")[0]

@@ -100,12 +100,12 @@ def test_only_what_is_worse_on_nearly_all_resamples_is_clearly_worse():
     swept = family(correct, tokens)
     hopeless = family(correct & False, tokens)
     scale = Scale(Objective((0.1, 0.3)))
-    assert scale.clearly_worse(hopeless, swept)[0]
-    assert not scale.clearly_worse(swept, hopeless)[0]
-    assert not scale.clearly_worse(swept, swept)[0]
+    assert scale.clearly_worse(hopeless, swept, 0.95)[0]
+    assert not scale.clearly_worse(swept, hopeless, 0.95)[0]
+    assert not scale.clearly_worse(swept, swept, 0.95)[0]
     nearly = correct.copy()
     nearly[:, :, 0] = False
-    assert not scale.clearly_worse(family(nearly, tokens), swept)[0]
+    assert not scale.clearly_worse(family(nearly, tokens), swept, 0.95)[0]
 
 
 def test_parents_come_from_the_frontier_best_first():

@@ -50,7 +50,7 @@ def test_an_example_program_plays_the_episodes_of_its_built_in_twin(store: Repla
             evaluate(each, store, seeds=range(4), accounting=accounting, answers=True) for each in (program, twin)
         ]
         same(*results)
-        assert results[0].controller == name
+        assert results[0].controller == f"{name}.py"
         assert results[0].params == {"beta": beta}
 
 
@@ -287,7 +287,7 @@ def test_a_wrong_schedule_is_told(tmp_path: Path, schedule: str, kind: str, mess
 def test_knobs_and_rules_are_checked():
     with pytest.raises(ControllerError, match="expected the knob beta, got branches"):
         make_controller(PROGRAMS / "sc.py", branches=3)
-    with pytest.raises(ControllerError, match=r"sc: beta: expected a number in \[0, 1\], got 2"):
+    with pytest.raises(ControllerError, match=r"sc\.py: beta: expected a number in \[0, 1\], got 2"):
         make_controller(PROGRAMS / "sc.py", beta=2)
     with pytest.raises(ProgramError, match=r"absent\.py: static: cannot be read: No such file"):
         make_controller("absent.py")

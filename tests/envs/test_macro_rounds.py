@@ -11,12 +11,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from players import assert_equal, episode, pick, small
-from reference import FINISHED, Episode, assert_same
+from reference import FINISHED, PRUNED, Episode, assert_same
 from worlds import World, rules, worlds
 
 from autotts_gym.engine import RoundPlan, Rules
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
-from autotts_gym.replay import pool_order
+from autotts_gym.replay import Branch, Question, pool_order
 
 ID = "AutoTTS-ReplayRounds-v0"
 MODES = list(AutoresetMode)
@@ -94,6 +94,38 @@ def test_every_macro_does_what_its_meaning_says(data: st.DataObject, world: Worl
         assert_same(env._episodes.state, 0, model)
         if terminated or truncated:
             break
+
+
+def test_stubborn_branches_are_those_off_the_leader_for_three_times_as_long_as_dissenters():
+    turns = (60, 60, 0, 10)  # the depth from which each branch answers b
+    pool = [Branch(["a"] * turn + ["b"] * (60 - turn), 30_000, "a") for turn in turns]
+    world = World(500, (Question("q", "a", pool),))
+    laws = Rules(max_branches=4)
+    order = pool_order(5, 4).tolist()
+    env, model = ReplayRoundsEnv(world.store(), max_branches=4), Episode([pool[k] for k in order], "a", 500, laws)
+    _, info = env.reset(seed=0, options={"question": 0, "branch_seed": 5})
+    always, late = order.index(2), order.index(3)
+    dissenting = stubborn = 0
+    for macro in [7, *[1] * 39]:
+        _, _, _, _, info = env.step(macro)
+        model.play(expected(model, macro), 0)
+        off = {i for i in range(4) if model.slot_fields(i)["off_leader"] >= 8}
+        if info["action_mask"][9] and not dissenting:
+            dissenting = model.slots[0].depth
+            assert off == {always}
+        if info["action_mask"][13]:
+            stubborn = model.slots[0].depth
+            break
+    assert (dissenting, stubborn) in ((8, 24), (9, 25))  # a round later where b was seen first
+    assert off == {always, late}
+    assert np.flatnonzero(expected(model, 9).prune[0]).tolist() == sorted((always, late))
+    twin = copy.deepcopy(env)
+    twin.step(9)
+    assert twin.revealed.pools["pruned"][0] == 2
+    env.step(13)
+    model.play(expected(model, 13), 0)
+    assert_same(env._episodes.state, 0, model)
+    assert [i for i, slot in enumerate(model.slots) if slot.status == PRUNED] == [always]
 
 
 @SOME

@@ -50,7 +50,10 @@ def make_proposer(spec: str, **options: Any) -> Proposer:
 
 
 def _parameters(family: type) -> list[str]:
-    """Names of the arguments that a class takes; those that it hands on to its base are its base's."""
+    """Names of the arguments that a class takes; those that it hands on to its base are its base's.
+
+    A key is never an option: a run's folder keeps those.
+    """
     found: list[str] = []
     for each in family.__mro__:
         if "__init__" in vars(each):
@@ -58,7 +61,7 @@ def _parameters(family: type) -> list[str]:
             found += [p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD and p.name not in found]
             if all(p.kind is not Parameter.VAR_KEYWORD for p in parameters):
                 break
-    return found
+    return [name for name in found if name != "api_key"]
 
 
 def read_options(texts: Sequence[str]) -> dict[str, Any]:

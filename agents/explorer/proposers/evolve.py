@@ -71,9 +71,9 @@ class Number:
         if start == end:
             return f"{start:.0f}" if self.whole else f"{start:g}"
         if self.curve == "ratio":
-            return f"round({start:g} * {end / start:.4g} ** beta{'' if self.whole else ', 4'})"
+            return f"round({start:g} * {end / start:.4g}**beta{'' if self.whole else ', 4'})"
         if self.curve == "odds":
-            return f"round(1 - {1 - start:.4g} * {(1 - end) / (1 - start):.4g} ** beta, 5)"
+            return f"round(1 - {1 - start:.4g} * {(1 - end) / (1 - start):.4g}**beta, 5)"
         step = end - start
         line = f"{start:g} {'+' if step > 0 else '-'} {abs(step):.4g} * beta"
         return f"round({line})" if self.whole else f"round({line}, 4)"
@@ -259,7 +259,7 @@ if len(finished) >= knobs["doubtful"] and first < knobs["hopeless"] * sum(votes.
             ("patience",),
             """\
 for i in session.active:
-    off[i] = off[i] + depths[i] - before.get(i, 0) if answers[i] != leader else 0
+    off[i] = off[i] + depths[i] - before.get(i, 0) if leader not in (None, answers[i]) else 0
     before[i] = depths[i]
 lost = [i for i in session.active if off[i] >= knobs["patience"]]
 session.prune(lost[: len(session.active) - 1])
@@ -322,7 +322,19 @@ FOUNDERS: tuple[Genome, ...] = (
     # Whole branches one by one until their Beta confidence is high: ASC (Aggarwal et al. 2023).
     {
         "slots": {**_PLAIN},
-        "numbers": {"width": [1, 1], "most": [4, 64], "steps": [1, 1], "finishes": [2, 2], "threshold": [0.8, 0.99]},
+        "numbers": {"width": [1, 1], "most": [4, 64], "steps": [2, 2], "finishes": [2, 2], "threshold": [0.8, 0.99]},
+    },
+    # The first to finish are right more often: short-m@k (Hassid et al. 2025), with votes in place of its cut.
+    {
+        "slots": {**_PLAIN, "votes": "short"},
+        "numbers": {
+            "width": [3, 4],
+            "most": [5, 64],
+            "steps": [2, 2],
+            "discount": [1, 1],
+            "finishes": [1, 4],
+            "threshold": [0.75, 0.98],
+        },
     },
     # Waves until one agrees: ESC (Li et al. 2024).
     {
@@ -335,7 +347,7 @@ FOUNDERS: tuple[Genome, ...] = (
         "numbers": {
             "width": [4, 8],
             "most": [8, 64],
-            "steps": [1, 1],
+            "steps": [2, 2],
             "live": [0.3, 0.3],
             "finishes": [1, 4],
             "threshold": [0.75, 0.95],
@@ -362,9 +374,9 @@ def schedule(beta: float) -> dict:
 def solve(session, beta: float):
     """Play one episode."""
     knobs = schedule(beta)
-{memory}    leader, counted, spent = None, -1, -1
-    while session.total_tokens != spent:
-        spent = session.total_tokens
+{memory}    leader, counted, state = None, -1, None
+    while state != (session.total_tokens, session.finished):
+        state = session.total_tokens, session.finished
 {grow}        answers, depths, finished = session.answers, session.depths, session.finished
 {when}            counted, votes = len(finished), {{}}
 {votes}            leader = max(votes, key=votes.get) if votes else None
@@ -383,7 +395,7 @@ def write_program(genome: Genome) -> str:
     slots = genome["slots"]
     code = {slot: SLOTS[slot][chosen].code for slot, chosen in slots.items()}
     abouts = [SLOTS[slot][chosen].about for slot, chosen in slots.items() if SLOTS[slot][chosen].about]
-    text = "; ".join(abouts)
+    text = "; ".join(abouts[1:])
     numbers = "\n".join(
         f'        "{name}": {NUMBERS[name].expression(genome["numbers"][name])},' for name in needed(slots)
     )
@@ -397,7 +409,7 @@ def write_program(genome: Genome) -> str:
     # Votes change when a branch finishes or, where growing branches vote, at any time.
     when = "if finished:\n" if slots["live"] != NOTHING else "if len(finished) != counted:\n"
     return _HEAD.format(
-        about=_wrapped(f"{text[:1].upper()}{text[1:]}."),
+        about=f"{_sentence(abouts[0])}\n\n{_wrapped(_sentence(text))}\n",
         imports=f"from math import {', '.join(functions)}\n" if functions else "",
         numbers=numbers,
         memory=_indented(memory, 4),
@@ -407,6 +419,10 @@ def write_program(genome: Genome) -> str:
         stop=_indented(code["sure"] + code["stop"] + code["doubt"], 12),
         prune=_indented(code["dissent"] + code["length"], 8),
     )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _wrapped(text: str, width: int = 110) -> str:
@@ -542,7 +558,7 @@ class Evolve:
 
     name = "evolve"
 
-    def __init__(self, fresh: float = 0.08, crossing: float = 0.3, founding: int = 12) -> None:
+    def __init__(self, fresh: float = 0.05, crossing: float = 0.3, founding: int = 6) -> None:
         self.fresh = fresh
         self.crossing = crossing
         self.founding = founding
@@ -568,7 +584,7 @@ class Evolve:
         return Proposal(source, reply, model=self.name, meta={"genome": genome, "changes": notes})
 
     def _found(self, rng: np.random.Generator) -> tuple[Genome, list[str]]:
-        pick = int(rng.integers(len(FOUNDERS) + 2))
+        pick = int(rng.integers(len(FOUNDERS) + 1))
         if pick >= len(FOUNDERS):
             return random_genome(rng), ["new, at random"]
         change = Change(FOUNDERS[pick], rng)

@@ -1,0 +1,140 @@
+"""What the arguments of several commands have in common; the commands of ``agents`` use it too."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from autotts_gym.errors import AutottsError
+
+if TYPE_CHECKING:
+    from autotts_gym.controllers import Controller
+    from autotts_gym.engine import Rules
+    from autotts_gym.replay import ReplayStore
+
+Subparsers = Any
+"""What `ArgumentParser.add_subparsers` returns; argparse gives it no public type."""
+
+LARGEST = 2**31 - 1
+"""Of whole numbers: the engine's counts have 32 bits."""
+
+
+class LineParser(argparse.ArgumentParser):
+    """A parser whose complaints fit in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def whole(text: str) -> int:
+    """Reads a whole number up to ``LARGEST``."""
+    number = int(text)
+    if abs(number) > LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {LARGEST}, got {text}")
+    return number
+
+
+whole.__name__ = "whole number"  # as argparse names it: invalid whole number value: 'x'
+
+
+def knob(text: str) -> tuple[str, Any]:
+    """Reads ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, value if isinstance(parsed, list | dict) else parsed
+
+
+def add_controller(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--controller`` and its knobs."""
+    parser.add_argument(
+        "--controller",
+        metavar="NAME",
+        required=True,
+        help="sc, asc, esc, parallel_probe, cmc, ...; or the path of a program (.py) or of a trained policy (.zip)",
+    )
+    parser.add_argument("--beta", metavar="B", type=float, help="the budget knob, from 0 (little) to 1 (much)")
+    parser.add_argument(
+        "--param",
+        metavar="K=V",
+        type=knob,
+        action="append",
+        default=[],
+        help="a knob of the controller, such as branches=16; may be repeated",
+    )
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Adds what holds in every episode."""
+    parser.add_argument(
+        "--accounting",
+        choices=("exact", "autotts"),
+        default="exact",
+        help="what tokens are charged: those generated, or what the published code charges (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-branches",
+        metavar="M",
+        type=whole,
+        default=64,
+        help="branch slots of an episode (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--token-budget", metavar="T", type=whole, help="total tokens of an episode (default: no limit)"
+    )
+
+
+def read_controller(arguments: argparse.Namespace) -> "Controller":
+    """Returns the controller that ``add_controller``'s arguments name.
+
+    Raises:
+        AutottsError: there is none, or a knob is wrong.
+    """
+    from autotts_gym.controllers import make_controller
+
+    given = [*arguments.param, *([("beta", arguments.beta)] if arguments.beta is not None else [])]
+    params = dict(given)
+    if len(params) < len(given):
+        raise AutottsError(
+            f"{arguments.controller}: expected every knob once, got {', '.join(name for name, _ in given)}"
+        )
+    return make_controller(arguments.controller, **params)
+
+
+def read_rules(arguments: argparse.Namespace) -> "Rules":
+    """Returns the rules that ``add_rules``'s arguments name.
+
+    Raises:
+        AutottsError: one is out of range.
+    """
+    from autotts_gym.engine import Rules
+
+    return Rules(
+        max_branches=arguments.max_branches,
+        token_budget=arguments.token_budget,
+        accounting=arguments.accounting,
+    )
+
+
+def read_stores(names: Sequence[str]) -> "list[ReplayStore]":
+    """Returns the stores of these names or paths; none: the store that ships.
+
+    Raises:
+        StoreError: one cannot be opened.
+    """
+    from autotts_gym.replay import resolve_stores
+
+    return resolve_stores(names or None)
+
+
+def processors() -> int:
+    """Returns how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

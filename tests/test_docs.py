@@ -1,0 +1,164 @@
+"""What the documents say of the repository: files, links, commands and code."""
+
+import importlib
+import re
+import shlex
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "agents" / "trained" / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "trajectories" / "README.md",
+]
+FOLDERS = "autotts_gym|agents|benchmarks|docs|notebooks|tests|trajectories"
+BLOCK = re.compile(r"(?:<!-- (\S+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+AGENTS_EXTRA = all(find_spec(name) for name in ("torch", "sb3_contrib", "tensorboard", "optuna"))
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def code(document: Path) -> list[str]:
+    """The lines of shell blocks and the spans between backticks."""
+    text = document.read_text()
+    lines = [line for _, kind, body in BLOCK.findall(text) if kind == "bash" for line in body.splitlines()]
+    return lines + re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
+
+
+def commands(document: Path) -> list[tuple[str, list[str]]]:
+    """The commands of this repository, ``autotts X`` and ``agents.X``, with their options."""
+    found = []
+    for line in code(document):
+        for match in re.finditer(r"(?:^|[\s/])(?:python3? -m (agents\.[\w.]+)|autotts (\w+))([^`]*)", line):
+            words = shlex.split(re.split(r" && |;", match[3])[0], comments=True)
+            options = [word.split("=")[0] for word in words if word.startswith("--")]
+            found.append((match[1] or f"autotts {match[2]}", options))
+    return found
+
+
+def tree() -> set[str]:
+    """Every file and folder that the tree of docs/architecture.md names."""
+    (body,) = (b for _, _, b in BLOCK.findall((ROOT / "docs" / "architecture.md").read_text()) if b[:6] == "autott")
+    named, above = set(), []
+    for line in body.splitlines():
+        entry = re.match(r"( *)([^\s,]+(?:, [^\s,]+)*)(?: |$)", line)
+        assert entry, line
+        depth = len(entry[1]) // 2
+        for name in entry[2].split(", "):
+            named.add("".join([*above[:depth], name]))
+        above = [*above[:depth], name]
+    return named
+
+
+def test_the_tree_of_the_architecture_is_the_one_on_disk():
+    named = tree()
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("autotts_gym", "agents")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert {name for name in named if name.endswith(".py")} == modules
+    assert [name for name in named if name.endswith("/") and not (ROOT / name).is_dir()] == []
+
+
+@documents
+def test_links_lead_somewhere(document):
+    for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+        if "://" in target:
+            continue
+        file = document.parent / target if target else document
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+
+
+@documents
+def test_files_that_are_named_exist(document):
+    for line in code(document):
+        for name in re.findall(rf"(?<![\w./-])((?:{FOLDERS})/[\w./-]+)", line):
+            assert (ROOT / name).exists(), name
+
+
+def test_commands_are_found_where_there_are_some():
+    found = {command for command, _ in commands(ROOT / "README.md")}
+    assert {"autotts diagnose", "autotts benchmark", "agents.train", "agents.explorer", "agents.benchmark"} <= found
+
+
+@documents
+def test_commands_and_their_options_exist(document, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("COLUMNS", "200")
+    helps: dict[str, str] = {}
+    for command, options in commands(document):
+        if command not in helps:
+            helps[command] = help_of(command, capsys)
+        for option in options:
+            if helps[command]:
+                assert re.search(rf"(?<!\S){option}(?![\w-])", helps[command]), f"{command} {option}"
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command prints for ``--help``; empty where its extra is not installed."""
+    if command.startswith("autotts "):
+        from autotts_gym.cli.main import main
+
+        arguments = [command.split()[1], "--help"]
+    else:
+        module = ROOT.joinpath(*command.split("."))
+        file = module.with_suffix(".py") if module.with_suffix(".py").exists() else module / "__main__.py"
+        assert file.exists(), f"python -m {command}"
+        if not AGENTS_EXTRA:
+            return ""
+        name = command if file.name != "__main__.py" else f"{command}.__main__"
+        main = importlib.import_module(name).main
+        arguments = ["--help"]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0, command
+    return capsys.readouterr().out
+
+
+def test_the_options_of_proposers_are_listed_with_their_defaults(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    pytest.importorskip("openai")
+    pytest.importorskip("anthropic")
+    proposers = importlib.import_module("agents.explorer.proposers")
+    text = (ROOT / "docs" / "explorer.md").read_text()
+    text = text[text.index("## Options of proposers") :]
+    for kind, (module, name, argument) in proposers._KINDS.items():
+        family = getattr(importlib.import_module(f"agents.explorer.proposers.{module}"), name)
+        rows = "".join(re.findall(rf"^\| .*`{kind}`.* \| .*$", text, re.MULTILINE))
+        defaults = {
+            parameter.name: parameter.default
+            for each in family.__mro__
+            if "__init__" in vars(each)
+            for parameter in signature(vars(each)["__init__"]).parameters.values()
+        }
+        for option in set(proposers._parameters(family)) - {argument.removesuffix("?")}:
+            found = re.search(rf"`{option}`(?: \((\d[\d.]*))?", rows)
+            assert found, f"{kind}: {option}"
+            if found[1]:
+                assert float(found[1]) == defaults[option], f"{kind}: {option}"
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    """From top to bottom; a block that is marked with a name is a file."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    blocks = [(name, body) for name, kind, body in BLOCK.findall((ROOT / "README.md").read_text()) if kind == "python"]
+    assert len(blocks) >= 4
+    for name, body in blocks:
+        if name:
+            Path(name).write_text(body)
+        else:
+            exec(compile(body.replace("range(100)", "range(2)"), "README.md", "exec"), names)
+    assert names["result"].controller == "controller"
