@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autotts_gym import EvaluationResult, evaluate, make_controller
-from autotts_gym.controllers import Controller
+from autotts_gym.controllers import Controller, controller_families
 from autotts_gym.replay import ReplayStore, resolve_stores
 from autotts_gym.sandbox import layers
 
@@ -33,7 +33,7 @@ def main() -> None:
     print("layers:", ", ".join(name for name, active in layers().items() if active))
     for store in resolve_stores(arguments.stores or None):
         print(f"{store.name}: {store.num_questions} questions, {arguments.seeds} seeds, beta={arguments.beta:g}")
-        for path in sorted(PROGRAMS.glob("*.py")):
+        for path in sorted(path for path in PROGRAMS.glob("*.py") if path.stem in controller_families()):
             seconds, result = timed(make_controller(path, beta=arguments.beta), store, arguments.seeds)
             twin_seconds, twin = timed(make_controller(path.stem, beta=arguments.beta), store, arguments.seeds)
             same = all(np.array_equal(getattr(result, name), getattr(twin, name)) for name in FIELDS)

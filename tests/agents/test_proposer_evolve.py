@@ -354,9 +354,12 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
         pass
 
     class Dying(Evolve):
+        left = 1 + config.proposals  # dies in the second round
+
         def propose(self, request: Request, progress: Any) -> Any:
-            if len(request.population) > 4:
+            if not self.left:
                 raise Killed
+            self.left -= 1
             return super().propose(request, progress)
 
     run = RunFolder(tmp_path / "run", config.updated({"rounds": 3}))

@@ -361,7 +361,6 @@ FOUNDERS: tuple[Genome, ...] = (
 # ----------------------------------------------------------------------------------------------------------- programs
 
 _HEAD = '''"""{about}"""
-
 {imports}
 
 def schedule(beta: float) -> dict:
@@ -374,12 +373,11 @@ def schedule(beta: float) -> dict:
 def solve(session, beta: float):
     """Play one episode."""
     knobs = schedule(beta)
-{memory}    leader, counted, state = None, -1, None
+{memory}    leader, state = None, None
     while state != (session.total_tokens, session.finished):
         state = session.total_tokens, session.finished
 {grow}        answers, depths, finished = session.answers, session.depths, session.finished
-{when}            counted, votes = len(finished), {{}}
-{votes}            leader = max(votes, key=votes.get) if votes else None
+{when}{votes}            leader = max(votes, key=votes.get) if votes else None
             ranked = [*sorted(votes.values(), reverse=True), 0.0, 0.0]
             first, second = ranked[:2]
 {stop}{prune}    return leader
@@ -407,10 +405,13 @@ def write_program(genome: Genome) -> str:
     if slots["stop"] == "held":
         memory += "held, since = None, 0\n"
     # Votes change when a branch finishes or, where growing branches vote, at any time.
-    when = "if finished:\n" if slots["live"] != NOTHING else "if len(finished) != counted:\n"
+    when = "if finished:\n    votes = {}\n"
+    if slots["live"] == NOTHING:
+        memory += "counted = -1\n"
+        when = "if len(finished) != counted:\n    counted, votes = len(finished), {}\n"
     return _HEAD.format(
         about=f"{_sentence(abouts[0])}\n\n{_wrapped(_sentence(text))}\n",
-        imports=f"from math import {', '.join(functions)}\n" if functions else "",
+        imports=f"\nfrom math import {', '.join(functions)}\n" if functions else "",
         numbers=numbers,
         memory=_indented(memory, 4),
         grow=_indented(code["grow"], 8),
