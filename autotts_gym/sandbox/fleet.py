@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import count, pairwise
 from pathlib import Path
@@ -80,7 +81,7 @@ class Nursery:
         self.missing: dict[str, str] = self._ask(
             {
                 "parent": os.getpid(),
-                "paths": [_home(name) for name in ("greenlet", *sandbox.packages)],
+                "paths": sorted({_home(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)}),
                 "packages": sandbox.packages,
                 "layers": LAYERS,
                 "memory": sandbox.memory_mib << 20,
@@ -188,7 +189,7 @@ def close_nurseries() -> None:
 
 def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
     """Which layers confine a program on this machine."""
-    missing = nursery(Sandbox(require=()) if sandbox is None else sandbox).missing
+    missing = nursery(replace(sandbox or Sandbox(require=()), packages=())).missing
     return {layer: layer not in missing for layer in LAYERS}
 
 
@@ -209,7 +210,8 @@ class Crew:
         self._sandbox = sandbox
         self._bounds = bounds
         self._end = time.monotonic() + sandbox.seconds
-        self._nursery = nursery(sandbox)
+        packages = tuple(name for name in sandbox.packages if name.partition(".")[0] in source.packages)
+        self._nursery = nursery(replace(sandbox, packages=packages))
         children = self._nursery.fork(len(hellos))
         self._numbers = {c: number for c, (number, _) in enumerate(children)}
         self._sockets = [ours for _, ours in children]

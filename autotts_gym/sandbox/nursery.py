@@ -40,8 +40,8 @@ def main() -> None:
     _without_the_package()
     from autotts_gym.sandbox import confinement, guest, protocol
 
-    guest._packages = frozenset(settings["packages"])
-    for name in sorted(protocol.ALLOWED_MODULES | guest._packages | {"collections.abc"}):
+    guest._packages = frozenset(name.partition(".")[0] for name in settings["packages"])
+    for name in [*sorted(protocol.ALLOWED_MODULES | {"collections.abc"}), *settings["packages"]]:
         importlib.import_module(name)
     sys.path.clear()
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0) if os.getppid() != settings["parent"] else None)

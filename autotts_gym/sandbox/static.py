@@ -30,12 +30,14 @@ class Source:
         text: the program.
         style: "program" (schedule and solve) or "published" (a class with ``solve(question)``).
         doc: its docstring.
+        packages: installed packages that it imports.
     """
 
     path: str
     text: str
     style: str
     doc: str
+    packages: tuple[str, ...] = ()
 
     def code(self) -> CodeType:
         """The program compiled, under the file's own name."""
@@ -75,7 +77,7 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
         raise ProgramError(path, "static", f"cannot be parsed: {error.msg}", error.lineno) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise ProgramError(path, "static", f"cannot be parsed: {error}") from error
-    checker = _Checker(path, ALLOWED_MODULES | set(packages))
+    checker = _Checker(path, ALLOWED_MODULES | {name.partition(".")[0] for name in packages})
     try:
         checker.visit(tree)
     except RecursionError:
@@ -91,7 +93,7 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
         _check_functions(path, tree)
         if not doc.strip():
             raise ProgramError(path, "static", "expected a docstring that says what it does", 1)
-    source = Source(path, text, style, doc)
+    source = Source(path, text, style, doc, tuple(sorted(checker.packages)))
     try:
         source.code()  # which finds what parsing does not: a return outside a function, a name that is two arguments
     except SyntaxError as error:
@@ -140,6 +142,7 @@ class _Checker(ast.NodeVisitor):
         self.path = path
         self.modules = modules
         self.imported: set[str] = set()
+        self.packages: set[str] = set()
 
     def refuse(self, node: ast.AST, message: str) -> NoReturn:
         raise ProgramError(self.path, "static", message, getattr(node, "lineno", None))
@@ -147,6 +150,8 @@ class _Checker(ast.NodeVisitor):
     def check_module(self, node: ast.AST, name: str) -> None:
         if name.partition(".")[0] not in self.modules:
             self.refuse(node, f"may not import {name}; expected one of {', '.join(sorted(self.modules))}")
+        if name.partition(".")[0] not in ALLOWED_MODULES:
+            self.packages.add(name.partition(".")[0])
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
