@@ -178,7 +178,7 @@ def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rul
     rows, questions = np.divmod(np.arange(seeds * bank.num_questions), bank.num_questions)
     for k, beta in enumerate(betas):
         program = Program(path, beta)
-        size = program.chunk(bank.num_questions)
+        size = program.chunk(bank.num_problems)
         parts = []
         for first in range(0, rows.size, size):
             some = slice(first, first + size)

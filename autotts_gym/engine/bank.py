@@ -1,7 +1,7 @@
 """The branches of one or several stores side by side, as the kernels read them."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ class Bank:
         probes: (probes,) int32, stored answer ids; -1: no answer yet.
         tokens: (branches,) int32, total tokens.
         finals: (branches,) int32, stored answer ids.
+        problems: (Q,) int64, equal where stores of one benchmark hold the same question, whichever model answered it.
         max_answers: the largest number of distinct answers of a question.
         max_probes: the largest number of probes of a branch.
     """
@@ -53,7 +54,10 @@ class Bank:
             rows["branches"] = np.diff(store.branch_offsets)
             rows["gold"] = store.gold
             rows["interval_tokens"] = store.interval_tokens
-        for array in (self.questions, self.probe_offsets, self.probes, self.tokens, self.finals):
+        numbers: dict[tuple[str, str], int] = {}
+        posed = [(store.benchmark, str(question)) for store in stores for question in _numbers(store)]
+        self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)
+        for array in (self.questions, self.problems, self.probe_offsets, self.probes, self.tokens, self.finals):
             array.setflags(write=False)
         self._texts: dict[tuple[int, int], str | None] = {}
         self.max_answers = max(int(np.diff(store.answer_offsets).max()) for store in stores)
@@ -72,6 +76,11 @@ class Bank:
         """Questions of all stores together."""
         return len(self.questions)
 
+    @property
+    def num_problems(self) -> int:
+        """Different questions among them."""
+        return int(self.problems.max()) + 1
+
     def locate(self, question: int) -> "tuple[ReplayStore, int]":
         """The store that a question of the bank comes from, and its number there."""
         store = bisect_right(self.first_questions, question) - 1
@@ -84,3 +93,11 @@ class Bank:
             store, local = self.locate(question)
             self._texts[key] = store.answer(local, stored_id)
         return self._texts[key]
+
+
+def _numbers(store: "ReplayStore") -> Iterable[object]:
+    """The numbers that a store's questions have in their benchmark."""
+    selection = store.attributes.get("selection")
+    if isinstance(selection, list) and len(selection) == store.num_questions:
+        return selection
+    return range(store.num_questions)

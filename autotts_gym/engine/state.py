@@ -395,9 +395,13 @@ class PoolState:
         return out
 
     def cohorts(self) -> NDArray[np.int64]:
-        """The number of each episode among those of its question, in the order of rows, (N,) int64."""
-        order = np.argsort(self.questions, kind="stable")
-        _, firsts, counts = np.unique(self.questions[order], return_index=True, return_counts=True)
+        """The number of each episode among those of its question, in the order of rows, (N,) int64.
+
+        A question of a benchmark is the same one in all its stores.
+        """
+        problems = self.bank.problems[self.questions]
+        order = np.argsort(problems, kind="stable")
+        _, firsts, counts = np.unique(problems[order], return_index=True, return_counts=True)
         cohorts = np.empty(self.episodes, np.int64)
         cohorts[order] = np.arange(self.episodes) - np.repeat(firsts, counts)
         return cohorts

@@ -182,7 +182,7 @@ def evaluate_all(
 
 def chunk_size(controller: Controller, bank: Bank) -> int:
     """Episodes to play side by side."""
-    size: int = controller.chunk(bank.num_questions) if hasattr(controller, "chunk") else CHUNK_EPISODES
+    size: int = controller.chunk(bank.num_problems) if hasattr(controller, "chunk") else CHUNK_EPISODES
     return size
 
 

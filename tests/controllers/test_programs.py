@@ -149,6 +149,15 @@ def test_no_process_holds_two_episodes_of_a_question():
     assert cohorts.tolist() == [0, 0, 1, 2, 0, 1, 0]
 
 
+def test_a_question_of_a_benchmark_is_the_same_whichever_model_answered_it():
+    whole, other = synthesize(4, 4), synthesize(4, 4, model="other")
+    bank = Bank([whole.select([0, 2, 3]), other.select([2, 1]), synthesize(1, 4, benchmark="other")])
+    assert bank.num_problems == 5
+    state = PoolState(bank, 6, Rules())
+    state.begin(questions=np.arange(6))
+    assert state.revealed.cohorts().tolist() == [0, 0, 0, 1, 0, 0]
+
+
 def test_many_reveals_at_once_are_those_of_the_history(store: ReplayStore):
     state = PoolState(Bank([store]), 6, Rules())
     state.begin(questions=np.arange(6))
