@@ -289,10 +289,10 @@ if not hasattr(builtins, "walked"):
 MEMORY = f"""
 if not hasattr(builtins, "searched"):
     builtins.searched = True
-    control = "con" + str(beta)
-    pages = {{id(each) >> 12 for each in [control, session, *module("gc").get_objects()]}}
+    controls = ["con" + str(beta + k) for k in range(99)]  # one of them may lie across the end of a page
+    pages = {{id(each) >> 12 for each in [*controls, session, *module("gc").get_objects()]}}
     memory = [module("ctypes").string_at(page << 12, 4096) for page in pages]
-    assert any(("on" + str(beta)).encode() in page for page in memory)
+    assert sum(any(("on" + each[3:]).encode() in page for page in memory) for each in controls) > 90
     {HIDDEN.strip().replace(chr(10), chr(10) + "    ")}
     assert not [page for page in memory for needle in needles if needle.encode() in page]
 """
