@@ -86,10 +86,11 @@ NUMBERS = {
     "spread": Number(0.05, 0.5),
     "steps": Number(1, 4, whole=True),
     "discount": Number(0.2, 3.0),
+    "pull": Number(0.2, 2.0),
     "kept": Number(0.3, 0.95),
     "live": Number(0.05, 0.7),
-    "finishes": Number(1, 6, whole=True, rising=True),
-    "threshold": Number(0.55, 0.995, "odds", rising=True),
+    "finishes": Number(1, 12, "ratio", whole=True, rising=True),
+    "threshold": Number(0.55, 0.999, "odds", rising=True),
     "hold": Number(1, 6, whole=True, rising=True),
     "patience": Number(6, 60, "ratio", whole=True, rising=True),
     "stretch": Number(1.2, 4.0, rising=True),
@@ -170,6 +171,20 @@ mean = sum(depths[i] for i in finished) / max(1, len(finished))
 for i in finished:
     if answers[i] is not None:
         weight = exp(knobs["discount"] * (1.0 - depths[i] / mean))
+        votes[answers[i]] = votes.get(answers[i], 0.0) + weight
+""",
+        ),
+        "scaled": Mechanism(
+            "lets a finished branch count less, the more standard deviations it is longer than the mean of the "
+            "finished, and the more so, the more have finished",
+            ("pull",),
+            """\
+mean = sum(depths[i] for i in finished) / max(1, len(finished))
+deviation = 1.0 + sqrt(sum((depths[i] - mean) ** 2 for i in finished) / max(1, len(finished)))
+pull = knobs["pull"] * len(finished) / (len(finished) + 8.0)
+for i in finished:
+    if answers[i] is not None:
+        weight = exp(pull * (mean - depths[i]) / deviation)
         votes[answers[i]] = votes.get(answers[i], 0.0) + weight
 """,
         ),
@@ -336,6 +351,31 @@ FOUNDERS: tuple[Genome, ...] = (
             "threshold": [0.75, 0.98],
         },
     },
+    # The same with lengths measured in standard deviations, doubters given up and dissenters pruned.
+    {
+        "slots": {
+            **_PLAIN,
+            "grow": "widening",
+            "votes": "scaled",
+            "sure": "margin",
+            "doubt": "hopeless",
+            "dissent": "patience",
+            "length": "deep",
+        },
+        "numbers": {
+            "width": [3, 3],
+            "spread": [0.25, 0.25],
+            "most": [5, 64],
+            "steps": [2, 2],
+            "pull": [1, 1],
+            "finishes": [1, 3],
+            "threshold": [0.55, 0.97],
+            "doubtful": [12, 28],
+            "hopeless": [0.5, 0.2],
+            "patience": [15, 40],
+            "deepest": [46, 60],
+        },
+    },
     # Waves until one agrees: ESC (Li et al. 2024).
     {
         "slots": {**_PLAIN, "grow": "waves", "sure": "share"},
@@ -450,13 +490,15 @@ REMEDIES: dict[str, tuple[Remedy, ...]] = {
     ),
     "outvoted": (
         ("votes", "short"),
+        ("votes", "scaled"),
         ("votes", "shortest"),
         ("discount", +1.0),
+        ("pull", +1.0),
         ("kept", -1.0),
         ("length", "stretched"),
     ),
-    "lost_tie": (("most", +1.0), ("live", "live"), ("votes", "short")),
-    "overruled": (("discount", -1.0), ("kept", +1.0), ("live", -1.0), ("votes", "equal")),
+    "lost_tie": (("most", +1.0), ("live", "live"), ("votes", "short"), ("votes", "scaled")),
+    "overruled": (("discount", -1.0), ("pull", -1.0), ("kept", +1.0), ("live", -1.0), ("votes", "equal")),
     "never_opened": (("most", +1.0), ("width", +1.0), ("threshold", +1.0)),
     "out_of_slots": (("most", +1.0),),
     "wasted_right": (("threshold", -1.0), ("finishes", -1.0), ("width", -1.0), ("dissent", "patience")),
@@ -608,4 +650,7 @@ class Evolve:
                 change.remedy(first.diagnosis)
             else:
                 change.anything()
+        known = [write_program(parent.meta["genome"]) for parent in parents]
+        while write_program(change.genome) in known:  # the changes have cancelled each other
+            change.anything()
         return change.genome, change.notes
