@@ -37,13 +37,14 @@ class Config:
     store: tuple[str, ...] = _about("names or paths of the search stores; none: the store that ships", ())
     variants: int = _about("variants of each store to train on besides; see agents.augment", 0)
     num_envs: int = _about("environments side by side", 256)
-    observation: str = _about("dict, flat or pool", "pool")
+    observation: str = _about("dict, flat, pool or evidence", "pool")
     macros: tuple[str, ...] = _about("names of macro actions, stop first; none: all of them", ())
     max_branches: int = _about("branch slots of an episode", 64)
     max_steps: int = _about("steps after which an episode is truncated", 400)
     accounting: str = _about("exact, or autotts: what the published code charges", "exact")
     cost_weight: tuple[float, float] = _about("range of the reward paid per million total tokens", (0.03, 3.0))
     latency_weight: float = _about("reward paid per million sequential tokens", 0.0)
+    shaping: bool = _about("reward correctness as it changes, not at the end; the return is the same", False)
 
     # How long.
     total_steps: int = _about("environment steps; 0: no limit", 0)
@@ -135,6 +136,7 @@ class Config:
             "max_steps": self.max_steps,
             "accounting": self.accounting,
             "latency_weight": self.latency_weight,
+            "shaping": self.shaping,
         }
         return arguments | ({"macros": list(self.macros)} if self.macros else {})
 

@@ -27,7 +27,7 @@ _ALGORITHMS = {
 _EXPECTED = {
     "algorithm": tuple(_ALGORITHMS),
     "env": ("AutoTTS-ReplayRounds-v0", "AutoTTS-Replay-v0"),
-    "observation": ("pool", "flat", "dict"),
+    "observation": ("pool", "flat", "dict", "evidence"),
 }
 
 

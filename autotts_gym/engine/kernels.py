@@ -325,15 +325,27 @@ def _probe(s, n, i):
 
 
 @inline
+def aggregated(s, n):
+    """The env's aggregator: the finished branches' majority or, without one, that of the latest answers; -1: none."""
+    pool = s.pools[n]
+    return pool.finished_leader if pool.finished_leader >= 0 else pool.leader
+
+
+@inline
+def is_right(s, n, answer):
+    """Whether an answer (a local id; -1: none) is the gold one."""
+    return answer >= 0 and s.stored_ids[n, answer] == s.hidden_pools[n].gold
+
+
+@inline
 def _stop(s, n, answer, reason):
     """End the episode with an answer (a local id; -1: the aggregator's)."""
     pool = s.pools[n]
-    hidden = s.hidden_pools[n]
     if answer < 0:
-        answer = pool.finished_leader if pool.finished_leader >= 0 else pool.leader
+        answer = aggregated(s, n)
     pool.stop_reason = reason
     pool.answer = answer
-    hidden.correct = answer >= 0 and s.stored_ids[n, answer] == hidden.gold
+    s.hidden_pools[n].correct = is_right(s, n, answer)
     s.admissible[n, :] = 0
     s.admissible[n, STOP] = 1
 

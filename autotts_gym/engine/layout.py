@@ -120,6 +120,7 @@ RULES = np.dtype(
         ("cost_weight_high", np.float64),
         ("latency_weight", np.float64),
         ("max_branches", np.int32),
+        ("shaping", np.bool_),  # correctness is paid as it changes, else at the end
         ("exact", np.bool_),  # accounting "exact", else "autotts"
         ("explicit", np.bool_),  # probe "explicit", else "auto"
         ("auto_stop", np.bool_),  # an episode with nothing left but STOP ends by itself

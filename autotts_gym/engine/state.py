@@ -36,6 +36,8 @@ class Rules:
         accounting: "exact", or "autotts" (what the published code charges).
         cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
         latency_weight: reward lost per million sequential tokens.
+        shaping: whether correctness is rewarded as the answer that STOP would give becomes right or wrong, not at the
+            end; the return is the same.
         max_steps: transitions after which an episode is truncated; None: no limit.
         auto_stop: end an episode in which only STOP is admissible; otherwise its actor still names the answer.
     """
@@ -47,6 +49,7 @@ class Rules:
     accounting: str = "exact"
     cost_weight: float | tuple[float, float] = 0.0
     latency_weight: float = 0.0
+    shaping: bool = False
     max_steps: int | None = None
     auto_stop: bool = False
     cost_weight_range: tuple[float, float] = field(init=False, repr=False)
@@ -66,6 +69,7 @@ class Rules:
         steps = self.max_steps is None or _whole(self.max_steps, 1)
         _check("max_steps", self.max_steps, steps, f"{_wholes(1)} or None")
         _check("latency_weight", self.latency_weight, _real(self.latency_weight, 0.0), "a finite number of at least 0")
+        _check("shaping", self.shaping, isinstance(self.shaping, bool), "True or False")
         weight = self.cost_weight
         expected = "a finite number of at least 0, or a pair 0 < low <= high"
         if isinstance(weight, Sequence) and not isinstance(weight, str):
@@ -85,6 +89,7 @@ class Rules:
         record["max_steps"] = layout.UNLIMITED if self.max_steps is None else self.max_steps
         record["cost_weight_low"], record["cost_weight_high"] = self.cost_weight_range
         record["latency_weight"] = self.latency_weight
+        record["shaping"] = self.shaping
         record["max_branches"] = self.max_branches
         record["exact"] = self.accounting == "exact"
         record["explicit"] = self.probe == "explicit"

@@ -34,7 +34,7 @@ class Episodes:
 
     Attributes:
         state: the engine's state.
-        observation: "dict", "flat" or "pool".
+        observation: "dict", "flat", "pool" or "evidence".
         observation_space: of one episode.
         action_space: of one episode.
     """

@@ -26,6 +26,8 @@ DEPTH_SCALE = 10_000.0
 COUNT_SCALE = 8.0
 COST_WEIGHT_SCALE = 0.25
 LATENCY_WEIGHT_SCALE = 1.0
+PRICE_SCALE = 0.005
+VOTES_SCALE = 4.0
 
 POOL_FEATURES = (
     Feature("spent", "total tokens, squashed at 500 k"),
@@ -59,6 +61,36 @@ POOL_FEATURES = (
     Feature("latency_weight", "reward per million sequential tokens, squashed at 1"),
 )
 
+EVIDENCE_FEATURES = (
+    Feature("price", "reward that a branch as deep as the finished ones (without them: the deepest) costs, squashed"),
+    Feature("cost_weight", "reward per million total tokens, squashed at 0.25"),
+    Feature("latency_weight", "reward per million sequential tokens, squashed at 1"),
+    Feature("opened", "opened branches / max_branches"),
+    Feature("can_open", "1 if BRANCH is admissible"),
+    Feature("active", "active branches, squashed at 8"),
+    Feature("finished", "finished branches, squashed at 8"),
+    Feature("short_top_share", "share of the finished branches' votes, short branches counting more, of their leader"),
+    Feature("short_runner_up_share", "the second answer's share of them"),
+    Feature("short_margin", "the difference of both in votes, squashed at 4"),
+    Feature("finished_top_share", "the finished branches' leader's share when all count the same"),
+    Feature("finished_confidence", "Beta confidence of the two top counts of the same"),
+    Feature("finished_distinct", "distinct answers / votes of finished branches"),
+    Feature("finished_leader_held", "branches finished since their leader last changed, squashed at 8"),
+    Feature("leaders_agree", "1 if short and equal votes of the finished branches have the same leader"),
+    Feature("active_on_short_leader", "active branches on the short votes' leader / active branches"),
+    Feature("active_on_leader", "active branches on the leader of all latest answers / active branches"),
+    Feature("finished_depth", "mean depth of the finished branches in tokens, squashed at 10 k"),
+    Feature("finished_deviation", "standard deviation of their depths / their mean depth, squashed at 1"),
+    Feature("active_depth", "mean depth of the active branches in tokens, squashed at 10 k"),
+    Feature("active_ahead", "mean depth of the active branches, squashed at that of the finished ones"),
+    Feature("overdue", "active branches half as deep again as the finished ones on average / active branches"),
+    Feature("stubborn", "active branches off the leader for 24 answers in a row / active branches"),
+    Feature("active_stability", "mean run of equal answers of the active branches, squashed at 8"),
+)
+"""What has been seen for and against stopping, in units that carry over from one question and model to another.
+
+*Short votes* are those of the macro ``stop_short``: a finished branch counts the less, the longer it is."""
+
 BRANCH_FEATURES = (
     Feature("active", "1 if the branch is active"),
     Feature("finished", "1 if it has finished"),
@@ -74,7 +106,8 @@ BRANCH_FEATURES = (
     Feature("finished_early", "1 - (place in the order of completion) / max_branches if it has finished, else 0"),
 )
 
-OBSERVATIONS = ("dict", "flat", "pool")
+OBSERVATIONS = ("dict", "flat", "pool", "evidence")
+assert len(EVIDENCE_FEATURES) != len(POOL_FEATURES)  # kernels tell by its width which of them a row has room for
 
 
 def unit_box(*shape: int) -> spaces.Box:
@@ -87,7 +120,8 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
 
     Args:
         observation: "dict" (``pool`` (P,) and ``branches`` (M F,), slot by slot), "flat" (both in one (P + M F,)
-            vector, pool first) or "pool" (the pool's features alone, (P,)).
+            vector, pool first), "pool" (the pool's features alone, (P,)) or "evidence" (those of
+            ``EVIDENCE_FEATURES``, (E,)).
         max_branches: M.
 
     Raises:
@@ -100,13 +134,15 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
         return unit_box(pool + max_branches * branch)
     if observation == "pool":
         return unit_box(pool)
+    if observation == "evidence":
+        return unit_box(len(EVIDENCE_FEATURES))
     raise ValueError(f"observation: expected one of {OBSERVATIONS}, got {observation!r}")
 
 
 class Buffers(NamedTuple):
     """Fresh arrays of N observations, for the kernels to write."""
 
-    pool: NDArray[np.float32]  # (N, P)
+    pool: NDArray[np.float32]  # (N, P), or (N, E) where the evidence is observed
     branches: NDArray[np.float32]  # (N, M, F); (N, 0, F) if they are not observed
     flat: NDArray[np.float32] | None  # (N, P + M F), of which the other two are views
 
@@ -134,7 +170,8 @@ class Buffers(NamedTuple):
 
 def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:
     """Arrays for N observations of a kind."""
-    pool, branch = len(POOL_FEATURES), len(BRANCH_FEATURES)
+    evidence = observation == "evidence"
+    pool, branch = len(EVIDENCE_FEATURES if evidence else POOL_FEATURES), len(BRANCH_FEATURES)
     if observation == "flat":
         flat = np.empty((episodes, pool + max_branches * branch), np.float32)
         return Buffers(flat[:, :pool], flat[:, pool:].reshape(episodes, max_branches, branch), flat)

@@ -4,17 +4,25 @@ import numpy as np
 
 from autotts_gym.engine.handle import unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import act, begin, play_round
+from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, PRUNED, RUNNING, TRUNCATED, UNLIMITED
 from autotts_gym.envs.features import (
     COST_WEIGHT_SCALE,
     COUNT_SCALE,
     DEPTH_SCALE,
+    EVIDENCE_FEATURES,
     HELD_SCALE,
     LATENCY_WEIGHT_SCALE,
+    PRICE_SCALE,
     SEQUENTIAL_SCALE,
     TOKENS_SCALE,
+    VOTES_SCALE,
 )
+
+EVIDENCE = len(EVIDENCE_FEATURES)
+TIE = 1e-9
+STUBBORN = 24
+"""Answers in a row off the leader after which a branch is stubborn."""
 
 
 @inline
@@ -84,6 +92,97 @@ def _encode_pool(s, n, cost_weight, latency_weight, confidence, out):
 
 
 @inline
+def _deviation(pool, slots_n):
+    """Standard deviation of the depths of the finished branches, in intervals."""
+    mean, squares = _share(np.float64(pool.finished_depth), np.float64(pool.finished)), 0.0
+    for i in range(pool.opened):
+        if slots_n[i].status == FINISHED:
+            squares += (slots_n[i].depth - mean) ** 2
+    return np.sqrt(_share(squares, np.float64(pool.finished)))
+
+
+@inline
+def _short_votes(pool, slots_n):
+    """Votes of the finished branches, the longer the less.
+
+    A branch counts exp(-c z), where z is how many standard deviations of the finished branches' depths it is deeper
+    than their mean, and c = F / (F + 8) with F finished: the fewer, the less is known of how long branches are.
+
+    Returns:
+        (leader, ties to the answer finished first, -1: none; its votes; the runner-up's; all votes), scaled to one vote
+        a branch on average.
+    """
+    pull = pool.finished / (pool.finished + 8.0) / (_deviation(pool, slots_n) + 1.0)
+    mean = _share(np.float64(pool.finished_depth), np.float64(pool.finished))
+    leader, top, second, total, earliest = np.int32(-1), 0.0, 0.0, 0.0, np.int32(0)
+    for i in range(pool.opened):
+        answer = slots_n[i].answer
+        if slots_n[i].status != FINISHED or answer < 0:
+            continue
+        votes, first, seen = 0.0, slots_n[i].rank, False
+        for j in range(pool.opened):
+            if slots_n[j].status == FINISHED and slots_n[j].answer == answer:
+                if j < i:
+                    seen = True
+                    break
+                votes += np.exp(pull * (mean - slots_n[j].depth))
+                first = min(first, slots_n[j].rank)
+        if seen:
+            continue
+        total += votes
+        # Sums that differ only by the order of their terms are a tie.
+        if votes > top + TIE or (votes > top - TIE and first < earliest):
+            leader, top, second, earliest = answer, votes, top, first
+        else:
+            second = max(second, votes)
+    scale = _share(np.float64(pool.finished_voters), total)
+    return leader, top * scale, second * scale, total * scale
+
+
+@inline
+def _encode_evidence(s, n, cost_weight, latency_weight, confidence, out):
+    """Write the evidence of an episode, in the order of features.EVIDENCE_FEATURES."""
+    pool = s.pools[n]
+    slots_n = s.slots[n]
+    interval = np.float64(pool.interval_tokens)
+    leader, top, second, total = _short_votes(pool, slots_n)
+    finished_depth = _share(np.float64(pool.finished_depth), np.float64(pool.finished))
+    active = 1.0 / max(pool.active, 1)
+    active_depth = pool.active_depth * active
+    finished_voters = 1.0 / max(pool.finished_voters, 1)
+    overdue, stubborn = 0, 0
+    for i in range(pool.opened):
+        if slots_n[i].status == ACTIVE:
+            overdue += pool.finished > 0 and 2 * slots_n[i].depth > 3 * finished_depth
+            stubborn += slots_n[i].off_leader >= STUBBORN
+    length = finished_depth if pool.finished > 0 else np.float64(pool.deepest)
+    out[0] = _squash(cost_weight * length * interval * 1e-6, PRICE_SCALE)
+    out[1] = _squash(cost_weight, COST_WEIGHT_SCALE)
+    out[2] = _squash(latency_weight, LATENCY_WEIGHT_SCALE)
+    out[3] = np.float64(pool.opened) / s.rules[0].max_branches
+    out[4] = s.admissible[n, BRANCH]
+    out[5] = _squash(np.float64(pool.active), COUNT_SCALE)
+    out[6] = _squash(np.float64(pool.finished), COUNT_SCALE)
+    out[7] = _share(top, total)
+    out[8] = _share(second, total)
+    out[9] = _squash(top - second, VOTES_SCALE)
+    out[10] = pool.finished_leader_votes * finished_voters
+    out[11] = confidence[pool.finished_leader_votes, pool.finished_runner_up]
+    out[12] = pool.finished_distinct * finished_voters
+    out[13] = _squash(np.float64(pool.finished - pool.finished_since), COUNT_SCALE)
+    out[14] = 1.0 if leader >= 0 and leader == pool.finished_leader else 0.0
+    out[15] = _still_active(s, n, leader) * active
+    out[16] = _still_active(s, n, pool.leader) * active
+    out[17] = _squash(finished_depth * interval, DEPTH_SCALE)
+    out[18] = _squash(_share(_deviation(pool, slots_n), finished_depth), 1.0)
+    out[19] = _squash(active_depth * interval, DEPTH_SCALE)
+    out[20] = _share(active_depth, active_depth + finished_depth)
+    out[21] = overdue * active
+    out[22] = stubborn * active
+    out[23] = _squash(pool.active_run * active, COUNT_SCALE)
+
+
+@inline
 def _encode_branches(s, n, out):
     """Write the features of an episode's branch slots, in the order of features.BRANCH_FEATURES."""
     pool = s.pools[n]
@@ -112,27 +211,49 @@ def _encode_branches(s, n, out):
 
 
 @inline
-def _encode(s, n, confidence, pool_out, branches_out):
-    _encode_pool(s, n, s.pools[n].cost_weight, s.pools[n].latency_weight, confidence, pool_out[n])
+def _encode_under(s, n, cost_weight, latency_weight, confidence, pool_out, branches_out):
+    """Encode an episode under weights of one's own, into arrays that have room for what is observed."""
+    if pool_out.shape[1] == EVIDENCE:
+        _encode_evidence(s, n, cost_weight, latency_weight, confidence, pool_out[n])
+    else:
+        _encode_pool(s, n, cost_weight, latency_weight, confidence, pool_out[n])
     if branches_out.shape[1] > 0:
         _encode_branches(s, n, branches_out[n])
 
 
 @inline
-def _reward(s, n, total, sequential):
-    """Reward of a transition from so many total and sequential tokens."""
+def _encode(s, n, confidence, pool_out, branches_out):
+    pool = s.pools[n]
+    _encode_under(s, n, pool.cost_weight, pool.latency_weight, confidence, pool_out, branches_out)
+
+
+@inline
+def _worth(s, n):
+    """What correctness has been rewarded with so far.
+
+    Without shaping 1 for a right answer at the end. With shaping also before the end, for the answer that STOP would
+    give: shaping by a potential, which leaves all returns as they are (Ng, Harada & Russell 1999).
+    """
+    if s.rules[0].shaping and s.pools[n].stop_reason == RUNNING:
+        return np.float64(is_right(s, n, aggregated(s, n)))
+    return np.float64(s.hidden_pools[n].correct)
+
+
+@inline
+def _reward(s, n, total, sequential, worth):
+    """Reward of a transition from so many total and sequential tokens, and from such a worth."""
     pool = s.pools[n]
     cost = pool.cost_weight * (pool.total_tokens - total) + pool.latency_weight * (pool.sequential_tokens - sequential)
-    return np.float64(s.hidden_pools[n].correct) - cost * 1e-6
+    return _worth(s, n) - worth - cost * 1e-6
 
 
 @inline
 def _advance(s, n, action):
     """Take a primitive action; returns its reward and whether it was admissible."""
     pool = s.pools[n]
-    total, sequential = pool.total_tokens, pool.sequential_tokens
+    total, sequential, worth = pool.total_tokens, pool.sequential_tokens, _worth(s, n)
     valid = act(s, n, action)
-    return _reward(s, n, total, sequential), valid
+    return _reward(s, n, total, sequential, worth), valid
 
 
 @kernel
@@ -190,9 +311,7 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     """Encode running episodes from what is revealed of them, under weights of one's own."""
     for n in range(len(revealed.pools)):
         if revealed.pools[n].stop_reason == RUNNING:
-            _encode_pool(revealed, n, cost_weight, latency_weight, confidence, pool_out[n])
-            if branches_out.shape[1] > 0:
-                _encode_branches(revealed, n, branches_out[n])
+            _encode_under(revealed, n, cost_weight, latency_weight, confidence, pool_out, branches_out)
 
 
 # ------------------------------------------------------------------------------------------------------ macro actions
@@ -208,27 +327,11 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     MACRO_LEAST,
     MACRO_LONGEST,
     MACRO_STOP_SHORT,
-) = range(10)
+    MACRO_KEEP,
+) = range(11)
 
-DISCOUNT = 2.0
-"""How much less a finished branch votes for being longer: by exp(-2) where it is longer by the mean of the finished."""
-
-
-@inline
-def _short_leader(pool, slots_n):
-    """Majority of the finished branches, discounted by their length; ties to the one finished first; -1: none."""
-    leader, most, earliest = np.int32(-1), 0.0, np.int32(0)
-    for i in range(pool.opened):
-        if slots_n[i].status != FINISHED or slots_n[i].answer < 0:
-            continue
-        votes, first = 0.0, slots_n[i].rank
-        for j in range(pool.opened):
-            if slots_n[j].status == FINISHED and slots_n[j].answer == slots_n[i].answer:
-                votes += np.exp(DISCOUNT * (1.0 - slots_n[j].depth * pool.finished / pool.finished_depth))
-                first = min(first, slots_n[j].rank)
-        if votes > most or (votes == most and first < earliest):
-            leader, most, earliest = slots_n[i].answer, votes, first
-    return leader
+KEPT_STEPS = 4
+"""Intervals by which ``keep`` deepens."""
 
 
 @inline
@@ -269,9 +372,14 @@ def write_macro(pools, slots, rows, code, amount, plan):
             plan.stop[n] = True
         elif code == MACRO_STOP_SHORT:
             plan.stop[n] = True
-            plan.answer[n] = _short_leader(pool, slots[n])
+            plan.answer[n] = _short_votes(pool, slots[n])[0]
         elif code == MACRO_OPEN:
             plan.open[n] = min(amount, pool.slots - pool.opened)
+        elif code == MACRO_KEEP:
+            plan.open[n] = min(max(amount - pool.active, 0), pool.slots - pool.opened)
+            for i in range(pool.opened):
+                if slots[n, i].status == ACTIVE:
+                    plan.deepen[n, i] = KEPT_STEPS
         else:
             for i in range(pool.opened):
                 if slots[n, i].status == ACTIVE and _concerns(pool, slots[n], i, code, amount):
@@ -289,6 +397,10 @@ def _changes_something(revealed, n, code, amount):
         return True
     if code == MACRO_OPEN:
         return revealed.admissible[n, BRANCH] != 0
+    if code == MACRO_KEEP:
+        if amount > pool.active and revealed.admissible[n, BRANCH] != 0:
+            return True
+        code = MACRO_ALL
     shift = FIRST_DEEPEN + (revealed.slots.shape[1] if code >= MACRO_DISSENTERS else 0)
     for i in range(pool.opened):
         if revealed.admissible[n, shift + i] != 0:
@@ -329,9 +441,9 @@ def step_rounds(handle, plan, restart, confidence, rewards, terminations, trunca
         if restart[n]:
             begin(s, n, np.int64(-1))
         else:
-            total, sequential = s.pools[n].total_tokens, s.pools[n].sequential_tokens
+            total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)
             play_round(s, n, plan)
-            rewards[n] = _reward(s, n, total, sequential)
+            rewards[n] = _reward(s, n, total, sequential, worth)
         reason = s.pools[n].stop_reason
         terminations[n] = reason != RUNNING and reason != TRUNCATED
         truncations[n] = reason == TRUNCATED

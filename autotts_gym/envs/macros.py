@@ -89,13 +89,22 @@ MACROS = (
         "stop_short",
         kernels.MACRO_STOP_SHORT,
         0,
-        "stop with the majority of the finished branches, each discounted by its length",
+        "stop with the majority of the finished branches, the longer ones counting less",
     ),
     _macro(
         "prune_stubborn",
         kernels.MACRO_DISSENTERS,
-        24,
+        kernels.STUBBORN,
         "prune the active branches off the leader for 24 answers in a row",
+    ),
+    *(
+        _macro(
+            f"keep_{width}",
+            kernels.MACRO_KEEP,
+            width,
+            f"four intervals of every active branch, and open branches until {width} are active",
+        )
+        for width in (1, 2, 4, 8, 16)
     ),
 )
 """The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""

@@ -106,8 +106,9 @@ class ReplayRoundsEnv(ReplayEnv):
     | 9 | prune_dissenters | prune the active branches off the leader for 8 answers in a row |
     | 10 | prune_least_advanced | prune the shallowest quarter of the active branches |
     | 11 | prune_longest | prune the active branches half as deep again as the finished on average |
-    | 12 | stop_short | stop with the finished branches' majority, each discounted by its length |
+    | 12 | stop_short | stop with the finished branches' majority, the longer ones counting less |
     | 13 | prune_stubborn | prune the active branches off the leader for 24 answers in a row |
+    | 14 to 18 | keep_1, _2, _4, _8, _16 | four intervals of every active branch, and open until so many are active |
 
     A macro is admissible where it would change something.
 

@@ -47,12 +47,16 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     ## Observation Space
     ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
-    ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone. ``autotts_gym.envs.features`` lists every
-    feature with its meaning. The raw revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
+    ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone; ``"evidence"``: a small ``Box`` of what
+    speaks for and against stopping. ``autotts_gym.envs.features`` lists every feature with its meaning. The raw
+    revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
     Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are
-    spent; plus 1 at the end if the answer is right.
+    spent; plus 1 at the end if the answer is right. With ``shaping=True`` correctness is rewarded earlier: 1 when the
+    answer that STOP would give becomes right, -1 when it no longer is, and at the end what the given answer differs.
+    The return is the same (shaping by a potential, Ng, Harada & Russell 1999), and far less of it is noise. Rewards
+    then tell of gold before the end: it is for training, and no observation has it.
 
     ## Starting State
     A question and an order of its pool, drawn; ``options={"question": i, "branch_seed": s, "cost_weight": w}`` fix
@@ -76,9 +80,10 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``latency_weight`` | reward per million sequential tokens |
     | ``probe``, ``probe_cost`` | "auto": every interval reveals its probe; "explicit": PROBE does, for so many tokens |
     | ``accounting`` | "exact", or "autotts": what the published code charges |
-    | ``observation`` | "dict", "flat" or "pool" |
+    | ``observation`` | "dict", "flat", "pool" or "evidence" |
     | ``max_steps`` | steps after which an episode is truncated; None: no limit |
     | ``render_mode`` | None, "ansi" or "rgb_array" |
+    | ``shaping`` | reward correctness as it changes, not at the end |
 
     ## Vectorized Environment
     ``gym.make_vec("AutoTTS-Replay-v0", num_envs=N)`` steps N episodes in one compiled call; see ``ReplayVectorEnv``.
@@ -102,6 +107,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         observation: str = "dict",
         max_steps: int | None = DEFAULT_MAX_STEPS,
         render_mode: str | None = None,
+        shaping: bool = False,
     ) -> None:
         """Make the environment; the class docstring tells the arguments.
 
@@ -119,6 +125,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             accounting=accounting,
             cost_weight=cost_weight,
             latency_weight=latency_weight,
+            shaping=shaping,
             max_steps=max_steps,
             auto_stop=True,
         )

@@ -47,12 +47,13 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        shaping: bool = False,
     ) -> None:
         """Make the environments.
 
         Args:
             num_envs: N.
-            store: as in ``ReplayEnv``, like all that follow but the last two.
+            store: as in ``ReplayEnv``, like all that follow but the autoreset mode and ``max_episode_steps``.
             max_branches: slots M.
             token_budget: total tokens an episode may spend.
             cost_weight: reward per million total tokens, or a pair to draw from.
@@ -60,12 +61,13 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             probe: "auto" or "explicit".
             probe_cost: tokens of an explicit probe.
             accounting: "exact" or "autotts".
-            observation: "dict", "flat" or "pool".
+            observation: "dict", "flat", "pool" or "evidence".
             max_steps: steps after which an episode is truncated.
             render_mode: None, "ansi" or "rgb_array".
             autoreset_mode: what follows the end of an episode.
             max_episode_steps: what ``gym.make_vec`` passes for a spec that has it; the smaller of it and ``max_steps``
                 truncates.
+            shaping: reward correctness as it changes, not at the end; as in ``ReplayEnv``.
 
         Raises:
             ValueError: an argument is out of its range.
@@ -82,6 +84,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             accounting=accounting,
             cost_weight=cost_weight,
             latency_weight=latency_weight,
+            shaping=shaping,
             max_steps=min(limits, default=None),
             auto_stop=True,
         )

@@ -45,7 +45,7 @@ def test_cost_weights_are_spread_in_equal_ratios() -> None:
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("observation", ["dict", "pool"])
+@pytest.mark.parametrize("observation", ["dict", "pool", "evidence"])
 def test_a_sweep_plays_what_a_single_environment_plays(algo: str, observation: str) -> None:
     config = Config(**{**SMALL, "algo": algo, "observation": observation, "accounting": "autotts"})
     model = untrained(config)

@@ -19,7 +19,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("env_id", ENVS)
-@pytest.mark.parametrize("observation", ["dict", "flat", "pool"])
+@pytest.mark.parametrize("observation", ["dict", "flat", "pool", "evidence"])
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_it_equals_a_dummy_vec_env_of_single_ones(env_id: str, observation: str, num_envs: int) -> None:
     arguments = {**ARGUMENTS, "observation": observation}

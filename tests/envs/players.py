@@ -1,8 +1,10 @@
 """What the tests of the environments share: stores, random players, and deep comparison."""
 
+import math
 from typing import Any
 
 import numpy as np
+from reference import Episode
 from worlds import World
 
 from autotts_gym.envs.single import ReplayEnv
@@ -62,6 +64,21 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
             assert_equal(x, y, f"{where}[{i}]")
     else:
         assert a == b, (where, a, b)
+
+
+def short_votes(model: Episode) -> dict[str, float]:
+    """Votes of the finished branches, the longer ones counting less: most first, ties to the answer finished first."""
+    done = model.finished()
+    depths = np.array([slot.depth for slot in done], float)
+    votes: dict[str, list[float]] = {}
+    for slot, depth in zip(done, depths, strict=True):
+        if slot.answer is not None:
+            pull = len(done) / (len(done) + 8) / (depths.std() + 1)
+            votes.setdefault(slot.answer, []).append(math.exp(pull * (depths.mean() - depth)))
+    total = math.fsum(weight for each in votes.values() for weight in each)
+    scale = sum(map(len, votes.values())) / max(total, 1e-300)
+    counted = {answer: math.fsum(each) * scale for answer, each in votes.items()}
+    return dict(sorted(counted.items(), key=lambda item: -round(item[1], 9)))
 
 
 def arrays(value: Any) -> list[np.ndarray]:

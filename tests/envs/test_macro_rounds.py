@@ -1,7 +1,6 @@
 """The environment of rounds: its macro actions against their documented meanings, and native against sync."""
 
 import copy
-import math
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +9,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from players import assert_equal, episode, pick, small
+from players import assert_equal, episode, pick, short_votes, small
 from reference import FINISHED, PRUNED, Episode, assert_same
 from worlds import World, rules, worlds
 
@@ -30,16 +29,6 @@ def quarter(active: list[int], depth: dict[int, int], deepest: bool) -> list[int
     order = sorted(active, key=lambda i: (-depth[i], i))
     held = -(-len(active) // 4)
     return order[:held] if deepest else order[len(order) - held :]
-
-
-def short_majority(done: list[Any]) -> str | None:
-    """Majority of finished branches in the order of their completion, each discounted by its length."""
-    mean = sum(slot.depth for slot in done) / max(1, len(done))
-    votes: dict[str, list[float]] = {}
-    for slot in done:
-        if slot.answer is not None:
-            votes.setdefault(slot.answer, []).append(math.exp(2 - 2 * slot.depth / mean))
-    return max(votes, key=lambda answer: round(math.fsum(votes[answer]), 9)) if votes else None
 
 
 def expected(model: Episode, macro: int) -> RoundPlan:
@@ -62,6 +51,10 @@ def expected(model: Episode, macro: int) -> RoundPlan:
         11: [i for i in active if done and depth[i] > 1.5 * sum(s.depth for s in done) / len(done)],
         13: [i for i in active if model.slot_fields(i)["off_leader"] >= 24],
     }
+    if macro >= 14:
+        deepen[macro] = (active, 4)
+        width = (1, 2, 4, 8, 16)[macro - 14]
+        plan.open[:] = min(max(0, width - len(active)), model.rules.max_branches - len(model.slots))
     if macro in deepen:
         chosen, steps = deepen[macro]
         plan.deepen[0, chosen] = steps
@@ -69,7 +62,7 @@ def expected(model: Episode, macro: int) -> RoundPlan:
         plan.prune[0, prune[macro]] = True
     elif macro in ENDINGS:
         plan.stop[:] = True
-        plan.answer[:] = model.id(short_majority(model.finished()) if macro else None)
+        plan.answer[:] = model.id(next(iter(short_votes(model)), None) if macro else None)
     else:
         plan.open[:] = {6: 1, 7: 4, 8: 16}[macro]
     return plan
@@ -155,7 +148,8 @@ def test_a_macro_is_admissible_exactly_where_it_would_change_something(data: st.
 def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: World, seed: int):
     laws: Rules = data.draw(rules(world.interval))
     weights = {"cost_weight": 700.0, "latency_weight": 300.0}
-    env = ReplayRoundsEnv(world.store(), **{key: getattr(laws, key) for key in KEYS}, **weights)
+    shaping = data.draw(st.booleans())
+    env = ReplayRoundsEnv(world.store(), **{key: getattr(laws, key) for key in KEYS}, **weights, shaping=shaping)
     observation, *steps = episode(env, np.random.default_rng(seed), seed=seed)
     info = steps[-1][-1]
     paid = (700.0 * info["total_tokens"] + 300.0 * info["sequential_tokens"]) * 1e-6
@@ -189,14 +183,14 @@ def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: Autorese
     assert ends > 3
 
 
-@pytest.mark.parametrize("actions", [[1, 14], [-1, 1]], ids=str)
+@pytest.mark.parametrize("actions", [[1, 19], [-1, 1]], ids=str)
 def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: list[int]):
     single, vector = ReplayRoundsEnv(small()), ReplayRoundsVectorEnv(2, small())
     single.reset(seed=0)
     vector.reset(seed=0)
-    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 13, got"):
+    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 18, got"):
         vector.step(np.array(actions))
-    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 13, got"):
+    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 18, got"):
         single.step(max(actions) if min(actions) >= 0 else -1)
     assert vector.revealed.pools["steps"].tolist() == [0, 0]
 
@@ -216,6 +210,6 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
 
     own = ReplayRoundsEnv(small(), macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
     _, info = own.reset(seed=0)
-    assert info["action_mask"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 0, 0]
+    assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, *[1] * 5, 0]
     _, _, _, _, info = own.step(6)
-    assert info["action_mask"][14] == (own.revealed.slots["status"][0, 0] == 1)
+    assert info["action_mask"][19] == (own.revealed.slots["status"][0, 0] == 1)

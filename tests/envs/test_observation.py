@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from players import assert_equal, pick, small
+from players import assert_equal, pick, short_votes, small
 from reference import ACTIVE, FINISHED, PRUNED, Episode, newest_run
 from scipy.stats import beta
 from worlds import World, rules, worlds
 
 from autotts_gym.engine import Rules
-from autotts_gym.envs.features import BRANCH_FEATURES, POOL_FEATURES
+from autotts_gym.envs.features import BRANCH_FEATURES, EVIDENCE_FEATURES, POOL_FEATURES
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.replay import Branch, Question, ReplayStore, pool_order
 from autotts_gym.replay.columns import Columns, StringTable
@@ -87,6 +87,40 @@ def pool_features(model: Episode, cost_weight: float, latency_weight: float) -> 
     }
 
 
+def evidence_features(model: Episode, cost_weight: float, latency_weight: float) -> dict[str, float]:
+    """The evidence from the model of the episode, by its documented meanings."""
+    m, interval, pool = model.rules.max_branches, model.interval, pool_features(model, cost_weight, latency_weight)
+    active, finished = model.having(ACTIVE), model.having(FINISHED)
+    votes = short_votes(model)
+    top, second, *_ = [*votes.values(), 0.0, 0.0]
+    leader = next(iter(votes), None)
+    depths = np.array([s.depth for s in finished], float)
+    mean = depths.mean() if finished else 0.0
+    active_depth = share(sum(s.depth for s in active), len(active))
+    length = mean if finished else max((s.depth for s in model.slots), default=0)
+    rows = [model.slot_fields(i) for i, s in enumerate(model.slots) if s.status == ACTIVE]
+    kept = ("cost_weight", "latency_weight", "finished_top_share", "finished_confidence", "finished_distinct")
+    kept += ("finished_leader_held", "active_on_leader", "finished_depth", "active_depth", "active_stability")
+    own = {
+        "price": squash(cost_weight * length * interval / 1e6, 0.005),
+        "opened": len(model.slots) / m,
+        "can_open": float(model.mask()[1]),
+        "active": squash(len(active), 8),
+        "finished": squash(len(finished), 8),
+        "short_top_share": share(top, sum(votes.values())),
+        "short_runner_up_share": share(second, sum(votes.values())),
+        "short_margin": squash(top - second, 4),
+        "leaders_agree": float(leader is not None and leader == model.finished_leader),
+        "active_on_short_leader": on(active, leader) if leader is not None else 0.0,
+        "finished_deviation": squash(share(depths.std() if finished else 0.0, mean), 1),
+        "active_ahead": share(active_depth, active_depth + mean),
+        "overdue": share(sum(bool(finished) and s.depth > 1.5 * mean for s in active), len(active)),
+        "stubborn": share(sum(row["off_leader"] >= 24 for row in rows), len(active)),
+    }
+    every = {**own, **{name: pool[name] for name in kept}}
+    return {feature.name: every.pop(feature.name) for feature in EVIDENCE_FEATURES}
+
+
 def branch_features(model: Episode, i: int) -> dict[str, float]:
     if i >= len(model.slots):
         return {feature.name: 0.0 for feature in BRANCH_FEATURES}
@@ -142,8 +176,32 @@ def test_every_feature_has_its_documented_meaning(
         assert (terminated or truncated) == (model.reason != "running")
 
 
+@SOME
+@given(st.data(), worlds(pool=12, longest=12), SEEDS, st.floats(0, 1e5), st.floats(0, 1e5))
+def test_the_evidence_has_its_documented_meaning(
+    data: st.DataObject, world: World, seed: int, cost_weight: float, latency_weight: float
+):
+    laws = data.draw(rules(world.interval, auto_stop=True))
+    weights = {"cost_weight": cost_weight, "latency_weight": latency_weight}
+    env = ReplayEnv(world.store(), observation="evidence", **weights, **arguments(laws))
+    question = world.questions[0]
+    order = pool_order(3, len(question.branches))
+    model = Episode([question.branches[k] for k in order], question.gold, world.interval, laws)
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=0, options={"question": 0, "branch_seed": 3})
+    names = [feature.name for feature in EVIDENCE_FEATURES]
+    for _ in range(40):
+        assert env.observation_space.contains(observation)
+        assert_close(observation, evidence_features(model, **weights), names)
+        if model.reason != "running":
+            break
+        action = pick(rng, info["action_mask"])
+        observation, *_, info = env.step(action)
+        model.act(action)
+
+
 def test_every_feature_is_documented_once():
-    for features in (POOL_FEATURES, BRANCH_FEATURES):
+    for features in (POOL_FEATURES, BRANCH_FEATURES, EVIDENCE_FEATURES):
         names = [feature.name for feature in features]
         assert len(set(names)) == len(names)
         assert all(feature.meaning for feature in features)

@@ -33,6 +33,7 @@ SETTINGS: list[dict[str, Any]] = [
     {},
     {"observation": "flat"},
     {"observation": "pool"},
+    {"observation": "evidence", "shaping": True},
     {"probe": "explicit", "probe_cost": 40},
     {"token_budget": 5_000},
     {"accounting": "autotts", "cost_weight": [0.05, 2.0], "latency_weight": 0.5},
@@ -444,6 +445,30 @@ def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: Worl
         assert all(step[1] <= 0 for step in steps[:-1])
         gold = world.questions[env.question].gold
         assert info["correct"] == (info["answer"] == gold and not steps[-1][3])
+
+
+@FEW
+@given(st.data(), worlds(), st.integers(0, 2**32 - 1))
+def test_shaping_pays_when_the_answer_of_stop_becomes_right_or_wrong(data: st.DataObject, world: World, seed: int):
+    env = of(data.draw(rules(world.interval)), world.store(), cost_weight=0.0, shaping=True)
+    rng = np.random.default_rng(seed)
+    _, info = env.reset(seed=seed)
+    gold = world.questions[env.question].gold
+    worth, ended = 0.0, False
+    while not ended:
+        _, reward, terminated, truncated, info = env.step(pick(rng, info["action_mask"]))
+        ended = terminated or truncated
+        twin = copy.deepcopy(env)
+        answer = info["answer"] if ended else twin.step(0)[-1]["answer"]
+        now = float(answer is not None and answer == gold and not truncated)
+        assert reward == now - worth
+        worth = now
+    assert worth == info["correct"]
+
+
+def test_shaping_is_a_flag():
+    with pytest.raises(ValueError, match="shaping: expected True or False, got 1"):
+        ReplayEnv(small(), shaping=1)
 
 
 def test_tokens_are_paid_as_they_are_spent():
