@@ -351,7 +351,7 @@ FOUNDERS: tuple[Genome, ...] = (
             "threshold": [0.75, 0.98],
         },
     },
-    # The same with lengths measured in standard deviations, doubters given up and dissenters pruned.
+    # The shape that a search on AIME24 ended with, agents/programs/evolved.py, with lengths in standard deviations.
     {
         "slots": {
             **_PLAIN,
@@ -396,7 +396,7 @@ FOUNDERS: tuple[Genome, ...] = (
         },
     },
 )
-"""Where evolution begins, beside random genomes: families of the literature in terms of the mechanisms."""
+"""Where evolution begins, beside random genomes: families of the literature in terms of the mechanisms, and what was found."""
 
 # ----------------------------------------------------------------------------------------------------------- programs
 
