@@ -396,7 +396,7 @@ FOUNDERS: tuple[Genome, ...] = (
         },
     },
 )
-"""Where evolution begins, beside random genomes: families of the literature in terms of the mechanisms, and what was found."""
+"""Where evolution begins, beside random genomes: families of the literature, and what was found."""
 
 # ----------------------------------------------------------------------------------------------------------- programs
 
