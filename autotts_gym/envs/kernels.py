@@ -132,7 +132,7 @@ def _short_votes(pool, slots_n):
         total += votes
         # Sums that differ only by the order of their terms are a tie.
         if votes > top + TIE or (votes > top - TIE and first < earliest):
-            leader, top, second, earliest = answer, votes, top, first
+            leader, top, second, earliest = answer, max(votes, top), min(votes, top), first
         else:
             second = max(second, votes)
     scale = _share(np.float64(pool.finished_voters), total)
