@@ -140,6 +140,12 @@ def _short_votes(pool, slots_n):
 
 
 @inline
+def _overdue(pool, slot):
+    """Whether a branch is more than half as deep again as the finished ones on average."""
+    return pool.finished > 0 and 2 * slot.depth * pool.finished > 3 * pool.finished_depth
+
+
+@inline
 def _encode_evidence(s, n, cost_weight, latency_weight, confidence, out):
     """Write the evidence of an episode, in the order of features.EVIDENCE_FEATURES."""
     pool = s.pools[n]
@@ -153,7 +159,7 @@ def _encode_evidence(s, n, cost_weight, latency_weight, confidence, out):
     overdue, stubborn = 0, 0
     for i in range(pool.opened):
         if slots_n[i].status == ACTIVE:
-            overdue += pool.finished > 0 and 2 * slots_n[i].depth > 3 * finished_depth
+            overdue += _overdue(pool, slots_n[i])
             stubborn += slots_n[i].off_leader >= STUBBORN
     length = finished_depth if pool.finished > 0 else np.float64(pool.deepest)
     out[0] = _squash(cost_weight * length * interval * 1e-6, PRICE_SCALE)
@@ -328,10 +334,22 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     MACRO_LONGEST,
     MACRO_STOP_SHORT,
     MACRO_KEEP,
-) = range(11)
+    MACRO_READ,
+    MACRO_FINISH,
+) = range(13)
 
 KEPT_STEPS = 4
 """Intervals by which ``keep`` deepens."""
+FURTHEST_STEPS = 127
+"""Intervals by which a plan can deepen a branch at most."""
+
+
+@inline
+def _steps_until_overdue(pool, slot):
+    """Intervals after which an active branch is overdue; where it is or none has finished, as many as there may be."""
+    if pool.finished == 0 or _overdue(pool, slot):
+        return FURTHEST_STEPS
+    return min(3 * pool.finished_depth // (2 * pool.finished) + 1 - slot.depth, FURTHEST_STEPS)
 
 
 @inline
@@ -360,7 +378,7 @@ def _concerns(pool, slots_n, i, code, amount):
         return slot.off_leader >= amount
     if code == MACRO_LEAST:
         return 4 * (pool.active - 1 - _deeper(slots_n, i, pool.opened)) < pool.active
-    return pool.finished > 0 and 2 * slot.depth * pool.finished > 3 * pool.finished_depth
+    return _overdue(pool, slot)
 
 
 @kernel
@@ -375,6 +393,12 @@ def write_macro(pools, slots, rows, code, amount, plan):
             plan.answer[n] = _short_votes(pool, slots[n])[0]
         elif code == MACRO_OPEN:
             plan.open[n] = min(amount, pool.slots - pool.opened)
+        elif code == MACRO_READ:
+            plan.read[n] = min(amount, pool.slots - pool.opened)
+        elif code == MACRO_FINISH:
+            for i in range(pool.opened):
+                if slots[n, i].status == ACTIVE:
+                    plan.deepen[n, i] = _steps_until_overdue(pool, slots[n, i])
         elif code == MACRO_KEEP:
             plan.open[n] = min(max(amount - pool.active, 0), pool.slots - pool.opened)
             for i in range(pool.opened):
@@ -395,11 +419,13 @@ def _changes_something(revealed, n, code, amount):
     pool = revealed.pools[n]
     if code in (MACRO_STOP, MACRO_STOP_SHORT):
         return True
-    if code == MACRO_OPEN:
+    if code in (MACRO_OPEN, MACRO_READ):
         return revealed.admissible[n, BRANCH] != 0
     if code == MACRO_KEEP:
         if amount > pool.active and revealed.admissible[n, BRANCH] != 0:
             return True
+        code = MACRO_ALL
+    if code == MACRO_FINISH:
         code = MACRO_ALL
     shift = FIRST_DEEPEN + (revealed.slots.shape[1] if code >= MACRO_DISSENTERS else 0)
     for i in range(pool.opened):

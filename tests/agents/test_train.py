@@ -73,6 +73,25 @@ def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_those_of_an_unin
     assert len(whole.checkpoints) <= 2
 
 
+def test_a_longer_limit_does_not_raise_the_learning_rate_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    conduct = Conductor._schedule
+
+    def noted(self: Conductor) -> None:
+        conduct(self)
+        rates.append(float(self.model.lr_schedule(1.0)))
+
+    monkeypatch.setattr(Conductor, "_schedule", noted)
+    run = begin(tmp_path, "run", learning_rate=0.01, learning_rate_end=0.001)
+    assert training.train(run) == 0
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.001)
+    finished = len(rates)
+    assert training.main(["--resume", str(run.path), "--total-steps", "1024"]) == 0
+    assert len(rates) > finished
+    assert rates[finished:] == pytest.approx([0.001] * (len(rates) - finished))
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -51,11 +51,17 @@ def expected(model: Episode, macro: int) -> RoundPlan:
         11: [i for i in active if done and depth[i] > 1.5 * sum(s.depth for s in done) / len(done)],
         13: [i for i in active if model.slot_fields(i)["off_leader"] >= 24],
     }
-    if macro >= 14:
+    if 14 <= macro < 19:
         deepen[macro] = (active, 4)
         width = (1, 2, 4, 8, 16)[macro - 14]
         plan.open[:] = min(max(0, width - len(active)), model.rules.max_branches - len(model.slots))
-    if macro in deepen:
+    if macro == 20:
+        for i in active:
+            limit = 1.5 * sum(s.depth for s in done) / len(done) if done else 0.0
+            plan.deepen[0, i] = 127 if depth[i] > limit else int(limit) + 1 - depth[i]
+    elif macro == 19:
+        plan.read[:] = min(1, model.rules.max_branches - len(model.slots))
+    elif macro in deepen:
         chosen, steps = deepen[macro]
         plan.deepen[0, chosen] = steps
     elif macro in prune:
@@ -183,14 +189,14 @@ def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: Autorese
     assert ends > 3
 
 
-@pytest.mark.parametrize("actions", [[1, 19], [-1, 1]], ids=str)
+@pytest.mark.parametrize("actions", [[1, 21], [-1, 1]], ids=str)
 def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: list[int]):
     single, vector = ReplayRoundsEnv(small()), ReplayRoundsVectorEnv(2, small())
     single.reset(seed=0)
     vector.reset(seed=0)
-    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 18, got"):
+    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 20, got"):
         vector.step(np.array(actions))
-    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 18, got"):
+    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 20, got"):
         single.step(max(actions) if min(actions) >= 0 else -1)
     assert vector.revealed.pools["steps"].tolist() == [0, 0]
 
