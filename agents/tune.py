@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 def suggest(trial: "optuna.Trial", algo: str) -> dict[str, Any]:
     """Hyper-parameters of a trial; the space is small on purpose."""
-    width = trial.suggest_categorical("width", [64, 128, 256])
+    width = trial.suggest_categorical("width", [16, 32, 64, 128])
     values: dict[str, Any] = {
-        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 3e-4, 5e-3, log=True),
         "net_arch": (width, width),
     }
     if is_on_policy(algo):
         return values | {
-            "ent_coef": trial.suggest_float("ent_coef", 1e-3, 3e-2, log=True),
-            "gae_lambda": trial.suggest_categorical("gae_lambda", [0.9, 0.95, 0.98, 1.0]),
-            "n_steps": trial.suggest_categorical("n_steps", [32, 64, 128]),
+            "ent_coef": trial.suggest_float("ent_coef", 1e-4, 1e-2, log=True),
+            "gae_lambda": trial.suggest_categorical("gae_lambda", [0.95, 0.98, 1.0]),
+            "n_steps": trial.suggest_categorical("n_steps", [16, 32, 64]),
             "n_epochs": trial.suggest_categorical("n_epochs", [2, 4, 8]),
-            "batch_size": trial.suggest_categorical("batch_size", [1024, 2048, 4096]),
+            "batch_size": trial.suggest_categorical("batch_size", [2048, 4096, 8192]),
         }
     return values | {
         "gamma": trial.suggest_categorical("gamma", [0.98, 0.99, 0.995, 1.0]),
