@@ -1,7 +1,7 @@
 """Search hyper-parameters: ``python -m agents.tune --config maskable_ppo --trials 20 --minutes 2``.
 
-Every trial is a training of the same length; the objective is the best mean return over the sweep of cost weights on
-the validation questions. The study lies in ``runs/<name>/study.db`` (SQLite): the same command adds trials to it.
+The first trial is the configuration as it is. All are trainings of the same length; the objective is the best mean
+return over the sweep of cost weights on the validation questions. The study lies in ``runs/<name>/study.db`` (SQLite): the same command adds trials to it.
 ``runs/<name>/best.json`` is the best configuration, ready for ``python -m agents.train --config``, and
 ``runs/<name>/trials.json`` lists all trials.
 """
@@ -63,13 +63,14 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
     study = optuna.create_study(
         study_name=folder.name,
         storage=f"sqlite:///{folder / 'study.db'}",
-        sampler=optuna.samplers.TPESampler(seed=base.seed),
         direction="maximize",
         load_if_exists=True,
     )
+    # Seeded by what has been tried: one that goes on, or works beside another, does not draw the same again.
+    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
 
     def objective(trial: "optuna.Trial") -> float:
-        values = suggest(trial, base.algo)
+        values = suggest(trial, base.algo) if trial.number else {}
         trial.set_user_attr("fields", values)
         name = f"trial-{trial.number:03d}"
         run = RunFolder.of(base.updated({**values, "log_dir": str(folder), "name": name}))
