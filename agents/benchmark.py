@@ -4,9 +4,9 @@ A policy's frontier is drawn by its cost weight: ``--points`` weights in equal r
 it was trained on, both ends included. The hand-written families are those of the preset "paper", and all play the same
 questions under the same orders of the pools.
 
-A program (``--program runs/explorer/a/best.py``) is swept over ``--betas`` values of beta, ``cmc`` over the same ones
-beside the preset's, and a table of its own shows at every token level the accuracy of both curves and their paired
-difference.
+A program (``--program runs/explorer/a/best.py``) is swept over ``--betas`` values of beta, and so is ``cmc``, beside
+the preset's. A table of its own shows at every token level the accuracy of an agent or program and of ``cmc``, and
+their paired difference.
 
 Policies that differ in nothing but the seed of their training are one agent. It enters the comparison as one family,
 whose points are averages over its training seeds; a table of its own shows every seed, and their mean with a Student t
@@ -16,7 +16,7 @@ With ``--out`` the folder gets what ``autotts benchmark`` writes, and::
 
     seeds.md, seeds.csv                         every training seed, where an agent has several
     statistics_stores.md, statistics_stores.csv what the frontiers come to on every store
-    levels.md, levels.csv                       programs beside cmc at every token level
+    levels.md, levels.csv                       agents and programs beside cmc at every token level
     tensorboard/                                budget curves: tensorboard --logdir DIR/tensorboard
 """
 
@@ -232,20 +232,18 @@ class Comparison:
     Attributes:
         report: the comparison; an agent of several training seeds is one family, their average.
         seeds: the family of every training seed, by agent; of agents with several.
-        programs: names of the families that are programs.
+        entered: names of the families that are agents or programs.
     """
 
     report: Report
     seeds: Mapping[str, tuple[Frontier, ...]]
-    programs: tuple[str, ...] = ()
+    entered: tuple[str, ...]
 
-    def by_level(self) -> list[Table]:
-        """Every program beside cmc at every token level, with the paired difference; nothing without a program."""
+    def by_level(self) -> Table:
+        """Every agent and program beside cmc at every token level, with the paired difference."""
         families = {family.name: family for family in self.report.families}
-        if not self.programs:
-            return []
         rows: list[tuple[Cell, ...]] = []
-        for name in self.programs:
+        for name in self.entered:
             pair = [families[name], families["cmc"]]
             for tokens in LEVELS:
                 drawn = bootstrap(pair, AccuracyAt(tokens), resamples=self.report.resamples)
@@ -260,7 +258,7 @@ class Comparison:
             Column("difference", ("difference", "% points"), _percent),
             Column("probability", ("P(higher", "than cmc)"), lambda value: f"{value:.2f}"),
         )
-        return [Table("Programs beside cmc at equal tokens, paired 95% intervals over questions", columns, tuple(rows))]
+        return Table("Beside cmc at equal tokens, paired 95% intervals over questions", columns, tuple(rows))
 
     def by_store(self) -> list[Table]:
         """What the frontiers come to on every store; nothing where there is one."""
@@ -309,7 +307,7 @@ class Comparison:
             *self.by_store(),
             self.report.statistics(),
             *self.by_seed(),
-            *self.by_level(),
+            self.by_level(),
         ]
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -329,10 +327,10 @@ class Comparison:
                 write_atomically(out / f"{name}.md", "\n".join(table.to_markdown() for table in tables).encode())
                 joined.write(out / f"{name}.csv")
                 written += [out / f"{name}.md", out / f"{name}.csv"]
-        for table in self.by_level():
-            table.write(out / "levels.md")
-            table.write(out / "levels.csv")
-            written += [out / "levels.md", out / "levels.csv"]
+        levels = self.by_level()
+        for name in ("levels.md", "levels.csv"):
+            levels.write(out / name)
+            written.append(out / name)
         seeds = [family for families in self.seeds.values() for family in families]
         write_frontiers(out / "tensorboard", [*self.report.families, *seeds])
         return [*written, out / "tensorboard"]
@@ -427,8 +425,9 @@ def benchmark(
         for weight in cost_weights(policy.card, points)
     ]
     swept = [program for settings in programs.values() for program in settings]
+    betas = {program.beta for program in swept} or {round(float(beta), 4) for beta in np.linspace(0.0, 1.0, BETAS)}
     hand_written = PRESETS["paper"].controllers()
-    ours = [make_controller("cmc", beta=beta) for beta in sorted({program.beta for program in swept})]
+    ours = [make_controller("cmc", beta=beta) for beta in sorted(betas)]
     known = [controller.params for controller in hand_written if controller.name == "cmc"]
     hand_written += [controller for controller in ours if controller.params not in known]
     measured = run_benchmark(
@@ -448,7 +447,7 @@ def benchmark(
     return Comparison(
         Report(tuple(stores), tuple(results), resamples),
         {agent.name: tuple(families[name] for name in agent.policies) for agent in several},
-        tuple(programs),
+        (*(agent.name for agent in agents), *programs),
     )
 
 

@@ -1,9 +1,9 @@
 """Search hyper-parameters: ``python -m agents.tune --config maskable_ppo --trials 20 --minutes 2``.
 
 The first trial is the configuration as it is. All are trainings of the same length; the objective is the best mean
-return over the sweep of cost weights on the validation questions. The study lies in ``runs/<name>/study.db`` (SQLite): the same command adds trials to it.
-``runs/<name>/best.json`` is the best configuration, ready for ``python -m agents.train --config``, and
-``runs/<name>/trials.json`` lists all trials.
+return over the sweep of cost weights on the validation questions. The study lies in ``runs/<name>/study.db`` (SQLite):
+the same command adds trials to it, also beside another. ``runs/<name>/best.json`` is the best configuration, ready for
+``python -m agents.train --config``, and ``runs/<name>/trials.json`` lists all trials.
 """
 
 import argparse

@@ -125,6 +125,7 @@ def test_one_policy_plays_as_evaluate_plays_it(policies, stores):
     comparison = benchmark(agents, [load_store(stores[0])], seeds=range(2), points=2, resamples=20)
     assert comparison.seeds == {}
     assert comparison.by_store() == []
+    assert {row["family"] for row in comparison.by_level().records()} == {"tiny-seed0"}
     assert [family.name for family in comparison.report.families] == [*HAND_WRITTEN, "tiny-seed0"]
     for weight in cost_weights(agents[0].policies["tiny-seed0"].card, 2):
         controller = make_controller(policies[0], cost_weight=weight)
@@ -171,8 +172,7 @@ def test_a_program_is_swept_beside_cmc_at_the_same_betas(stores, tmp_path):
     families = {family.name: family for family in comparison.report.families}
     assert [setting.params["beta"] for setting in families[name].settings] == [0.0, 0.5, 1.0]
     assert {0.0, 0.5, 1.0} <= {setting.params["beta"] for setting in families["cmc"].settings}
-    (table,) = comparison.by_level()
-    told = table.records()
+    told = comparison.by_level().records()
     assert [row["tokens"] for row in told] == [f"{tokens // 1000}k" for tokens in LEVELS]
     for row, tokens in zip(told, LEVELS, strict=True):
         own, rival = (families[family].accuracy_at(tokens) for family in (name, "cmc"))
@@ -186,7 +186,7 @@ def test_the_command_compares_a_program(stores, tmp_path, capsys):
     command = ["--program", str(source), "--store", str(stores[0]), "--betas", "2", *QUICK, "--out", str(tmp_path)]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "Programs beside cmc at equal tokens" in printed
+    assert "Beside cmc at equal tokens" in printed
     assert f"sc.py: {source}" in printed
     assert {row["family"] for row in rows(tmp_path / "levels.csv")} == {"sc.py"}
 
