@@ -254,7 +254,7 @@ def test_maskable_ppo_learns_when_a_token_is_worth_it(tmp_path: Path) -> None:
         learning_rate=2e-3,
         net_arch=(32, 32),
         max_branches=16,
-        macros=tuple(macro.name for macro in MACROS if not macro.name.startswith("keep_")),
+        macros=tuple(macro.name for macro in MACROS[:14]),
         validation=0.0,
         total_steps=80_000,
         eval_steps=40_000,

@@ -216,6 +216,6 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
 
     own = ReplayRoundsEnv(small(), macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
     _, info = own.reset(seed=0)
-    assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, *[1] * 5, 0]
+    assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, *[1] * 6, 0, 0]
     _, _, _, _, info = own.step(6)
-    assert info["action_mask"][19] == (own.revealed.slots["status"][0, 0] == 1)
+    assert info["action_mask"][21] == (own.revealed.slots["status"][0, 0] == 1)
