@@ -208,7 +208,7 @@ class Conductor(BaseCallback):
         counters.steps, counters.seconds = self.num_timesteps, time.monotonic() - self._began
         over = self.share >= 1.0
         # Rates that have fallen stay so when a run is continued under a longer limit: raised again, they undo it.
-        counters.progress = max(counters.progress, self.share)
+        counters.annealed = max(counters.annealed, self.share)
         if counters.steps - self._log_steps >= self.config.log_steps or over:
             self._record()
         if counters.steps >= counters.next_evaluation or over:
@@ -224,7 +224,7 @@ class Conductor(BaseCallback):
 
     def _schedule(self) -> None:
         """Move along the lines of learning rate, entropy and, in a DQN, exploration."""
-        config, share = self.config, self.counters.progress
+        config, share = self.config, self.counters.annealed
         if config.learning_rate_end >= 0:
             rate = config.learning_rate + share * (config.learning_rate_end - config.learning_rate)
             self.model.lr_schedule = FloatSchedule(rate)

@@ -52,7 +52,8 @@ class Counters:
     Attributes:
         steps: environment steps.
         seconds: time spent, over all sittings.
-        progress: share of the training that is done, in [0, 1]; a longer limit does not take it back.
+        annealed: how far learning rate and entropy are on the way to their ends, in [0, 1]; a longer limit takes none
+            of it back.
         evaluations: how many there were.
         next_evaluation: step of the next one.
         best_return: the best one's mean return.
@@ -61,7 +62,7 @@ class Counters:
 
     steps: int = 0
     seconds: float = 0.0
-    progress: float = 0.0
+    annealed: float = 0.0
     evaluations: int = 0
     next_evaluation: int = 0
     best_return: float = -np.inf

@@ -2,7 +2,7 @@
 
 The first trial is the configuration as it is. All are trainings of the same length; the objective is the best mean
 return over the sweep of cost weights on the validation questions. The study lies in ``runs/<name>/study.db`` (SQLite):
-the same command adds trials to it, also beside another. ``runs/<name>/best.json`` is the best configuration, ready for
+the same command adds trials to it. ``runs/<name>/best.json`` is the best configuration, ready for
 ``python -m agents.train --config``, and ``runs/<name>/trials.json`` lists all trials.
 """
 
@@ -66,8 +66,6 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
         direction="maximize",
         load_if_exists=True,
     )
-    # Seeded by what has been tried: one that goes on, or works beside another, does not draw the same again.
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
 
     def objective(trial: "optuna.Trial") -> float:
         values = suggest(trial, base.algo) if trial.number else {}
@@ -79,7 +77,10 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
         summary = json.loads((run.path / "summary.json").read_text())
         return float(summary["best_return"])
 
-    study.optimize(objective, n_trials=trials)
+    for _ in range(trials):
+        # Seeded by how many there are: a study that goes on draws what one in a single sitting would have.
+        study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
+        study.optimize(objective, n_trials=1)
     best = base.updated({**study.best_trial.user_attrs["fields"], "name": "", "log_dir": "runs"})
     write_atomically(folder / "best.json", best.to_json(every=False).encode())
     told = [

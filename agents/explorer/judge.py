@@ -4,16 +4,12 @@ A judge works in this process or in several that live as long as the run does, o
 program does wrong comes back as a ``Failure``, never as an exception.
 """
 
-import ctypes
 import hashlib
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +22,7 @@ from autotts_gym.errors import ControllerError, ProgramError
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.diagnosis import diagnose
 from autotts_gym.evaluation.runner import play_chunk
+from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.replay import ReplayStore
 from autotts_gym.sandbox import check_program
 
@@ -250,11 +247,7 @@ _terms: list[Terms] = []
 
 
 def _receive(terms: Terms) -> None:
-    """Begin a worker: it ends with the process that began it, and leaves interrupts to that one."""
     _terms.append(terms)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _work(stage: str, path: Path) -> Any:
@@ -275,7 +268,7 @@ class PoolJudge:
         self._pool = self._fresh(workers)
 
     def _fresh(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, get_context("spawn"), _receive, (self.terms,))
+        return worker_pool(workers, _receive, self.terms)
 
     def begin(self, stage: str, path: Path) -> Callable[[], Any]:
         """See ``Judge``."""

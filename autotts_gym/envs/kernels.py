@@ -333,23 +333,8 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     MACRO_LEAST,
     MACRO_LONGEST,
     MACRO_STOP_SHORT,
-    MACRO_KEEP,
     MACRO_READ,
-    MACRO_FINISH,
-) = range(13)
-
-KEPT_STEPS = 4
-"""Intervals by which ``keep`` deepens."""
-FURTHEST_STEPS = 127
-"""Intervals by which a plan can deepen a branch at most."""
-
-
-@inline
-def _steps_until_overdue(pool, slot):
-    """Intervals after which an active branch is overdue; where it is or none has finished, as many as there may be."""
-    if pool.finished == 0 or _overdue(pool, slot):
-        return FURTHEST_STEPS
-    return min(3 * pool.finished_depth // (2 * pool.finished) + 1 - slot.depth, FURTHEST_STEPS)
+) = range(11)
 
 
 @inline
@@ -395,15 +380,6 @@ def write_macro(pools, slots, rows, code, amount, plan):
             plan.open[n] = min(amount, pool.slots - pool.opened)
         elif code == MACRO_READ:
             plan.read[n] = min(amount, pool.slots - pool.opened)
-        elif code == MACRO_FINISH:
-            for i in range(pool.opened):
-                if slots[n, i].status == ACTIVE:
-                    plan.deepen[n, i] = _steps_until_overdue(pool, slots[n, i])
-        elif code == MACRO_KEEP:
-            plan.open[n] = min(max(amount - pool.active, 0), pool.slots - pool.opened)
-            for i in range(pool.opened):
-                if slots[n, i].status == ACTIVE:
-                    plan.deepen[n, i] = KEPT_STEPS
         else:
             for i in range(pool.opened):
                 if slots[n, i].status == ACTIVE and _concerns(pool, slots[n], i, code, amount):
@@ -421,12 +397,6 @@ def _changes_something(revealed, n, code, amount):
         return True
     if code in (MACRO_OPEN, MACRO_READ):
         return revealed.admissible[n, BRANCH] != 0
-    if code == MACRO_KEEP:
-        if amount > pool.active and revealed.admissible[n, BRANCH] != 0:
-            return True
-        code = MACRO_ALL
-    if code == MACRO_FINISH:
-        code = MACRO_ALL
     shift = FIRST_DEEPEN + (revealed.slots.shape[1] if code >= MACRO_DISSENTERS else 0)
     for i in range(pool.opened):
         if revealed.admissible[n, shift + i] != 0:

@@ -97,23 +97,7 @@ MACROS = (
         kernels.STUBBORN,
         "prune the active branches off the leader for 24 answers in a row",
     ),
-    *(
-        _macro(
-            f"keep_{width}",
-            kernels.MACRO_KEEP,
-            width,
-            f"four intervals of every active branch, and open branches until {width} are active",
-        )
-        for width in (1, 2, 4, 8, 16)
-    ),
     _macro("read_1", kernels.MACRO_READ, 1, "open one branch and read it whole"),
-    _macro(
-        "finish",
-        kernels.MACRO_FINISH,
-        0,
-        "grow every active branch until it finishes or is half as deep again as the finished ones on average; one that "
-        "is so already, and any before the first has finished, to its end",
-    ),
 )
 """The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""
 

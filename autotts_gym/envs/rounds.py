@@ -108,9 +108,7 @@ class ReplayRoundsEnv(ReplayEnv):
     | 11 | prune_longest | prune the active branches half as deep again as the finished on average |
     | 12 | stop_short | stop with the finished branches' majority, the longer ones counting less |
     | 13 | prune_stubborn | prune the active branches off the leader for 24 answers in a row |
-    | 14 to 18 | keep_1, _2, _4, _8, _16 | four intervals of every active branch, and open until so many are active |
-    | 19 | read_1 | open one branch and read it whole |
-    | 20 | finish | grow every active branch until it finishes or is half as deep again as the finished on average |
+    | 14 | read_1 | open one branch and read it whole |
 
     A macro is admissible where it would change something.
 

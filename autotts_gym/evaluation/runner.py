@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from autotts_gym.controllers import Controller
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
+from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
 
 CHUNK_EPISODES = 300
@@ -250,7 +250,7 @@ def _mapper(job: _Job, workers: int) -> Iterator[Callable[[Iterable[Any]], Itera
     if workers == 1:
         yield partial(map, job.play)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _receive, (job,)) as pool:
+    with worker_pool(workers, _receive, job) as pool:
         try:
             yield lambda tasks: _submitted(pool, tasks)
         except BaseException:

@@ -20,7 +20,6 @@ from agents.config import ALGORITHMS, Config
 from agents.evaluation import mean_return, sweep
 from agents.policies import CLASSES
 from agents.runs import RunFolder
-from autotts_gym.envs.macros import MACROS
 from autotts_gym.replay import default_store
 
 CARD = {
@@ -254,7 +253,6 @@ def test_maskable_ppo_learns_when_a_token_is_worth_it(tmp_path: Path) -> None:
         learning_rate=2e-3,
         net_arch=(32, 32),
         max_branches=16,
-        macros=tuple(macro.name for macro in MACROS[:14]),
         validation=0.0,
         total_steps=80_000,
         eval_steps=40_000,

@@ -51,15 +51,7 @@ def expected(model: Episode, macro: int) -> RoundPlan:
         11: [i for i in active if done and depth[i] > 1.5 * sum(s.depth for s in done) / len(done)],
         13: [i for i in active if model.slot_fields(i)["off_leader"] >= 24],
     }
-    if 14 <= macro < 19:
-        deepen[macro] = (active, 4)
-        width = (1, 2, 4, 8, 16)[macro - 14]
-        plan.open[:] = min(max(0, width - len(active)), model.rules.max_branches - len(model.slots))
-    if macro == 20:
-        for i in active:
-            limit = 1.5 * sum(s.depth for s in done) / len(done) if done else 0.0
-            plan.deepen[0, i] = 127 if depth[i] > limit else int(limit) + 1 - depth[i]
-    elif macro == 19:
+    if macro == 14:
         plan.read[:] = min(1, model.rules.max_branches - len(model.slots))
     elif macro in deepen:
         chosen, steps = deepen[macro]
@@ -189,14 +181,14 @@ def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: Autorese
     assert ends > 3
 
 
-@pytest.mark.parametrize("actions", [[1, 21], [-1, 1]], ids=str)
+@pytest.mark.parametrize("actions", [[1, 15], [-1, 1]], ids=str)
 def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: list[int]):
     single, vector = ReplayRoundsEnv(small()), ReplayRoundsVectorEnv(2, small())
     single.reset(seed=0)
     vector.reset(seed=0)
-    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 20, got"):
+    with pytest.raises(ValueError, match=r"actions: expected 0 \.\. 14, got"):
         vector.step(np.array(actions))
-    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 20, got"):
+    with pytest.raises(ValueError, match=r"action: expected 0 \.\. 14, got"):
         single.step(max(actions) if min(actions) >= 0 else -1)
     assert vector.revealed.pools["steps"].tolist() == [0, 0]
 
@@ -216,6 +208,6 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
 
     own = ReplayRoundsEnv(small(), macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
     _, info = own.reset(seed=0)
-    assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, *[1] * 6, 0, 0]
+    assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0]
     _, _, _, _, info = own.step(6)
-    assert info["action_mask"][21] == (own.revealed.slots["status"][0, 0] == 1)
+    assert info["action_mask"][15] == (own.revealed.slots["status"][0, 0] == 1)

@@ -351,7 +351,7 @@ FOUNDERS: tuple[Genome, ...] = (
             "threshold": [0.75, 0.98],
         },
     },
-    # The shape that a search on AIME24 ended with, agents/programs/evolved.py, with lengths in standard deviations.
+    # The shape that searches on AIME24 ended with, agents/programs/evolved.py among them.
     {
         "slots": {
             **_PLAIN,
