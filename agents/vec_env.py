@@ -24,6 +24,9 @@ OUTCOMES = (
 )
 """What the info of an episode's last step tells of it."""
 
+ENDS = (*OUTCOMES, "terminal_observation", "TimeLimit.truncated")
+"""What that info holds."""
+
 MONITORED = OUTCOMES[1:]
 """What ``VecMonitor`` copies into ``info["episode"]``."""
 
@@ -93,12 +96,12 @@ class ReplayVecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
             rows = np.flatnonzero(dones)
-            self.invalid[rows] = told["final_info"]["invalid_action"][rows]
-            columns = [told["final_info"][key][rows].tolist() for key in OUTCOMES]
-            for n, *values in zip(rows.tolist(), *columns, strict=True):
-                infos[n].update(zip(OUTCOMES, values, strict=True))
-                infos[n]["terminal_observation"] = told["final_obs"][n]
-                infos[n]["TimeLimit.truncated"] = bool(truncations[n] and not terminations[n])
+            ends = told["final_info"]
+            self.invalid[rows] = ends["invalid_action"][rows]
+            columns = [ends[key] for key in OUTCOMES]
+            columns += [told["final_obs"], truncations & ~terminations]
+            for n, *values in zip(rows.tolist(), *(column[rows].tolist() for column in columns), strict=True):
+                infos[n] = dict(zip(ENDS, values, strict=True))
         self.seconds += perf_counter() - began
         return observations, rewards.astype(np.float32), dones, infos
 

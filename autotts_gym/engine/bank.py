@@ -3,9 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotts_gym.engine.layout import QUESTION
 
@@ -59,8 +60,13 @@ class Bank:
         self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)
         for array in (self.questions, self.problems, self.probe_offsets, self.probes, self.tokens, self.finals):
             array.setflags(write=False)
-        self._texts: dict[tuple[int, int], str | None] = {}
-        self.max_answers = max(int(np.diff(store.answer_offsets).max()) for store in stores)
+        answers = np.concatenate([np.diff(store.answer_offsets) for store in stores])
+        self.max_answers = int(answers.max())
+        # The answers of all questions in a row, read from the stores as they are asked for; None stands behind them.
+        self._first_answers = np.cumsum(answers) - answers
+        self._texts = np.full(int(answers.sum()) + 1, None, object)
+        self._unread = np.ones(len(self._texts), np.bool_)
+        self._unread[-1] = False
         self.max_probes = int(np.diff(self.probe_offsets).max())
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
@@ -86,13 +92,22 @@ class Bank:
         store = bisect_right(self.first_questions, question) - 1
         return self.stores[store], question - self.first_questions[store]
 
-    def answer_text(self, question: int, stored_id: int) -> str | None:
-        """The string of an answer of a question, by its stored id; None for -1."""
-        key = (question, stored_id)
-        if key not in self._texts:
-            store, local = self.locate(question)
-            self._texts[key] = store.answer(local, stored_id)
-        return self._texts[key]
+    def answer_texts(
+        self, questions: NDArray[np.integer[Any]], stored_ids: NDArray[np.integer[Any]]
+    ) -> NDArray[np.object_]:
+        """The strings of answers, each by its question and stored id; None for -1.
+
+        Args:
+            questions: (K,) integers, numbered through the bank.
+            stored_ids: (K,) integers.
+        """
+        rows = np.where(stored_ids < 0, -1, self._first_answers[questions] + stored_ids)
+        for k in np.flatnonzero(self._unread[rows]):
+            store, question = self.locate(int(questions[k]))
+            self._texts[rows[k]] = store.answer(question, int(stored_ids[k]))
+            self._unread[rows[k]] = False
+        texts: NDArray[np.object_] = self._texts[rows]
+        return texts
 
 
 def _numbers(store: "ReplayStore") -> Iterable[object]:

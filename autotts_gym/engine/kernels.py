@@ -286,6 +286,53 @@ def _deepen(s, n, i, exact):
 
 
 @inline
+def _repeat(s, n, i, steps, exact):
+    """Grow a branch in one go by as many of the next intervals as show the answer that it shows already.
+
+    Only counters change then, so this is what as many calls of ``_deepen`` do. Returns the number of intervals.
+    """
+    pool = s.pools[n]
+    slot = s.slots[n, i]
+    hidden = s.hidden_slots[n, i]
+    interval = np.int64(pool.interval_tokens)
+    if s.rules[0].explicit or slot.revealed == 0:
+        return np.int64(0)
+    # Full intervals, none of them the last one, and all within the budget.
+    most = min(steps, np.int64(hidden.probes) - 1 - slot.depth, (pool.budget - pool.total_tokens) // interval)
+    if exact:
+        most = min(most, hidden.tokens // interval - slot.depth)
+    stored = s.stored_ids[n, slot.answer] if slot.answer >= 0 else np.int32(-1)
+    first, count = hidden.start + slot.depth, np.int64(0)
+    while count < most and s.probes[first + count] == stored:
+        count += 1
+    slot.depth += count
+    slot.revealed += count
+    slot.run += count
+    slot.tokens += count * interval
+    slot.off_leader = 0 if slot.answer == pool.leader else slot.off_leader + count
+    pool.active_depth += count
+    pool.active_run += count
+    pool.deepest = max(pool.deepest, slot.depth)
+    pool.total_tokens += count * interval
+    _withdraw(s, n)
+    return count
+
+
+@inline
+def _grow(s, n, i, steps, exact):
+    """Deepen a branch so many steps, or until it finishes or the budget ends. Returns the tokens paid."""
+    spent = np.int64(0)
+    while steps > 0 and s.admissible[n, FIRST_DEEPEN + i] != 0:
+        spent += _deepen(s, n, i, exact)
+        steps -= 1
+        if steps > 0 and s.admissible[n, FIRST_DEEPEN + i] != 0:
+            repeated = _repeat(s, n, i, steps, exact)
+            spent += repeated * s.pools[n].interval_tokens
+            steps -= repeated
+    return spent
+
+
+@inline
 def _open(s, n, exact):
     """Open the next slot and generate its first interval. Returns the tokens paid."""
     pool = s.pools[n]
@@ -478,11 +525,7 @@ def act(s, n, action):
 def _play_branch(s, n, i, steps, probe):
     """Deepen a branch so many steps and probe it if asked. Returns the tokens paid."""
     rules = s.rules[0]
-    spent = np.int64(0)
-    for _ in range(steps):
-        if s.admissible[n, FIRST_DEEPEN + i] == 0:
-            break
-        spent += _deepen(s, n, i, rules.exact)
+    spent = _grow(s, n, i, np.int64(steps), rules.exact)
     if probe and s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] != 0:
         spent += _probe(s, n, i)
     return spent
@@ -513,9 +556,7 @@ def play_round(s, n, plan):
         if s.admissible[n, BRANCH] == 0:
             break
         i = pool.opened
-        spent = _open(s, n, True)
-        while s.admissible[n, FIRST_DEEPEN + i] != 0:
-            spent += _deepen(s, n, i, True)
+        spent = _open(s, n, True) + _grow(s, n, i, UNLIMITED, True)
         longest = max(longest, spent)
     pool.sequential_tokens += longest
     if plan.stop[n]:

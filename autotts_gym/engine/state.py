@@ -221,7 +221,12 @@ class PoolState:
         self.arrays.pools["stop_reason"] = layout.TRUNCATED
         for name in ("leader", "finished_leader", "answer"):
             self.arrays.pools[name] = -1
+        self._aim()
+
+    def _aim(self) -> None:
+        """What points to the arrays."""
         self.handle = pack(self.arrays)
+        self._shown = RevealedArrays(*(_read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields))
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels without the bank's columns, which the bank brings, and without addresses."""
@@ -229,11 +234,11 @@ class PoolState:
         return {"bank": self.bank, "rules": self.rules, "own": own}
 
     def __setstate__(self, members: dict[str, Any]) -> None:
-        """A copy has arrays of its own, and so a handle of its own."""
+        """A copy has arrays of its own, and so a handle and views of its own."""
         self.bank = members["bank"]
         self.rules = members["rules"]
         self.arrays = Arrays(**members["own"], **{name: getattr(self.bank, name) for name in _COLUMNS})
-        self.handle = pack(self.arrays)
+        self._aim()
 
     @property
     def episodes(self) -> int:
@@ -243,8 +248,7 @@ class PoolState:
     @property
     def revealed(self) -> Revealed:
         """Read-only views of what is revealed."""
-        shown = {name: _read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
-        return Revealed(self.rules, RevealedArrays(**shown), self.history, self.reveals, self.cohorts)
+        return Revealed(self.rules, self._shown, self.history, self.reveals, self.cohorts)
 
     @property
     def pools(self) -> NDArray[np.void]:
@@ -298,8 +302,9 @@ class PoolState:
         """
         if chosen is None:
             chosen = np.ones(self.episodes, np.bool_)
-        picks = np.ascontiguousarray(np.broadcast_to(np.asarray(questions, np.int64), self.episodes))
-        if picks[chosen].size and not (picks[chosen].min() >= -1 and picks[chosen].max() < self.bank.num_questions):
+        picks = np.empty(self.episodes, np.int64)
+        picks[:] = questions
+        if (chosen & ((picks < -1) | (picks >= self.bank.num_questions))).any():
             raise ValueError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {picks[chosen].tolist()}")
         kernels.begin_all(self.handle, chosen, picks)
 
@@ -413,10 +418,12 @@ class PoolState:
 
     def answer_text(self, n: int, answer: int) -> str | None:
         """The string of an answer of episode n by its local id; None for -1."""
-        return self.answer_texts(np.array([n]), np.array([answer]))[0]
+        text: str | None = self.answer_texts(np.array([n]), np.array([answer]))[0]
+        return text
 
-    def answer_texts(self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]) -> list[str | None]:
-        """The strings of answers by their local ids, one an episode of ``rows``; None for -1."""
+    def answer_texts(
+        self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]
+    ) -> NDArray[np.object_]:
+        """The strings of answers by their local ids, one an episode of ``rows``, (K,) object; None for -1."""
         stored = np.where(answers < 0, -1, self.arrays.stored_ids[rows, answers])
-        questions = self.questions[rows]
-        return [self.bank.answer_text(*key) for key in zip(questions.tolist(), stored.tolist(), strict=True)]
+        return self.bank.answer_texts(self.questions[rows], stored)

@@ -56,11 +56,13 @@ class Episodes:
         Raises:
             ValueError: an option is unknown or its value out of range.
         """
-        options = options or {}
+        state = self.state
+        if not options:
+            state.begin(chosen)
+            return
         unknown = sorted(set(options) - set(OPTIONS))
         if unknown:
             raise ValueError(f"options: expected only {', '.join(OPTIONS)}, got {', '.join(unknown)}")
-        state = self.state
         known = f"0 .. {state.bank.num_questions - 1}"
         questions = self._option(options, "question", -1, "iu", known)
         if "question" in options and questions.min() < 0:
@@ -131,10 +133,8 @@ class Episodes:
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """What the infos of ended episodes tell of them: an array over ``rows`` for every key."""
         pools = self.state.pools
-        answers = np.empty(len(rows), object)
-        answers[:] = self.state.answer_texts(rows, pools["answer"][rows])
         return {
-            "answer": answers,
+            "answer": self.state.answer_texts(rows, pools["answer"][rows]),
             "correct": self.state.correct[rows],
             "total_tokens": pools["total_tokens"][rows],
             "sequential_tokens": pools["sequential_tokens"][rows],

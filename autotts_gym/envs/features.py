@@ -162,10 +162,14 @@ class Buffers(NamedTuple):
             return self.pool[n]
         return {"pool": self.pool[n], "branches": self.branches[n].reshape(-1)}
 
-    def observation_copy(self, n: int) -> Any:
-        """One of them, in memory of its own."""
-        one = self.observation(n)
-        return {name: value.copy() for name, value in one.items()} if isinstance(one, dict) else one.copy()
+    def observation_copies(self, rows: NDArray[np.int64]) -> list[Any]:
+        """Some of them, in memory of their own."""
+        if self.flat is not None:
+            return list(self.flat[rows])
+        if self.branches.shape[1] == 0:
+            return list(self.pool[rows])
+        branches = self.branches[rows].reshape(len(rows), -1)
+        return [{"pool": pool, "branches": branch} for pool, branch in zip(self.pool[rows], branches, strict=True)]
 
 
 def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:

@@ -335,6 +335,7 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     MACRO_STOP_SHORT,
     MACRO_READ,
 ) = range(11)
+NOT_BUILT_IN = -1
 
 
 @inline
@@ -367,10 +368,18 @@ def _concerns(pool, slots_n, i, code, amount):
 
 
 @kernel
-def write_macro(pools, slots, rows, code, amount, plan):
-    """Write what a built-in macro does into the chosen rows (K,) of an empty plan; see macros.MACROS."""
-    for n in rows:
+def write_built_in(revealed, built_in, rows, actions, plan):
+    """Write the built-in macros that episodes take into an empty plan; see macros.MACROS.
+
+    ``built_in`` (K, 2) int64 holds code and amount of every macro (code NOT_BUILT_IN: of which nothing is written),
+    ``rows`` (R,) int64 the episodes and ``actions`` (R,) int64 the macro of each.
+    """
+    pools, slots = revealed.pools, revealed.slots
+    for r in range(len(rows)):
+        n, code, amount = rows[r], built_in[actions[r], 0], built_in[actions[r], 1]
         pool = pools[n]
+        if code == NOT_BUILT_IN:
+            continue
         if code == MACRO_STOP:
             plan.stop[n] = True
         elif code == MACRO_STOP_SHORT:
@@ -408,10 +417,11 @@ def _changes_something(revealed, n, code, amount):
 
 @kernel
 def mark_built_in(revealed, built_in, masks):
-    """Write to masks (N, K) int8 where built-in macros, rows (column, code, amount), would change something."""
+    """Write to masks (N, K) int8 where the built-in ones of K macros would change something; see write_built_in."""
     for n in range(len(masks)):
         for k in range(len(built_in)):
-            masks[n, built_in[k, 0]] = _changes_something(revealed, n, built_in[k, 1], built_in[k, 2])
+            code = built_in[k, 0]
+            masks[n, k] = code != NOT_BUILT_IN and _changes_something(revealed, n, code, built_in[k, 1])
 
 
 @kernel

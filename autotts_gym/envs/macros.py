@@ -41,7 +41,7 @@ class Macro:
 
 @dataclass(frozen=True)
 class BuiltIn(Macro):
-    """A macro whose rule is compiled, so that the masks of all of them come from one call.
+    """A macro whose rule is compiled, so that the masks and plans of all of them come from one call each.
 
     Attributes:
         code: which rule.
@@ -53,7 +53,7 @@ class BuiltIn(Macro):
 
 
 def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
-    kernels.write_macro(revealed.pools, revealed.slots, rows, code, amount, plan.arrays)
+    kernels.write_built_in(revealed.arrays, np.array([[code, amount]]), rows, np.zeros_like(rows), plan.arrays)
 
 
 def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
@@ -129,9 +129,10 @@ class MacroBoard:
         self.macros = tuple(macros)
         self._plan = RoundPlan.empty(episodes, max_branches)
         self._every = np.arange(episodes)
-        built_in = [(k, macro.code, macro.amount) for k, macro in enumerate(macros) if isinstance(macro, BuiltIn)]
-        self._built_in = np.array(built_in, np.int64).reshape(-1, 3)
         self._others = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn)]
+        self._built_in = np.array(
+            [(m.code, m.amount) if isinstance(m, BuiltIn) else (kernels.NOT_BUILT_IN, 0) for m in macros], np.int64
+        )
 
     def masks(self, revealed: Revealed) -> NDArray[np.int8]:
         """Which macros would change something, (N, K) int8; fresh."""
@@ -151,5 +152,7 @@ class MacroBoard:
 
     def write(self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
         """Write the macros that episodes take, one a row of ``rows``, into an empty plan."""
-        for k in np.unique(actions):
-            self.macros[k].write(revealed, rows[actions == k], plan)
+        kernels.write_built_in(revealed.arrays, self._built_in, rows, actions, plan.arrays)
+        for k in self._others:
+            if (actions == k).any():
+                self.macros[k].write(revealed, rows[actions == k], plan)

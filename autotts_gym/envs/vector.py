@@ -218,8 +218,9 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], out: Buffers) -> dict[str, Any]:
         """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
         final_obs = np.full(self.num_envs, None, object)
-        for n in np.flatnonzero(ended).tolist():
-            final_obs[n] = out.observation_copy(n)
+        rows = np.flatnonzero(ended)
+        for n, observation in zip(rows.tolist(), out.observation_copies(rows), strict=True):
+            final_obs[n] = observation
         final_info = {**self._infos(invalid & ended, ended.copy()), **self._outcomes(ended)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
