@@ -24,11 +24,33 @@ OUTCOMES = (
 )
 """What the info of an episode's last step tells of it."""
 
-ENDS = (*OUTCOMES, "terminal_observation", "TimeLimit.truncated")
-"""What that info holds."""
-
 MONITORED = OUTCOMES[1:]
 """What ``VecMonitor`` copies into ``info["episode"]``."""
+
+
+def _end_info(
+    answer: str | None,
+    correct: bool,
+    total_tokens: int,
+    sequential_tokens: int,
+    branches_opened: int,
+    branches_pruned: int,
+    stop_reason: str,
+    last: Any,
+    truncated: bool,
+) -> dict[str, Any]:
+    """The info of an episode's last step; a display is three times as fast as zipping names and values."""
+    return {
+        "answer": answer,
+        "correct": correct,
+        "total_tokens": total_tokens,
+        "sequential_tokens": sequential_tokens,
+        "branches_opened": branches_opened,
+        "branches_pruned": branches_pruned,
+        "stop_reason": stop_reason,
+        "terminal_observation": last,
+        "TimeLimit.truncated": truncated,
+    }
 
 
 class ReplayVecEnv(VecEnv):
@@ -100,8 +122,8 @@ class ReplayVecEnv(VecEnv):
             self.invalid[rows] = ends["invalid_action"][rows]
             columns = [ends[key] for key in OUTCOMES]
             columns += [told["final_obs"], truncations & ~terminations]
-            for n, *values in zip(rows.tolist(), *(column[rows].tolist() for column in columns), strict=True):
-                infos[n] = dict(zip(ENDS, values, strict=True))
+            for n, info in zip(rows.tolist(), map(_end_info, *(c[rows].tolist() for c in columns)), strict=True):
+                infos[n] = info
         self.seconds += perf_counter() - began
         return observations, rewards.astype(np.float32), dones, infos
 

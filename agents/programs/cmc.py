@@ -4,7 +4,7 @@ Widens while the smoothed confidence in the finished answers does not rise, drop
 for long, deepens those that agree faster, and stops when the smoothed confidence is high and does not fall.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from functools import cache
 from math import comb
 
@@ -42,15 +42,12 @@ def majority(votes: Counter) -> tuple:
     return max(votes, key=votes.get), confidence(counts[0], counts[1])
 
 
-def drop_dissenters(session, active, off, leader, patience):
-    """Count rounds off the leader; prune those at the limit, most persistent first, while two branches stay."""
-    answers = session.answers
-    for i in active:
-        off[i] = off[i] + 1 if answers[i] != leader else 0
-    for i in sorted(active, key=lambda i: -off[i]):
-        if off[i] >= patience and len(active) > 2:
-            session.prune(i)
-            active.remove(i)
+def drop_dissenters(session, active, off, patience):
+    """Prune the branches that were off the leader for long, most persistent first, while two branches stay."""
+    persistent = sorted([i for i in off if off[i] >= patience], key=lambda i: -off[i])
+    for i in persistent[: max(0, len(active) - 2)]:
+        session.prune(i)
+        del off[i]
 
 
 def solve(session, beta: float):
@@ -61,8 +58,8 @@ def solve(session, beta: float):
         session.open()
     done, votes = [], Counter()  # finished branches in the order in which they were deepened, and their answers
     leader, sure = None, 0.0
-    off = [0] * session.max_branches
-    ema, trend = 0.0, []
+    off = {}  # rounds off the leader, of the active branches that are
+    ema, trend = 0.0, deque(maxlen=knobs["window"])
 
     def count_finished(order):
         answers, finished = session.answers, set(session.finished).difference(done)
@@ -74,15 +71,17 @@ def solve(session, beta: float):
         if len(session.finished) > len(done):  # with its first interval
             leader, sure = count_finished(session.finished)
         ema = (1 - alpha) * ema + alpha * sure
-        trend = [*trend, ema][-knobs["window"] :]
-        answers, depths, active = session.answers, session.depths, list(session.active)
+        trend.append(ema)
+        answers, depths, active = session.answers, session.depths, session.active
 
-        agreeing = []
-        if turn >= warm_up and leader is not None:
-            drop_dissenters(session, active, off, leader, knobs["abandon"])
-            agreeing = [i for i in active if answers[i] == leader]
-        session.deepen(agreeing, knobs["burst"])
-        session.deepen(set(active).difference(agreeing))
+        if turn < warm_up or leader is None:
+            session.deepen(active)
+        else:
+            off = {i: off.get(i, 0) + 1 for i in active if answers[i] != leader}
+            agreeing = [i for i in active if i not in off]
+            drop_dissenters(session, active, off, knobs["abandon"])
+            session.deepen(agreeing, knobs["burst"])
+            session.deepen(tuple(off))
 
         if len(session.finished) > len(done):
             leader, sure = count_finished(sorted(active, key=lambda i: -depths[i]))

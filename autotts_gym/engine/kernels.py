@@ -297,14 +297,18 @@ def _repeat(s, n, i, steps, exact):
     interval = np.int64(pool.interval_tokens)
     if s.rules[0].explicit or slot.revealed == 0:
         return np.int64(0)
-    # Full intervals, none of them the last one, and all within the budget.
-    most = min(steps, np.int64(hidden.probes) - 1 - slot.depth, (pool.budget - pool.total_tokens) // interval)
-    if exact:
-        most = min(most, hidden.tokens // interval - slot.depth)
+    most = min(steps, np.int64(hidden.probes) - 1 - slot.depth)  # the last interval may finish the branch
     stored = s.stored_ids[n, slot.answer] if slot.answer >= 0 else np.int32(-1)
     first, count = hidden.start + slot.depth, np.int64(0)
     while count < most and s.probes[first + count] == stored:
         count += 1
+    left = pool.budget - pool.total_tokens
+    if exact:
+        left = min(left, max(np.int64(hidden.tokens) - slot.depth * interval, 0))
+    if count * interval > left:
+        count = left // interval  # full intervals only
+    if count == 0:
+        return count
     slot.depth += count
     slot.revealed += count
     slot.run += count

@@ -276,33 +276,35 @@ class Crew:
             ProgramError: one reports a failure, sends another kind of message, says nothing in time, or has ended; of
                 several, the first process's.
         """
-        waiting: dict[int, bytes] = dict.fromkeys(children, b"")
         whole: dict[int, bytes] = {}
         failed: dict[int, ProgramError] = {}
-        poll = select.poll()
-        for c in children:
-            poll.register(self._sockets[c], select.POLLIN)
         since = time.monotonic()
-        while waiting:
-            for descriptor, _ in self._wait(poll, since):
-                c = self._child[descriptor]
-                try:
-                    data = waiting[c] + self._sockets[c].recv(1 << 16, socket.MSG_DONTWAIT)
-                    content = self._content(c, data, len(waiting[c]), expected)
-                except BlockingIOError:
-                    continue
-                except ProgramError as error:
-                    failed[c] = error
-                    content = b""
-                if content is None:
-                    waiting[c] = data
-                else:
-                    whole[c] = content
-                    del waiting[c]
-                    poll.unregister(descriptor)
+        for c in reversed(children):  # who was told last is done last; when it is, few others are still to wait for
+            try:
+                whole[c] = self._message(c, expected, since)
+            except ProgramError as error:
+                failed[c] = error
         if failed:
             raise failed[min(failed)]
         return [whole[c] for c in children]
+
+    def _message(self, c: int, expected: int, since: float) -> bytes:
+        """The next message of a process."""
+        data = b""
+        while True:
+            try:
+                more = self._sockets[c].recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._sockets[c], select.POLLIN)
+                self._wait(poll, since)
+                continue
+            except ConnectionResetError:  # it ended with something left to read
+                more = b""
+            content = self._content(c, data + more, len(data), expected)
+            if content is not None:
+                return content
+            data += more
 
     def _content(self, c: int, data: bytes, before: int, expected: int) -> bytes | None:
         """The content of a message, once it is whole."""

@@ -87,13 +87,13 @@ class Session:
         self._tokens = 0
         self._seen = 0
         self._opened = 0
-        self._latest: list[int] = []
+        self._latest: tuple[int, ...] = ()
         self._depths: tuple[int, ...] = ()
         self._active: tuple[int, ...] = ()
         self._finished: tuple[int, ...] = ()
         self._growing: set[int] = set()
         self._answers: tuple[str | None, ...] | None = ()
-        self._news: list[tuple[tuple[int, ...], list[int]]] = []
+        self._news: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         self._histories: list[list[str | None]] = []
 
     # -- actions
@@ -124,16 +124,24 @@ class Session:
         """Grow branches by so many intervals each; a branch stops at its finish."""
         if type(steps) is not int or steps < 1:
             raise TypeError(f"deepen: expected steps to be a whole number of at least 1, got {steps!r}")
-        branches = self._several("deepen", branches)
+        if (  # what is usual is quick
+            self._budget is None
+            and steps <= MAX_STEPS
+            and type(branches) in _SEVERAL
+            and self._growing.issuperset(branches)
+            and self._deepening.keys().isdisjoint(branches)
+            and _WHOLE.issuperset(map(type, branches))
+        ):
+            if branches:
+                self._waits = True
+                self._deepening.update(dict.fromkeys(branches, steps))
+            return
+        branches = dict.fromkeys(self._several("deepen", branches))
         if self._budget is not None:
             if self._opening or self._reading:  # which come later in a round, and must not lose their tokens to this
                 self._round()
             if self._budget - self._tokens < self.interval_tokens:
                 return
-        if steps <= MAX_STEPS and self._growing.issuperset(branches) and self._deepening.keys().isdisjoint(branches):
-            self._waits = self._waits or bool(branches)
-            self._deepening.update(dict.fromkeys(branches, steps))
-            return
         for i in branches:
             left = steps
             while i in self._growing and left > 0:
@@ -269,15 +277,17 @@ class Session:
         deepening, pruning = self._deepening, self._pruning
         out = self._out
         out += (self._episode, stop, answer, self._opening, self._reading, len(pruning), len(deepening))
-        out += pruning
-        out += deepening
-        out += deepening.values()
+        if pruning:
+            out += pruning
+            pruning.clear()
+        if deepening:
+            out += deepening
+            out += deepening.values()
+            deepening.clear()
         self._waits = False
         self._opening = self._reading = 0
-        deepening.clear()
-        pruning.clear()
 
-    def _told(self, words: list[int], at: int) -> int:
+    def _told(self, words: tuple[int, ...], at: int) -> int:
         """Take in what a round revealed, from ``words[at]`` on; returns where it ends."""
         self._tokens, self._seen, opened, active, finished, news = words[at : at + 6]
         if self._seen >= len(_labels):
@@ -287,12 +297,14 @@ class Session:
         self._latest = words[at : at + opened]
         self._answers = None
         at += opened
-        self._depths = tuple(words[at : at + opened])
+        self._depths = words[at : at + opened]
         at += opened
-        self._active = tuple(words[at : at + active])
-        self._growing = set(self._active)
+        growing = words[at : at + active]
+        if growing != self._active:
+            self._active = growing
+            self._growing = set(growing)
         at += active
-        self._finished = tuple(words[at : at + finished])
+        self._finished = words[at : at + finished]
         at += finished
         if news:
             self._news.append((self._depths, words[at : at + news]))
@@ -517,7 +529,7 @@ def _play(program: _Program, episodes: list[list[Any]], seconds: float) -> None:
         del out[:]
         _, content = receive()
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        words = memoryview(content).cast("q").tolist()
+        words = struct.unpack(f"{len(content) // 8}q", content)
         at, end = 0, len(words)
         while at < end:
             episode = words[at]
