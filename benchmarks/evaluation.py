@@ -3,37 +3,19 @@
 import argparse
 import os
 import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from plain_python import Question, cmc, parallel_probe
+from plain_python import cmc, parallel_probe, play_plainly
 
 from autotts_gym import evaluate, make_controller
 from autotts_gym.controllers import Controller
 from autotts_gym.engine import Rules
 from autotts_gym.evaluation import evaluate_all
-from autotts_gym.replay import ReplayStore, pool_order, resolve_stores
+from autotts_gym.replay import resolve_stores
 
 SEEDS = 100
 PLAIN_SEEDS = 4
-
-
-def plain(store: ReplayStore, rule: Callable[[Question], int], seeds: int) -> np.ndarray:
-    """Total tokens (seeds, questions) of a plain-Python rule."""
-    tokens = np.zeros((seeds, store.num_questions), np.int64)
-    starts, ends = store.probe_offsets[:-1].tolist(), store.probe_offsets[1:].tolist()
-    probes, totals, finals = store.probes.tolist(), store.tokens.tolist(), store.finals.tolist()
-    for seed in range(seeds):
-        for q in range(store.num_questions):
-            first, last = store.branch_offsets[q : q + 2].tolist()
-            rows = [first + int(k) for k in pool_order(seed, last - first)[:64]]
-            question = Question(
-                [(probes[starts[b] : ends[b]], totals[b], finals[b]) for b in rows], store.interval_tokens
-            )
-            rule(question)
-            tokens[seed, q] = question.tokens
-    return tokens
 
 
 def grid() -> list[Controller]:
@@ -65,7 +47,7 @@ def main() -> None:
         result = evaluate(controller, store, seeds=range(SEEDS), accounting="autotts")
         ours = time.perf_counter() - start
         start = time.perf_counter()
-        tokens = plain(store, rule or partial(parallel_probe, branches=64), PLAIN_SEEDS)
+        tokens = play_plainly(store, rule or partial(parallel_probe, branches=64), PLAIN_SEEDS)
         theirs = (time.perf_counter() - start) * SEEDS / PLAIN_SEEDS
         same = np.array_equal(tokens, result.total_tokens[:PLAIN_SEEDS])
         print(

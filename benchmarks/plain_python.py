@@ -1,13 +1,17 @@
-"""Two published rules in plain Python, one episode at a time: the yardstick of evaluation.py.
+"""Two published rules in plain Python, one episode at a time: the yardstick of evaluation.py and programs.py.
 
 Written from the definitions in the papers (arXiv 2605.08083 and 2602.03845) in the way such code is usually written:
 lists of answers, counters, one call a probe.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from scipy.stats import beta as beta_distribution
+
+from autotts_gym.replay import ReplayStore, pool_order
 
 
 class Question:
@@ -125,3 +129,20 @@ def cmc(question: Question, b: float) -> int:
         if len(state) < limit and delta <= slack and r >= max(1, warm_up // 2) and ema < threshold:
             widen(min(max(1, round(1 + 3 * b)), limit - len(state)))
     return majority(finished) if finished else majority([x["answer"] for x in state if x["status"] != "dropped"])
+
+
+def play_plainly(store: ReplayStore, rule: Callable[[Question], int], seeds: int) -> np.ndarray:
+    """Total tokens (seeds, questions) of a plain-Python rule."""
+    tokens = np.zeros((seeds, store.num_questions), np.int64)
+    starts, ends = store.probe_offsets[:-1].tolist(), store.probe_offsets[1:].tolist()
+    probes, totals, finals = store.probes.tolist(), store.tokens.tolist(), store.finals.tolist()
+    for seed in range(seeds):
+        for q in range(store.num_questions):
+            first, last = store.branch_offsets[q : q + 2].tolist()
+            rows = [first + int(k) for k in pool_order(seed, last - first)[:64]]
+            question = Question(
+                [(probes[starts[b] : ends[b]], totals[b], finals[b]) for b in rows], store.interval_tokens
+            )
+            rule(question)
+            tokens[seed, q] = question.tokens
+    return tokens

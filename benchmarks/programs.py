@@ -1,10 +1,12 @@
-"""Time of ``evaluate`` for programs in the sandbox beside the built-in controllers, audit included."""
+"""Time of ``evaluate`` for programs in the sandbox, audit included, beside the built-in ones and plain Python."""
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from plain_python import cmc, play_plainly
 
 from autotts_gym import EvaluationResult, evaluate, make_controller
 from autotts_gym.controllers import Controller, controller_families
@@ -12,6 +14,7 @@ from autotts_gym.replay import ReplayStore, resolve_stores
 from autotts_gym.sandbox import layers
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "agents" / "programs"
+PLAIN_SEEDS = 4
 FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
 
 
@@ -41,6 +44,15 @@ def main() -> None:
                 f"  {path.stem:16} program {seconds:6.2f} s, built in {twin_seconds:6.2f} s, "
                 f"{result.mean_tokens:9,.0f} tokens; same episodes: {same}"
             )
+            if path.stem == "cmc":
+                start = time.perf_counter()
+                tokens = play_plainly(store, partial(cmc, b=arguments.beta), PLAIN_SEEDS)
+                plain = (time.perf_counter() - start) * arguments.seeds / PLAIN_SEEDS
+                same = np.array_equal(tokens, result.total_tokens[:PLAIN_SEEDS])
+                print(
+                    f"  {'':16} plain Python {plain:6.2f} s (from {PLAIN_SEEDS} seeds): the program takes "
+                    f"{seconds / plain:.2f} of it; same tokens: {same}"
+                )
 
 
 if __name__ == "__main__":

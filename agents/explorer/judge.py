@@ -21,7 +21,7 @@ from autotts_gym.engine import Bank, Rules
 from autotts_gym.errors import ControllerError, ProgramError
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.diagnosis import diagnose
-from autotts_gym.evaluation.runner import play_chunk
+from autotts_gym.evaluation.runner import join_fields, play_chunk
 from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.replay import ReplayStore
 from autotts_gym.sandbox import check_program
@@ -180,12 +180,11 @@ def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rul
         for first in range(0, rows.size, size):
             some = slice(first, first + size)
             fields = play_chunk(program, bank, rules, rows[some], questions[some], answers=False)
-            program.audit(bank, rules, rows[some], questions[some], fields)
             parts.append(fields)
         for i, store in enumerate(bank.stores):
             own = slice(bank.first_questions[i], bank.first_questions[i + 1])
             arrays: dict[str, Any] = {
-                name: np.concatenate([part[name] for part in parts]).reshape(seeds, -1)[:, own] for name in parts[0]
+                name: values.reshape(seeds, -1)[:, own] for name, values in join_fields(parts).items()
             }
             results[i, k] = EvaluationResult(
                 controller=program.name,

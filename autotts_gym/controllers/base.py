@@ -15,10 +15,13 @@ class Controller(Protocol):
 
     A controller may have more, which whoever plays it then uses:
 
-    - ``close()`` of what ``begin`` returned is called when the episodes have ended, however they ended;
+    - ``look(revealed)`` of what ``begin`` returned is called after each round that leaves episodes running;
+    - ``close()`` of it is called when the episodes have ended, however they ended;
+    - ``lanes``: in how many parts a chunk is played by turns, so that those whom the controller waits for, told by
+      ``look``, work on one part while another is played; no part has a question oftener than needed;
     - ``chunk(questions)``: how many episodes are best played side by side on a store of so many questions;
-    - ``audit(bank, rules, seeds, questions, fields)`` is called by an evaluation with the episodes of a chunk and what
-      they came to, and raises if that cannot be trusted.
+    - ``audit(bank, rules, seeds, questions)`` is called with the episodes of a chunk. What it returns has ``rounds()``,
+      played as a lane more, and ``check(fields)``, which raises if what the episodes came to cannot be trusted.
     """
 
     @property

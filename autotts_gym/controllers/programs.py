@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from autotts_gym.controllers.base import controller_families, share
 from autotts_gym.engine import Bank, Revealed, RoundPlan, Rules
-from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
-from autotts_gym.sandbox.checks import audit_episodes
+from autotts_gym.sandbox import Audit, Fleet, Sandbox, Source, read_source
 
-COMPANIES = 50
-"""Processes alive at once: enough to keep processors busy, few enough for their caches."""
+COMPANIES = 25
+"""Processes of a lane: enough to keep processors busy, few enough for their caches."""
 
 
 class Program:
@@ -35,6 +34,8 @@ class Program:
         ProgramError: the text does not pass the static checks.
         ControllerError: the knob is out of range.
     """
+
+    lanes = 2
 
     def __init__(self, path: str | os.PathLike[str], beta: float = 0.5, sandbox: Sandbox | None = None) -> None:
         self.path = os.fspath(path)
@@ -60,23 +61,16 @@ class Program:
 
     def chunk(self, questions: int) -> int:
         """Episodes to play side by side on a store of so many questions: one of each in every process."""
-        return COMPANIES * questions
+        return self.lanes * COMPANIES * questions
 
     def begin(self, revealed: Revealed) -> Fleet:
         """Start the processes; no process holds two episodes of a question, whose branches it could pool."""
         return Fleet(self.source, self.beta, revealed, self.limits, revealed.cohorts())
 
     def decide(self, revealed: Revealed, memory: Fleet, plan: RoundPlan) -> None:
-        """Tell the processes what was revealed, and write what they ask for."""
+        """Write what the processes ask for."""
         memory.decide(revealed, plan)
 
-    def audit(
-        self,
-        bank: Bank,
-        rules: Rules,
-        seeds: NDArray[np.int64],
-        questions: NDArray[np.int64],
-        fields: dict[str, NDArray[Any]],
-    ) -> None:
-        """Play a sample of episodes again, in other company."""
-        audit_episodes(self, bank, rules, seeds, questions, fields)
+    def audit(self, bank: Bank, rules: Rules, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> Audit:
+        """A sample of episodes, to be played again in other company."""
+        return Audit(self, bank, rules, seeds, questions)

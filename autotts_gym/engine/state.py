@@ -421,9 +421,7 @@ class PoolState:
         text: str | None = self.answer_texts(np.array([n]), np.array([answer]))[0]
         return text
 
-    def answer_texts(
-        self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]
-    ) -> NDArray[np.object_]:
+    def answer_texts(self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
         """The strings of answers by their local ids, one an episode of ``rows``, (K,) object; None for -1."""
         stored = np.where(answers < 0, -1, self.arrays.stored_ids[rows, answers])
         return self.bank.answer_texts(self.questions[rows], stored)

@@ -2,10 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ Enough to hide the cost of a call, few enough for the processor's cache.
 
 MAX_ROUNDS = 100_000
 
+_END = object()
+
 
 def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], None] | None = None) -> None:
     """Let a controller play all running episodes of a state to their ends.
@@ -38,10 +41,19 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
     Raises:
         ControllerError: it names an answer that it has not seen, or does not stop.
     """
+    for _ in _rounds(controller, state, watch):
+        pass
+
+
+def _rounds(
+    controller: Controller, state: PoolState, watch: Callable[[RoundPlan], None] | None = None
+) -> Generator[None]:
+    """Play round by round."""
     revealed = state.revealed
     memory = controller.begin(revealed)
     plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
     try:
+        yield
         for _ in range(MAX_ROUNDS):
             plan.clear()
             controller.decide(revealed, memory, plan)
@@ -50,6 +62,9 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
                 watch(plan)
             if not running:
                 return
+            if hasattr(memory, "look"):
+                memory.look(revealed)
+            yield
     finally:
         if hasattr(memory, "close"):
             memory.close()
@@ -64,16 +79,44 @@ def play_chunk(
     questions: NDArray[np.int64],
     answers: bool,
 ) -> dict[str, NDArray[Any]]:
-    """Play episodes, one a pair of seed and question.
+    """Play episodes, one a pair of seed and question, and audit them if the controller asks for it.
 
     Returns:
         The fields of an ``EvaluationResult``, each (episodes,).
     """
+    lanes = _lanes(getattr(controller, "lanes", 1), len(questions), bank.num_problems)
+    states = [_begun(bank, rules, seeds[lane], questions[lane]) for lane in lanes]
+    audit = controller.audit(bank, rules, seeds, questions) if hasattr(controller, "audit") else None
+    with ExitStack() as stack:
+        playing = [_rounds(controller, state) for state in states] + ([audit.rounds()] if audit else [])
+        for rounds in playing:
+            stack.enter_context(closing(rounds))
+        while playing:
+            playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
+    fields = join_fields([_fields(state, answers) for state in states])
+    if audit:
+        audit.check(fields)
+    return fields
+
+
+def _lanes(count: int, episodes: int, unit: int) -> list[slice]:
+    """Episodes in at most so many parts, alike in size, none of which splits a unit."""
+    parts = np.array_split(np.arange(0, episodes, unit), count)
+    firsts = [int(part[0]) for part in parts if part.size]
+    return [slice(*bounds) for bounds in pairwise([*firsts, episodes])]
+
+
+def _begun(bank: Bank, rules: Rules, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> PoolState:
+    """Episodes that have begun, one a pair of seed and question."""
     state = PoolState(bank, len(questions), rules)
     every = np.ones(len(questions), np.bool_)
     state.begin(every, questions)
     state.shuffle(every, seeds)
-    play(controller, state)
+    return state
+
+
+def _fields(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+    """What the episodes of a state came to."""
     fields = {
         "correct": state.correct.copy(),
         "total_tokens": state.pools["total_tokens"].copy(),
@@ -82,8 +125,7 @@ def play_chunk(
         "branches_pruned": state.pools["pruned"].copy(),
     }
     if answers:
-        fields["answers"] = np.empty(len(questions), object)
-        fields["answers"][:] = state.answer_texts(np.arange(len(questions)), state.pools["answer"])
+        fields["answers"] = state.answer_texts(np.arange(state.episodes), state.pools["answer"])
     return fields
 
 
@@ -173,7 +215,10 @@ def evaluate_all(
             accounting=rules.accounting,
             max_branches=rules.max_branches,
             seeds=seeds,
-            **_join(parts[c, s], (len(seeds), store.num_questions)),
+            **{
+                name: values.reshape(len(seeds), store.num_questions)
+                for name, values in join_fields(parts[c, s]).items()
+            },
         )
         for s, store in enumerate(stores)
         for c, controller in enumerate(controllers)
@@ -186,9 +231,9 @@ def chunk_size(controller: Controller, bank: Bank) -> int:
     return size
 
 
-def _join(parts: list[dict[str, NDArray[Any]]], shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
-    """The fields of consecutive chunks, each (seeds, questions)."""
-    return {name: np.concatenate([part[name] for part in parts]).reshape(shape) for name in parts[0]}
+def join_fields(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The fields of consecutive episodes."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _Task(NamedTuple):
@@ -215,10 +260,7 @@ class _Job(NamedTuple):
         rows, questions = np.divmod(np.arange(task.first, task.end), bank.num_questions)
         seeds = np.array(self.seeds)[rows]
         controller = self.controllers[task.controller]
-        fields = play_chunk(controller, bank, self.rules, seeds, questions, self.answers)
-        if hasattr(controller, "audit"):
-            controller.audit(bank, self.rules, seeds, questions, fields)
-        return fields
+        return play_chunk(controller, bank, self.rules, seeds, questions, self.answers)
 
 
 _jobs: list[_Job] = []

@@ -407,13 +407,11 @@ class Fleet:
         self._crew.close()
 
     def decide(self, revealed: Revealed, plan: RoundPlan) -> None:
-        """Tell the processes what the last round revealed, and write what they ask for into an empty plan.
+        """Write what the processes ask for into an empty plan.
 
         Raises:
             ProgramError: the program failed.
         """
-        if len(self._asked):
-            self._tell(revealed)
         self._asked = self._rows[self._awaited[self._rows]]
         companies = np.unique(self._company[self._asked])
         messages = self._crew.receive(companies.tolist(), ROUND)
@@ -425,7 +423,8 @@ class Fleet:
         if wrong:
             self._crew.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
 
-    def _tell(self, revealed: Revealed) -> None:
+    def look(self, revealed: Revealed) -> None:
+        """Tell the processes what the last round revealed."""
         rows, pools, slots = self._asked, revealed.pools, revealed.slots
         told = pools[rows]
         opened = int(told["opened"].sum())

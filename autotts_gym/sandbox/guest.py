@@ -124,18 +124,18 @@ class Session:
         """Grow branches by so many intervals each; a branch stops at its finish."""
         if type(steps) is not int or steps < 1:
             raise TypeError(f"deepen: expected steps to be a whole number of at least 1, got {steps!r}")
-        if (  # what is usual is quick
-            self._budget is None
-            and steps <= MAX_STEPS
-            and type(branches) in _SEVERAL
-            and self._growing.issuperset(branches)
-            and self._deepening.keys().isdisjoint(branches)
-            and _WHOLE.issuperset(map(type, branches))
-        ):
-            if branches:
+        if self._budget is None and steps <= MAX_STEPS and type(branches) in _SEVERAL:  # what is usual is quick
+            several: Any = branches
+            if not several:
+                return
+            if (several is self._active and not self._pruning and not self._deepening) or (
+                self._growing.issuperset(several)
+                and self._deepening.keys().isdisjoint(several)
+                and _WHOLE.issuperset(map(type, several))
+            ):
                 self._waits = True
-                self._deepening.update(dict.fromkeys(branches, steps))
-            return
+                self._deepening.update(dict.fromkeys(several, steps))
+                return
         branches = dict.fromkeys(self._several("deepen", branches))
         if self._budget is not None:
             if self._opening or self._reading:  # which come later in a round, and must not lose their tokens to this

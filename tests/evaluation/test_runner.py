@@ -128,6 +128,59 @@ def test_whoever_watches_sees_every_round_and_changes_nothing():
     assert np.array_equal(spent[-1], alone.pools["total_tokens"])
 
 
+class Waited:
+    """Memory of a controller that waits for others: notes when it is told and asked."""
+
+    def __init__(self, log: list[tuple[str, int]], lane: int) -> None:
+        self.log, self.lane = log, lane
+
+    def look(self, revealed: Revealed) -> None:
+        assert (revealed.pools["stop_reason"] == 0).any()
+        self.log.append(("told", self.lane))
+
+    def close(self) -> None:
+        self.log.append(("closed", self.lane))
+
+
+@dataclass(frozen=True)
+class Waiting(Scripted):
+    """Opens a branch a round until there are as many as its lane's number, and stops; one lane may break."""
+
+    lanes: ClassVar[int] = 3
+    log: tuple[list[tuple[str, int]], list[int]] = ([], [])
+    breaks: int = -1
+
+    def begin(self, revealed: Revealed) -> Waited:  # type: ignore[override]
+        self.log[1].append(revealed.episodes)
+        return Waited(self.log[0], len(self.log[1]))
+
+    def decide(self, revealed: Revealed, memory: Waited, plan: RoundPlan) -> None:  # type: ignore[override]
+        self.log[0].append(("asked", memory.lane))
+        if memory.lane == self.breaks:
+            raise ControllerError("broken")
+        plan.open[:] = 1
+        plan.stop[:] = revealed.pools["opened"] + 1 == memory.lane
+
+
+def test_lanes_are_played_by_turns_and_hold_whole_sweeps_of_the_questions():
+    controller = Waiting(log=([], []))
+    result = evaluate(controller, synthesize(2, 8), seeds=range(7))
+    log, sizes = controller.log
+    assert sizes == [6, 4, 4]  # seeds 3, 2, 2
+    assert result.branches_opened.tolist() == [[1, 1]] * 3 + [[2, 2]] * 2 + [[3, 3]] * 2
+    first = [("asked", 1), ("closed", 1), ("asked", 2), ("told", 2), ("asked", 3), ("told", 3)]
+    assert log[:6] == first
+    assert log[6:] == [("asked", 2), ("closed", 2), ("asked", 3), ("told", 3), ("asked", 3), ("closed", 3)]
+    assert evaluate(Waiting(log=([], [])), synthesize(2, 8), seeds=[0]).branches_opened.tolist() == [[1, 1]]
+
+
+def test_all_lanes_are_closed_when_one_breaks():
+    controller = Waiting(log=([], []), breaks=2)
+    with pytest.raises(ControllerError, match="broken"):
+        evaluate(controller, synthesize(2, 8), seeds=range(7))
+    assert {entry for entry in controller.log[0] if entry[0] == "closed"} == {("closed", k) for k in (1, 2, 3)}
+
+
 def test_a_controller_that_does_not_stop_is_an_error(monkeypatch):
     monkeypatch.setattr(runner, "MAX_ROUNDS", 50)
     with pytest.raises(ControllerError, match="scripted: expected to stop within 50 rounds"):

@@ -770,7 +770,7 @@ def test_what_differs_by_chance_or_by_company_is_found(tmp_path: Path, number: s
 
 def test_the_place_of_an_episode_does_not_tell_its_question(tmp_path: Path) -> None:
     path = write(tmp_path, "for _ in range(1 + session._episode):\n    session.open()")
-    places = played(path, Sandbox(audit_share=0), seeds=range(12)).branches_opened - 1
+    places = played(path, Sandbox(audit_share=0), seeds=range(24)).branches_opened - 1
     assert (np.sort(places, axis=1) == np.arange(6)).all()
     assert len({*map(tuple, places.tolist())}) > 6
 

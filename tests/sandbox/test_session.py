@@ -190,6 +190,28 @@ def test_what_is_done_without_looking_is_one_round(tmp_path: Path) -> None:
     assert (state.pools["total_tokens"] == (4 + 4 + 2 + 1) * 500).all()
 
 
+def test_a_branch_that_is_named_twice_grows_once(tmp_path: Path) -> None:
+    solve = """
+    for _ in range(3):
+        session.open()
+    session.deepen([0, 0, 1])
+    assert session.depths == (2, 2, 1)
+    session.deepen(2)
+    session.deepen((2, 2, 0), 2)
+    assert session.depths == (4, 2, 4)
+    active = session.active
+    session.deepen(active)
+    session.deepen(active, 2)
+    assert session.depths == (7, 5, 7)
+    session.prune(1)
+    session.deepen(active)
+    assert session.depths == (8, 5, 8)
+    """
+    pool = [Branch(["1"] * 12, 1200, "1")] * 3
+    store = build_store([Question("q", "1", pool)], model="m", benchmark="b", interval_tokens=100)
+    play(make_controller(write(tmp_path, solve)), begun(store, Rules()))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
