@@ -59,7 +59,17 @@ BETAS = 11
 LEVELS = (80_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000, 500_000, 600_000)
 """Tokens at which programs are compared with cmc."""
 
-_OF_A_RUN = ("name", "log_dir", "seed", "checkpoint_seconds", "log_steps", "progress", "samples", "threads")
+_OF_A_RUN = (
+    "name",
+    "log_dir",
+    "seed",
+    "checkpoint_seconds",
+    "log_steps",
+    "progress",
+    "samples",
+    "threads",
+    "env_threads",
+)
 """Fields of a run's configuration that do not change what agent it trains."""
 
 _OF_A_TRAINING = ("seed", "command", "git_commit")

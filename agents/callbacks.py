@@ -308,7 +308,7 @@ class Conductor(BaseCallback):
         self.log.scalars(final, self.counters.steps)
 
 
-UNIMPORTANT = ("name", "log_dir", "progress", "threads", "checkpoint_seconds", "log_steps", "samples")
+UNIMPORTANT = ("name", "log_dir", "progress", "threads", "env_threads", "checkpoint_seconds", "log_steps", "samples")
 """Fields that change nothing of what is learned."""
 
 

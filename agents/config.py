@@ -64,6 +64,7 @@ class Config:
     log_steps: int = _about("environment steps between points of the training charts", 16_384)
     progress: bool = _about("show a progress bar", True)
     threads: int = _about("threads of PyTorch", 1)
+    env_threads: int = _about("threads that step the environments", 1)
 
     # The network.
     net_arch: tuple[int, ...] = _about("hidden layers of policy and value, or of the Q-network", (64, 64))
@@ -119,7 +120,17 @@ class Config:
         _require("variants", self.variants, self.variants >= 0, "at least 0")
         _require("total_steps", self.total_steps, self.total_steps >= 0, "at least 0")
         _require("minutes", self.minutes, self.minutes >= 0, "at least 0")
-        for name in ("num_envs", "max_steps", "eval_steps", "eval_points", "eval_seeds", "log_steps", "threads"):
+        counts = (
+            "num_envs",
+            "max_steps",
+            "eval_steps",
+            "eval_points",
+            "eval_seeds",
+            "log_steps",
+            "threads",
+            "env_threads",
+        )
+        for name in counts:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
 
     @property

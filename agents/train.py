@@ -30,7 +30,7 @@ from autotts_gym.errors import AutottsError
 from autotts_gym.replay import resolve_stores
 
 FOREVER = 1 << 62
-CHANGEABLE = ("total_steps", "minutes", "checkpoint_seconds", "progress", "threads")
+CHANGEABLE = ("total_steps", "minutes", "checkpoint_seconds", "progress", "threads", "env_threads")
 """What may differ when a run is continued."""
 
 
@@ -54,7 +54,12 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     set_random_seed(config.seed)
     try:
         env = make_vec_env(
-            config.env, config.num_envs, store=trained_on, cost_weight=config.cost_weight, **config.env_arguments
+            config.env,
+            config.num_envs,
+            store=trained_on,
+            cost_weight=config.cost_weight,
+            threads=config.env_threads,
+            **config.env_arguments,
         )
         found = run.load_checkpoint(env) if resume else None
         model, counters = found or (make_model(config, env), Counters())

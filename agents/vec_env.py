@@ -90,7 +90,7 @@ class ReplayVecEnv(VecEnv):
         observations, infos = self.envs.reset(seed=list(self._seeds) if seeded else None, options=self._joint_options())
         self._reset_seeds()
         self._reset_options()
-        self._take(infos)
+        self.masks, self.invalid = infos["action_mask"].astype(np.bool_), infos["invalid_action"]
         self.reset_infos = [{"action_mask": mask, "invalid_action": False} for mask in infos["action_mask"]]
         return observations
 
@@ -101,10 +101,6 @@ class ReplayVecEnv(VecEnv):
             raise ValueError("options: expected the same keys for every environment")
         return {key: np.array([options[key] for options in self._options]) for key in sorted(keys)}
 
-    def _take(self, infos: dict[str, Any]) -> None:
-        self.masks = infos["action_mask"].astype(np.bool_)
-        self.invalid = infos["invalid_action"]
-
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for ``step_wait``."""
         self._actions = actions
@@ -112,20 +108,16 @@ class ReplayVecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Take one action in every environment; where an episode ends, the next one begins at once."""
         began = perf_counter()
-        observations, rewards, terminations, truncations, told = self.envs.step(self._actions)
-        self._take(told)
-        dones = terminations | truncations
+        observations, rewards, terminations, truncations, self.invalid, ends = self.envs.advance(self._actions)
+        self.masks = self.envs.action_masks()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        if dones.any():
-            rows = np.flatnonzero(dones)
-            ends = told["final_info"]
-            self.invalid[rows] = ends["invalid_action"][rows]
-            columns = [ends[key] for key in OUTCOMES]
-            columns += [told["final_obs"], truncations & ~terminations]
-            for n, info in zip(rows.tolist(), map(_end_info, *(c[rows].tolist() for c in columns)), strict=True):
+        if ends is not None:
+            columns = [ends.outcomes[key].tolist() for key in OUTCOMES]
+            columns += [ends.observations, (truncations & ~terminations)[ends.rows].tolist()]
+            for n, info in zip(ends.rows.tolist(), map(_end_info, *columns), strict=True):
                 infos[n] = info
         self.seconds += perf_counter() - began
-        return observations, rewards.astype(np.float32), dones, infos
+        return observations, rewards.astype(np.float32), terminations | truncations, infos
 
     def close(self) -> None:
         """Close the native environment; more than once does no harm."""

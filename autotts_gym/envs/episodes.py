@@ -12,6 +12,7 @@ from autotts_gym.engine import Bank, PoolState, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.envs import kernels
 from autotts_gym.envs.features import Buffers, buffers, observation_space
+from autotts_gym.envs.shares import Shares
 from autotts_gym.replay import StoreLike, resolve_stores
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
@@ -39,12 +40,13 @@ class Episodes:
         action_space: of one episode.
     """
 
-    def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules) -> None:
+    def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules, threads: int = 1) -> None:
         self.observation = observation
         self.observation_space = observation_space(observation, rules.max_branches)
         self.action_space = spaces.Discrete(layout.actions(rules.max_branches, rules.probe == "explicit"))
         self.state = PoolState(Bank(resolve_stores(store)), episodes, rules)
         self.confidence = confidence_table(rules.max_branches)
+        self.shares = Shares(threads, episodes)
 
     def buffers(self) -> Buffers:
         """Fresh arrays for the observations of all episodes."""
@@ -110,21 +112,27 @@ class Episodes:
         """Take an action in every episode, but begin the next one where ``restart``; encode all.
 
         Returns:
-            How many episodes have ended; -1, and nothing done, if an action is not in the action space.
+            How many episodes have ended.
         """
-        ended: int = kernels.step_all(
-            self.state.handle,
-            actions,
-            restart,
-            self.confidence,
-            rewards,
-            terminations,
-            truncations,
-            invalid,
-            out.pool,
-            out.branches,
-        )
-        return ended
+
+        def step(first: int, end: int) -> int:
+            ended: int = kernels.step_all(
+                self.state.handle,
+                first,
+                end,
+                actions,
+                restart,
+                self.confidence,
+                rewards,
+                terminations,
+                truncations,
+                invalid,
+                out.pool,
+                out.branches,
+            )
+            return ended
+
+        return self.shares.sum(step)
 
     def encode(self, chosen: NDArray[np.bool_], out: Buffers) -> None:
         """Write the observations of the chosen episodes."""

@@ -276,18 +276,27 @@ def step_one(handle, action, confidence, pool_out, branches_out):
 
 
 @kernel
-def step_all(handle, actions, restart, confidence, rewards, terminations, truncations, invalid, pool_out, branches_out):
-    """Step N episodes, but begin the next one where ``restart``; encode all.
+def step_all(
+    handle,
+    first,
+    end,
+    actions,
+    restart,
+    confidence,
+    rewards,
+    terminations,
+    truncations,
+    invalid,
+    pool_out,
+    branches_out,
+):
+    """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
-    Returns:
-        How many episodes have ended; -1, and nothing done, if an action is not in the action space.
+    The actions (N,) are in the action space. Returns how many episodes have ended.
     """
     s = unpack(handle)
-    for n in range(len(actions)):
-        if not 0 <= actions[n] < s.admissible.shape[1]:
-            return -1
     ended = 0
-    for n in range(len(actions)):
+    for n in range(first, end):
         rewards[n] = 0.0
         invalid[n] = False
         if restart[n]:
@@ -438,11 +447,16 @@ def mark_effective(admissible, max_branches, plan, masks, column):
 
 
 @kernel
-def step_rounds(handle, plan, restart, confidence, rewards, terminations, truncations, pool_out, branches_out):
-    """Play a round of N episodes, but begin the next one where ``restart``; encode all. Returns how many have ended."""
+def step_rounds(
+    handle, first, end, plan, restart, confidence, rewards, terminations, truncations, pool_out, branches_out
+):
+    """Play a round of episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
+
+    Returns how many have ended.
+    """
     s = unpack(handle)
     ended = 0
-    for n in range(len(restart)):
+    for n in range(first, end):
         rewards[n] = 0.0
         if restart[n]:
             begin(s, n, np.int64(-1))

@@ -22,8 +22,10 @@ Macros = Sequence[str | Macro] | None
 class RoundEpisodes(Episodes):
     """N episodes that are stepped by macro actions."""
 
-    def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules, macros: Macros) -> None:
-        super().__init__(store, episodes, observation, rules)
+    def __init__(
+        self, store: StoreLike, episodes: int, observation: str, rules: Rules, macros: Macros, threads: int = 1
+    ) -> None:
+        super().__init__(store, episodes, observation, rules, threads)
         self.board = MacroBoard(MACROS if macros is None else choose_macros(macros), episodes, rules.max_branches)
         self.action_space = spaces.Discrete(len(self.board.macros))
         self._masks: NDArray[np.int8] | None = None
@@ -60,25 +62,29 @@ class RoundEpisodes(Episodes):
         out: Buffers,
     ) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
-        if actions.min() < 0 or actions.max() >= len(self.board.macros):
-            return -1
         masks = self._current_masks()
         np.equal(masks[np.arange(len(actions)), actions], 0, out=invalid)
         invalid &= ~restart
         plan = self.board.plan(self.state.revealed, actions, ~invalid & ~restart)
         self._masks = None
-        ended: int = kernels.step_rounds(
-            self.state.handle,
-            plan.arrays,
-            restart,
-            self.confidence,
-            rewards,
-            terminations,
-            truncations,
-            out.pool,
-            out.branches,
-        )
-        return ended
+
+        def step(first: int, end: int) -> int:
+            ended: int = kernels.step_rounds(
+                self.state.handle,
+                first,
+                end,
+                plan.arrays,
+                restart,
+                self.confidence,
+                rewards,
+                terminations,
+                truncations,
+                out.pool,
+                out.branches,
+            )
+            return ended
+
+        return self.shares.sum(step)
 
 
 class ReplayRoundsEnv(ReplayEnv):
@@ -143,4 +149,4 @@ class ReplayRoundsVectorEnv(ReplayVectorEnv):
         super().__init__(num_envs, store, **arguments)
 
     def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
-        return RoundEpisodes(store, self.num_envs, observation, rules, self._macros)
+        return RoundEpisodes(store, self.num_envs, observation, rules, self._macros, self._threads)

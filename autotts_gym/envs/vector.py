@@ -1,7 +1,7 @@
 """The replay environment, N episodes at a time in one compiled call."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
-from autotts_gym.envs.features import Buffers
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
 from autotts_gym.replay import StoreLike
+
+
+class Ends(NamedTuple):
+    """What there is to tell of K episodes that have just ended."""
+
+    rows: NDArray[np.int64]  # (K,), which they are
+    observations: list[Any]  # their last ones
+    masks: NDArray[np.int8]  # (K, actions), their last ones
+    outcomes: dict[str, NDArray[Any]]  # the infos of an episode's end, (K,) each
 
 
 class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
@@ -48,6 +56,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         shaping: bool = False,
+        threads: int = 1,
     ) -> None:
         """Make the environments.
 
@@ -68,6 +77,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             max_episode_steps: what ``gym.make_vec`` passes for a spec that has it; the smaller of it and ``max_steps``
                 truncates.
             shaping: reward correctness as it changes, not at the end; as in ``ReplayEnv``.
+            threads: how many step a share of the environments each; the results are the same.
 
         Raises:
             ValueError: an argument is out of its range.
@@ -75,6 +85,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}")
+        if threads < 1:
+            raise ValueError(f"threads: expected at least 1, got {threads}")
         limits = [limit for limit in (max_steps, max_episode_steps) if limit is not None]
         rules = Rules(
             max_branches=max_branches,
@@ -89,6 +101,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             auto_stop=True,
         )
         self.num_envs = num_envs
+        self._threads = threads
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {
@@ -108,7 +121,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
         """The episodes that the environments step."""
-        return Episodes(store, self.num_envs, observation, rules)
+        return Episodes(store, self.num_envs, observation, rules, self._threads)
 
     def reset(
         self,
@@ -165,32 +178,51 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             ResetNeeded: an episode has ended and the autoreset mode is DISABLED, or none has begun.
             ValueError: the actions have another shape, or one is not in the action space.
         """
+        observations, rewards, terminations, truncations, invalid, ends = self.advance(actions)
+        if ends is None:
+            infos = self._infos(invalid)
+        elif self.autoreset_mode == AutoresetMode.SAME_STEP:
+            ended = terminations | truncations
+            infos = {**self._final_infos(ended, invalid & ended, ends), **self._infos(invalid & ~ended)}
+        else:
+            infos = {**self._infos(invalid), **self._outcomes(ends)}
+        return observations, rewards, terminations, truncations, infos
+
+    def advance(
+        self, actions: Any
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], Ends | None]:
+        """``step`` without Gymnasium's infos, which for many environments take longer than the step.
+
+        Returns:
+            What ``step`` returns, but instead of the infos whether each action was not admissible, (N,) bool, and what
+            there is to tell of the episodes that ended; None: none has. ``action_masks`` has the masks.
+        """
         actions = np.ascontiguousarray(actions, np.int64)
         if actions.shape != (self.num_envs,):
             raise ValueError(f"actions: expected shape ({self.num_envs},), got {actions.shape}")
         restart = self._ended
         if not self._seeded or (self.autoreset_mode != AutoresetMode.NEXT_STEP and restart.any()):
             raise ResetNeeded("step: expected running episodes; call reset first")
+        if actions.min() < 0 or actions.max() >= self._actions:
+            raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
         n = self.num_envs
-        out = self._episodes.buffers()
+        episodes = self._episodes
+        out = episodes.buffers()
         rewards = np.empty(n, np.float64)
         terminations, truncations, invalid = np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.bool_)
-        ended_count = self._episodes.step_all(actions, restart, rewards, terminations, truncations, invalid, out)
-        if ended_count < 0:
-            raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
-        if ended_count == 0:
-            self._ended = self._no_restart
-            return out.observations(), rewards, terminations, truncations, self._infos(invalid)
-        ended = terminations | truncations
-        if self.autoreset_mode == AutoresetMode.SAME_STEP:
-            finals = self._final_infos(ended, invalid, out)
-            self._episodes.begin(ended, None)
-            self._episodes.encode(ended, out)
-            infos = {**finals, **self._infos(invalid & ~ended)}
+        ends = None
+        if episodes.step_all(actions, restart, rewards, terminations, truncations, invalid, out):
+            ended = terminations | truncations
+            rows = np.flatnonzero(ended)
+            ends = Ends(rows, out.observation_copies(rows), episodes.masks()[rows], episodes.outcomes(rows))
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                episodes.begin(ended, None)
+                episodes.encode(ended, out)
+            else:
+                self._ended = ended
         else:
-            self._ended = ended
-            infos = {**self._infos(invalid), **self._outcomes(ended)}
-        return out.observations(), rewards, terminations, truncations, infos
+            self._ended = self._no_restart
+        return out.observations(), rewards, terminations, truncations, invalid, ends
 
     def _infos(self, invalid: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """The infos that every environment has; those not chosen are blank."""
@@ -205,23 +237,30 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             "_invalid_action": told.copy(),
         }
 
-    def _outcomes(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
+    def _outcomes(self, ends: Ends) -> dict[str, Any]:
         """The infos of the episodes that ended; blank in the others."""
-        rows = np.flatnonzero(ended)
         infos: dict[str, Any] = {}
-        for key, told in self._episodes.outcomes(rows).items():
-            values = np.zeros(self.num_envs, told.dtype) if told.dtype != object else np.empty(self.num_envs, object)
-            values[rows] = told
-            infos[key], infos[f"_{key}"] = values, ended.copy()
+        for key, told in ends.outcomes.items():
+            infos[key], infos[f"_{key}"] = self._spread(ends.rows, told)
         return infos
 
-    def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], out: Buffers) -> dict[str, Any]:
+    def _spread(self, rows: NDArray[np.int64], told: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What is told of some rows as an array over all of them, blank in the others, and which they are."""
+        shape = (self.num_envs, *told.shape[1:])
+        values = np.zeros(shape, told.dtype) if told.dtype != object else np.full(shape, None, object)
+        values[rows] = told
+        which = np.zeros(self.num_envs, np.bool_)
+        which[rows] = True
+        return values, which
+
+    def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], ends: Ends) -> dict[str, Any]:
         """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
         final_obs = np.full(self.num_envs, None, object)
-        rows = np.flatnonzero(ended)
-        for n, observation in zip(rows.tolist(), out.observation_copies(rows), strict=True):
+        for n, observation in zip(ends.rows.tolist(), ends.observations, strict=True):
             final_obs[n] = observation
-        final_info = {**self._infos(invalid & ended, ended.copy()), **self._outcomes(ended)}
+        mask, told = self._spread(ends.rows, ends.masks)
+        common = {"action_mask": mask, "_action_mask": told, "invalid_action": invalid, "_invalid_action": told.copy()}
+        final_info = {**common, **self._outcomes(ends)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     def action_masks(self) -> NDArray[np.bool_]:

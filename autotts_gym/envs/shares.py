@@ -1,0 +1,37 @@
+"""Threads that play a share of the episodes each; the kernels hold no interpreter lock."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+
+class Shares:
+    """N episodes in as many shares, alike in size, as there are threads.
+
+    The first share is the calling thread's. The other threads start when first needed; a copy, an unpickled one and one
+    in a forked process start their own.
+
+    Attributes:
+        bounds: first and end of every share.
+    """
+
+    def __init__(self, threads: int, episodes: int) -> None:
+        parts = min(threads, episodes)
+        self.bounds = [*pairwise(k * episodes // parts for k in range(parts + 1))]
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels without its threads."""
+        return {"bounds": self.bounds, "_pool": None}
+
+    def sum(self, play: Callable[[int, int], int]) -> int:
+        """Call ``play(first, end)`` for every share; returns the sum of what it returns."""
+        own, *others = self.bounds
+        if not others:
+            return play(*own)
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(len(others), "autotts-env")
+        futures = [self._pool[1].submit(play, *share) for share in others]
+        return play(*own) + sum(future.result() for future in futures)
