@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine.layout import QUESTION
+from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
 
 if TYPE_CHECKING:
     from autotts_gym.replay import ReplayStore
 
 
 class Bank:
-    """Read-only columns of the stores' questions, branches and probes; one store is not copied.
+    """Read-only columns of the stores' questions, branches and probes; the probes of one store are not copied.
 
     Attributes:
         stores: the stores, in order; their questions are numbered through.
         questions: (Q,) QUESTION.
-        probe_offsets: (branches + 1,) int64.
+        branches: (B,) STORED_BRANCH.
         probes: (probes,) int32, stored answer ids; -1: no answer yet.
-        tokens: (branches,) int32, total tokens.
-        finals: (branches,) int32, stored answer ids.
         problems: (Q,) int64, equal where stores of one benchmark hold the same question, whichever model answered it.
         max_answers: the largest number of distinct answers of a question.
         max_probes: the largest number of probes of a branch.
@@ -34,19 +32,14 @@ class Bank:
             raise ValueError("Bank: expected at least one store, got none")
         self.stores = tuple(stores)
         self.first_questions = [0, *accumulate(store.num_questions for store in stores)]
-        if len(stores) == 1:
-            (store,) = stores
-            self.probe_offsets = store.probe_offsets
-            self.probes, self.tokens, self.finals = store.probes, store.tokens, store.finals
-        else:
-            first_probes = np.cumsum([0] + [store.num_probes for store in stores])
-            self.probe_offsets = np.concatenate(
-                [store.probe_offsets[:-1] + first for store, first in zip(stores, first_probes, strict=False)]
-                + [first_probes[-1:]]
-            )
-            self.probes = np.concatenate([store.probes for store in stores])
-            self.tokens = np.concatenate([store.tokens for store in stores])
-            self.finals = np.concatenate([store.finals for store in stores])
+        probes = [store.probes for store in stores]
+        self.probes = probes[0] if len(stores) == 1 else np.concatenate(probes)
+        self.branches = np.zeros(sum(store.num_branches for store in stores), STORED_BRANCH)
+        counts = np.concatenate([np.diff(store.probe_offsets) for store in stores])
+        self.branches["start"] = np.cumsum(counts) - counts
+        self.branches["probes"] = counts
+        self.branches["tokens"] = np.concatenate([store.tokens for store in stores])
+        self.branches["final"] = np.concatenate([store.finals for store in stores])
         self.questions = np.zeros(self.first_questions[-1], QUESTION)
         first_branches = np.cumsum([0] + [store.num_branches for store in stores])
         for store, question, branch in zip(stores, self.first_questions, first_branches, strict=False):
@@ -58,7 +51,7 @@ class Bank:
         numbers: dict[tuple[str, str], int] = {}
         posed = [(store.benchmark, str(question)) for store in stores for question in _numbers(store)]
         self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)
-        for array in (self.questions, self.problems, self.probe_offsets, self.probes, self.tokens, self.finals):
+        for array in (self.questions, self.problems, self.branches, self.probes):
             array.setflags(write=False)
         answers = np.concatenate([np.diff(store.answer_offsets) for store in stores])
         self.max_answers = int(answers.max())
@@ -67,7 +60,7 @@ class Bank:
         self._texts = np.full(int(answers.sum()) + 1, None, object)
         self._unread = np.ones(len(self._texts), np.bool_)
         self._unread[-1] = False
-        self.max_probes = int(np.diff(self.probe_offsets).max())
+        self.max_probes = int(counts.max())
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
         """Read-only: a copy is itself."""

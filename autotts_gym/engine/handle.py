@@ -1,6 +1,6 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has nineteen. A handle
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle
 holds their addresses and sizes, and the kernel makes the arrays of it.
 """
 
@@ -13,10 +13,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from autotts_gym.engine.layout import HIDDEN_POOL, HIDDEN_SLOT, POOL, QUESTION, RULES, SLOT, Arrays
+from autotts_gym.engine.layout import HIDDEN_POOL, HIDDEN_SLOT, POOL, QUESTION, RULES, SLOT, STORED_BRANCH, Arrays
 
 Handle = NDArray[np.int64]
-"""(19 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
+"""(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
 
 
 def pack(arrays: Arrays) -> Handle:
@@ -36,7 +36,7 @@ def pack(arrays: Arrays) -> Handle:
         arrays.admissible.shape[1],
         arrays.probed.shape[2],
         len(arrays.questions),
-        len(arrays.tokens),
+        len(arrays.branches),
         len(arrays.probes),
     )
     return np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
@@ -74,8 +74,6 @@ def unpack(handle):
         carray(_pointer(handle[12]), (episodes, answers), np.int32),
         carray(_pointer(handle[13]), (episodes, answers), np.int32),
         carray(_pointer(handle[14]), (questions,), QUESTION),
-        carray(_pointer(handle[15]), (branches + 1,), np.int64),
+        carray(_pointer(handle[15]), (branches,), STORED_BRANCH),
         carray(_pointer(handle[16]), (probes,), np.int32),
-        carray(_pointer(handle[17]), (branches,), np.int32),
-        carray(_pointer(handle[18]), (branches,), np.int32),
     )

@@ -67,10 +67,11 @@ def _deal(s, n, i):
         s.drawn[n, i] = position
         s.displaced[n, i] = here
         slot.branch = hidden.first_branch + there
-    slot.start = s.probe_offsets[slot.branch]
-    slot.probes = s.probe_offsets[slot.branch + 1] - slot.start
-    slot.tokens = s.tokens[slot.branch]
-    slot.final = s.finals[slot.branch]
+    stored = s.branches[slot.branch]
+    slot.start = stored.start
+    slot.probes = stored.probes
+    slot.tokens = stored.tokens
+    slot.final = stored.final
 
 
 # ------------------------------------------------------------------------------------------------------------- votes

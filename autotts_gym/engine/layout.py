@@ -111,6 +111,17 @@ QUESTION = np.dtype(
     align=True,
 )
 
+STORED_BRANCH = np.dtype(
+    [
+        ("start", np.int64),  # first probe
+        ("probes", np.int32),  # how many
+        ("tokens", np.int32),  # total
+        ("final", np.int32),  # stored answer id; -1: none
+    ],
+    align=True,
+)
+"""What the bank knows of a branch but its probes; side by side, since a branch that is dealt needs all of it."""
+
 RULES = np.dtype(
     [
         ("probe_cost", np.int64),
@@ -144,7 +155,7 @@ class RevealedArrays(NamedTuple):
 class Arrays(NamedTuple):
     """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first eight are revealed, the next six hidden, the last five the bank, which is shared and never written.
+    The first eight are revealed, the next six hidden, the last three the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
@@ -164,10 +175,8 @@ class Arrays(NamedTuple):
     stored_ids: NDArray[np.int32]  # (N, A) local id -> stored answer id
 
     questions: NDArray[np.void]  # (Q,) QUESTION
-    probe_offsets: NDArray[np.int64]
-    probes: NDArray[np.int32]
-    tokens: NDArray[np.int32]
-    finals: NDArray[np.int32]
+    branches: NDArray[np.void]  # (B,) STORED_BRANCH
+    probes: NDArray[np.int32]  # of all branches, stored answer ids; -1: no answer yet
 
 
 def actions(max_branches: int, explicit: bool) -> int:

@@ -17,7 +17,7 @@ from autotts_gym.engine.plan import RoundPlan
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.replay.pools import pool_order
 
-_COLUMNS = ("questions", "probe_offsets", "probes", "tokens", "finals")
+_COLUMNS = ("questions", "branches", "probes")
 """The arrays of the state that are the bank's."""
 
 ACCOUNTINGS = ("exact", "autotts")

@@ -66,8 +66,8 @@ def _finish_order(s, n, i):
     if slot.status == FINISHED:
         return np.int64(slot.rank)
     branch = s.hidden_slots[n, i].branch
-    probes = s.probe_offsets[branch + 1] - s.probe_offsets[branch]
-    behind = not s.rules[0].exact or s.tokens[branch] > probes * np.int64(s.pools[n].interval_tokens)
+    probes = s.branches[branch].probes
+    behind = not s.rules[0].exact or s.branches[branch].tokens > probes * np.int64(s.pools[n].interval_tokens)
     return s.slots.shape[1] + probes - slot.depth + behind
 
 
@@ -79,12 +79,12 @@ def _full_vote(s, n, group, votes):
     winner, first = np.int32(-1), np.int64(0)
     slots = s.pools[n].slots if group == _SLOTS else s.pools[n].opened
     for i in range(slots):
-        final = s.finals[s.hidden_slots[n, i].branch]
+        final = s.branches[s.hidden_slots[n, i].branch].final
         if final >= 0 and (group != _KEPT or s.slots[n, i].status != PRUNED):
             votes[final] += 1
             top = max(top, votes[final])
     for i in range(slots):
-        final = s.finals[s.hidden_slots[n, i].branch]
+        final = s.branches[s.hidden_slots[n, i].branch].final
         if final >= 0 and votes[final] == top and (group != _KEPT or s.slots[n, i].status != PRUNED):
             order = _finish_order(s, n, i)
             if winner < 0 or order < first:
@@ -141,10 +141,10 @@ def judge(handle, episodes):
         episode.unpruned = _full_vote(s, n, _OPENED, votes) == gold
         episode.wider = _full_vote(s, n, _SLOTS, votes) == gold
         for i in range(pool.slots):
-            if s.finals[s.hidden_slots[n, i].branch] == gold:
+            if s.branches[s.hidden_slots[n, i].branch].final == gold:
                 episode.slots_knew = True
                 episode.opened_knew |= i < pool.opened
                 episode.pruned_knew |= s.slots[n, i].status == PRUNED
         for branch in range(hidden.first_branch, hidden.first_branch + hidden.branches):
-            episode.pool_knew |= s.finals[branch] == gold
+            episode.pool_knew |= s.branches[branch].final == gold
         episode.outcome = _outcome(s, n, episode)

@@ -136,7 +136,7 @@ def test_n_episodes_equal_n_separate_ones(data: st.DataObject, world: World, see
             alone[0].begin()
             alone[2].begin()
         for k, state in enumerate(alone):
-            for name in Arrays._fields[1:-5]:
+            for name in Arrays._fields[1:-3]:
                 assert getattr(together.arrays, name)[k].tolist() == getattr(state.arrays, name)[0].tolist(), name
 
 
