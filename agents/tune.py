@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     import optuna
 
 
-def suggest(trial: "optuna.Trial", algo: str) -> dict[str, Any]:
+def suggest(trial: "optuna.Trial", base: Config) -> dict[str, Any]:
     """Hyper-parameters of a trial; the space is small on purpose."""
     width = trial.suggest_categorical("width", [16, 32, 64, 128])
     values: dict[str, Any] = {
         "learning_rate": trial.suggest_float("learning_rate", 3e-4, 5e-3, log=True),
         "net_arch": (width, width),
     }
-    if is_on_policy(algo):
+    if is_on_policy(base.algo):
         return values | {
             "ent_coef": trial.suggest_float("ent_coef", 1e-4, 1e-2, log=True),
             "gae_lambda": trial.suggest_categorical("gae_lambda", [0.95, 0.98, 1.0]),
-            "n_steps": trial.suggest_categorical("n_steps", [16, 32, 64]),
+            "n_steps": max(1, trial.suggest_categorical("rollout", [8192, 16_384, 32_768]) // base.num_envs),
             "n_epochs": trial.suggest_categorical("n_epochs", [2, 4, 8]),
             "batch_size": trial.suggest_categorical("batch_size", [2048, 4096, 8192]),
         }
@@ -68,7 +68,7 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
     )
 
     def objective(trial: "optuna.Trial") -> float:
-        values = suggest(trial, base.algo) if trial.number else {}
+        values = suggest(trial, base) if trial.number else {}
         trial.set_user_attr("fields", values)
         name = f"trial-{trial.number:03d}"
         run = RunFolder.of(base.updated({**values, "log_dir": str(folder), "name": name}))

@@ -170,7 +170,8 @@ class ReplayVecEnv(VecEnv):
         return {"envs": self.envs, "masks": self.masks, "invalid": self.invalid}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Go on from such a state, with as many threads as now."""
+        state["envs"].threads = self.envs.threads
         self.envs, self.masks, self.invalid = state["envs"], state["masks"], state["invalid"]
 
 

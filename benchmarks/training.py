@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from autotts_gym.envs import kernels
 
 PARTS: tuple[tuple[str, Any, str], ...] = (
     ("environment", ReplayVecEnv, "step_wait"),
-    ("  of which compiled", kernels, "step_rounds"),
+    ("  compiled, all threads", kernels, "step_rounds"),
     ("actions of the policy", MaskableActorCriticPolicy, "forward"),
     ("gradient steps", MaskablePPO, "train"),
     ("evaluations, checkpoints, charts", Conductor, "conduct"),
@@ -34,6 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     base = Config.load(options.config).updated({"store": tuple(options.stores), "progress": False, "samples": 0})
     spent: dict[str, float] = {}
+    lock = threading.Lock()
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
@@ -41,7 +43,9 @@ def main() -> None:
             try:
                 return function(*arguments, **named)
             finally:
-                spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+                seconds = time.perf_counter() - start
+                with lock:
+                    spent[name] = spent.get(name, 0.0) + seconds
 
         return call
 

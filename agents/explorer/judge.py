@@ -179,13 +179,11 @@ def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rul
         parts = []
         for first in range(0, rows.size, size):
             some = slice(first, first + size)
-            fields = play_chunk(program, bank, rules, rows[some], questions[some], answers=False)
-            parts.append(fields)
+            parts.append(play_chunk(program, bank, rules, rows[some], questions[some], answers=False))
+        fields = join_fields(parts)
         for i, store in enumerate(bank.stores):
             own = slice(bank.first_questions[i], bank.first_questions[i + 1])
-            arrays: dict[str, Any] = {
-                name: values.reshape(seeds, -1)[:, own] for name, values in join_fields(parts).items()
-            }
+            arrays: dict[str, Any] = {name: values.reshape(seeds, -1)[:, own] for name, values in fields.items()}
             results[i, k] = EvaluationResult(
                 controller=program.name,
                 params=program.params,

@@ -20,8 +20,8 @@ class Controller(Protocol):
     - ``lanes``: in how many parts a chunk is played by turns, so that those whom the controller waits for, told by
       ``look``, work on one part while another is played; no part has a question oftener than needed;
     - ``chunk(questions)``: how many episodes are best played side by side on a store of so many questions;
-    - ``audit(bank, rules, seeds, questions)`` is called with the episodes of a chunk. What it returns has ``rounds()``,
-      played as a lane more, and ``check(fields)``, which raises if what the episodes came to cannot be trusted.
+    - ``audit(bank, rules, seeds, questions, fields)`` is called with the episodes of a chunk and what they came to when
+      all of them have ended, and raises if that cannot be trusted.
     """
 
     @property

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from autotts_gym.controllers.base import controller_families, share
 from autotts_gym.engine import Bank, Revealed, RoundPlan, Rules
-from autotts_gym.sandbox import Audit, Fleet, Sandbox, Source, read_source
+from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
+from autotts_gym.sandbox.checks import audit_episodes
 
 COMPANIES = 25
 """Processes of a lane: enough to keep processors busy, few enough for their caches."""
@@ -71,6 +72,13 @@ class Program:
         """Write what the processes ask for."""
         memory.decide(revealed, plan)
 
-    def audit(self, bank: Bank, rules: Rules, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> Audit:
-        """A sample of episodes, to be played again in other company."""
-        return Audit(self, bank, rules, seeds, questions)
+    def audit(
+        self,
+        bank: Bank,
+        rules: Rules,
+        seeds: NDArray[np.int64],
+        questions: NDArray[np.int64],
+        fields: dict[str, NDArray[Any]],
+    ) -> None:
+        """Play a sample of episodes again, in other company."""
+        audit_episodes(self, bank, rules, seeds, questions, fields)

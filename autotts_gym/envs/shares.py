@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
 
@@ -34,4 +34,14 @@ class Shares:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = os.getpid(), ThreadPoolExecutor(len(others), "autotts-env")
         futures = [self._pool[1].submit(play, *share) for share in others]
-        return play(*own) + sum(future.result() for future in futures)
+        try:
+            total = play(*own)
+        finally:
+            wait(futures)  # whatever happens here, nobody goes on while others still write
+        return total + sum(future.result() for future in futures)
+
+    def close(self) -> None:
+        """End the threads; they start again when needed."""
+        if self._pool is not None and self._pool[0] == os.getpid():
+            self._pool[1].shutdown()
+        self._pool = None

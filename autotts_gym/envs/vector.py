@@ -1,4 +1,4 @@
-"""The replay environment, N episodes at a time in one compiled call."""
+"""The replay environment, N episodes at a time in compiled code."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, Rules
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
+from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
 from autotts_gym.replay import StoreLike
 
@@ -21,9 +22,9 @@ class Ends(NamedTuple):
     """What there is to tell of K episodes that have just ended."""
 
     rows: NDArray[np.int64]  # (K,), which they are
-    observations: list[Any]  # their last ones
-    masks: NDArray[np.int8]  # (K, actions), their last ones
     outcomes: dict[str, NDArray[Any]]  # the infos of an episode's end, (K,) each
+    observations: list[Any]  # their last ones, where the next episodes have begun (SAME_STEP); else empty
+    masks: NDArray[np.int8]  # (K, actions), likewise
 
 
 class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
@@ -214,11 +215,13 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         if episodes.step_all(actions, restart, rewards, terminations, truncations, invalid, out):
             ended = terminations | truncations
             rows = np.flatnonzero(ended)
-            ends = Ends(rows, out.observation_copies(rows), episodes.masks()[rows], episodes.outcomes(rows))
+            outcomes = episodes.outcomes(rows)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                ends = Ends(rows, outcomes, out.observation_copies(rows), episodes.masks()[rows])
                 episodes.begin(ended, None)
                 episodes.encode(ended, out)
             else:
+                ends = Ends(rows, outcomes, [], np.empty((0, self._actions), np.int8))
                 self._ended = ended
         else:
             self._ended = self._no_restart
@@ -262,6 +265,19 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         common = {"action_mask": mask, "_action_mask": told, "invalid_action": invalid, "_invalid_action": told.copy()}
         final_info = {**common, **self._outcomes(ends)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
+
+    @property
+    def threads(self) -> int:
+        """How many threads step a share of the environments each."""
+        return len(self._episodes.shares.bounds)
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        self._episodes.shares = Shares(threads, self.num_envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the threads."""
+        self._episodes.shares.close()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (N, actions) bool."""

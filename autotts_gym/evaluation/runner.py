@@ -86,16 +86,13 @@ def play_chunk(
     """
     lanes = _lanes(getattr(controller, "lanes", 1), len(questions), bank.num_problems)
     states = [_begun(bank, rules, seeds[lane], questions[lane]) for lane in lanes]
-    audit = controller.audit(bank, rules, seeds, questions) if hasattr(controller, "audit") else None
     with ExitStack() as stack:
-        playing = [_rounds(controller, state) for state in states] + ([audit.rounds()] if audit else [])
-        for rounds in playing:
-            stack.enter_context(closing(rounds))
+        playing = [stack.enter_context(closing(_rounds(controller, state))) for state in states]
         while playing:
             playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
     fields = join_fields([_fields(state, answers) for state in states])
-    if audit:
-        audit.check(fields)
+    if hasattr(controller, "audit"):  # now that no process of theirs is left to talk to
+        controller.audit(bank, rules, seeds, questions, fields)
     return fields
 
 

@@ -1,12 +1,11 @@
 """Running a program that nobody trusts: confined processes that are told only what their actions reveal."""
 
-from autotts_gym.sandbox.checks import Audit, Checked, audit, check_program
+from autotts_gym.sandbox.checks import Checked, audit, check_program
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.fleet import Fleet, close_nurseries, layers
 from autotts_gym.sandbox.static import Source, read_source
 
 __all__ = [
-    "Audit",
     "Checked",
     "Fleet",
     "Sandbox",

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -158,81 +158,69 @@ def audit(
     fields = {name: np.asarray(getattr(result, name)).reshape(-1) for name in FIELDS}
     if result.answers is not None:
         fields["answers"] = np.asarray(result.answers, object).reshape(-1)
-    sample = Audit(program, Bank([store]), rules, seeds, questions, episodes, seed)
-    for _ in sample.rounds():
-        pass
-    sample.check(fields)
-    return len(sample.picked)
+    return audit_episodes(program, Bank([store]), rules, seeds, questions, fields, episodes, seed)
 
 
-class Audit:
-    """A sample of episodes that are played a second time, each in a process of its own.
+def audit_episodes(
+    program: Played,
+    bank: Bank,
+    rules: Rules,
+    seeds: NDArray[np.int64],
+    questions: NDArray[np.int64],
+    fields: dict[str, NDArray[Any]],
+    episodes: int | None = None,
+    seed: int = 0,
+) -> int:
+    """As ``audit``, for episodes one a pair of seed and question, and what they came to by field."""
+    if episodes is None:
+        share = program.limits.audit_share
+        episodes = min(AUDIT_MOST, max(AUDIT_LEAST, math.ceil(share * len(questions)))) if share else 0
+    if not episodes:
+        return 0
+    picked = np.random.default_rng([seed, 0xA0D17, program.source.digest]).permutation(len(questions))[:episodes]
+    again = play_alone(program, bank, rules, seeds[picked], questions[picked], "answers" in fields)
+    for name, values in again.items():
+        differs = np.flatnonzero(values != fields[name][picked])
+        if len(differs):
+            k = differs[0]
+            raise ProgramError(
+                program.source.path,
+                "nondeterminism",
+                f"{name} of question {questions[picked[k]]} under seed {seeds[picked[k]]} differs when played alone"
+                + ("" if name in ("answers", "correct") else f": {fields[name][picked[k]]}, then {values[k]}"),
+            )
+    return len(picked)
 
-    Attributes:
-        picked: (K,) int64, which of the episodes.
-    """
 
-    def __init__(
-        self,
-        program: Played,
-        bank: Bank,
-        rules: Rules,
-        seeds: NDArray[np.int64],
-        questions: NDArray[np.int64],
-        episodes: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Draw the sample; arguments as for ``audit``, with the episodes one a pair of seed and question."""
-        if episodes is None:
-            share = program.limits.audit_share
-            episodes = min(AUDIT_MOST, max(AUDIT_LEAST, math.ceil(share * len(questions)))) if share else 0
-        drawn = np.random.default_rng([seed, 0xA0D17, program.source.digest]).permutation(len(questions))
-        self.picked: NDArray[np.int64] = drawn[:episodes]
-        self._program = program
-        self._seeds, self._questions = seeds[self.picked], questions[self.picked]
-        self._state = PoolState(bank, len(self.picked), rules)
-        every = np.ones(len(self.picked), np.bool_)
-        self._state.begin(every, self._questions)
-        self._state.shuffle(every, self._seeds)
-
-    def rounds(self) -> Generator[None]:
-        """Play the sample; yields after each round."""
-        state, program = self._state, self._program
-        if not state.episodes:
-            return
-        revealed = state.revealed
-        plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
-        fleet = Fleet(program.source, program.beta, revealed, program.limits, np.arange(state.episodes))
-        try:
-            yield
-            while True:
-                plan.clear()
-                fleet.decide(revealed, plan)
-                if not state.play(plan):
-                    return
+def play_alone(
+    program: Played,
+    bank: Bank,
+    rules: Rules,
+    seeds: NDArray[np.int64],
+    questions: NDArray[np.int64],
+    answers: bool,
+) -> dict[str, NDArray[Any]]:
+    """Play episodes, each in a process of its own."""
+    state = PoolState(bank, len(questions), rules)
+    every = np.ones(len(questions), np.bool_)
+    state.begin(every, questions)
+    state.shuffle(every, seeds)
+    plan = RoundPlan.empty(state.episodes, rules.max_branches)
+    revealed = state.revealed
+    fleet = Fleet(program.source, program.beta, revealed, program.limits, np.arange(len(questions)))
+    try:
+        running = len(questions)
+        while running:
+            plan.clear()
+            fleet.decide(revealed, plan)
+            running = state.play(plan)
+            if running:
                 fleet.look(revealed)
-                yield
-        finally:
-            fleet.close()
-
-    def check(self, fields: Mapping[str, NDArray[Any]]) -> None:
-        """Compare the sample with what all episodes came to by field.
-
-        Raises:
-            ProgramError: of kind "nondeterminism", if one differs.
-        """
-        pools = self._state.pools
-        counts = (pools[name] for name in ("total_tokens", "sequential_tokens", "opened", "pruned"))
-        again: dict[str, NDArray[Any]] = dict(zip(FIELDS, (self._state.correct, *counts), strict=True))
-        if "answers" in fields:
-            again["answers"] = self._state.answer_texts(np.arange(len(self.picked)), pools["answer"])
-        for name, values in again.items():
-            differs = np.flatnonzero(values != fields[name][self.picked])
-            if len(differs):
-                k = differs[0]
-                raise ProgramError(
-                    self._program.source.path,
-                    "nondeterminism",
-                    f"{name} of question {self._questions[k]} under seed {self._seeds[k]} differs when played alone"
-                    + ("" if name in ("answers", "correct") else f": {fields[name][self.picked[k]]}, then {values[k]}"),
-                )
+    finally:
+        fleet.close()
+    pools = state.pools
+    values = (state.correct, *(pools[name] for name in ("total_tokens", "sequential_tokens", "opened", "pruned")))
+    fields: dict[str, NDArray[Any]] = dict(zip(FIELDS, values, strict=True))
+    if answers:
+        fields["answers"] = state.answer_texts(np.arange(len(questions)), pools["answer"])
+    return fields

@@ -279,6 +279,8 @@ class Crew:
         whole: dict[int, bytes] = {}
         failed: dict[int, ProgramError] = {}
         since = time.monotonic()
+        if since >= self._end:
+            self._fail_of_time()
         for c in reversed(children):  # who was told last is done last; when it is, few others are still to wait for
             try:
                 whole[c] = self._message(c, expected, since)
@@ -338,6 +340,9 @@ class Crew:
         """A process closed its socket without a word."""
         self.fail(*_ending(self._nursery.status(self._numbers.pop(c))))
 
+    def _fail_of_time(self) -> NoReturn:
+        self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
+
     def _wait(self, poll: Any, since: float) -> list[tuple[int, int]]:
         """Events of a poll; ends what takes too long."""
         now = time.monotonic()
@@ -345,7 +350,7 @@ class Crew:
         events: list[tuple[int, int]] = poll.poll(max(0.0, deadline - now) * 1000)
         if not events and time.monotonic() >= deadline:
             if deadline == self._end:
-                self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
+                self._fail_of_time()
             self.fail("timeout", f"expected to look or to end within {self._sandbox.round_seconds:g} s")
         return events
 
@@ -411,8 +416,11 @@ class Fleet:
 
         Raises:
             ProgramError: the program failed.
+            ControllerError: it was not told what the last round revealed.
         """
         self._asked = self._rows[self._awaited[self._rows]]
+        if not len(self._asked):
+            raise ControllerError("Fleet.decide: expected a call of look after each round that leaves episodes running")
         companies = np.unique(self._company[self._asked])
         messages = self._crew.receive(companies.tolist(), ROUND)
         words = np.frombuffer(b"".join(messages), np.int64)

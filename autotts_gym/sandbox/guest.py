@@ -129,9 +129,9 @@ class Session:
             if not several:
                 return
             if (several is self._active and not self._pruning and not self._deepening) or (
-                self._growing.issuperset(several)
+                _WHOLE.issuperset(map(type, several))
+                and self._growing.issuperset(several)
                 and self._deepening.keys().isdisjoint(several)
-                and _WHOLE.issuperset(map(type, several))
             ):
                 self._waits = True
                 self._deepening.update(dict.fromkeys(several, steps))

@@ -1,3 +1,4 @@
+import pickle
 from typing import Any
 
 import gymnasium as gym
@@ -125,9 +126,17 @@ def test_the_monitor_tells_what_episodes_came_to() -> None:
     assert "episode" not in infos[1]
 
 
-def test_a_pickled_state_goes_on_as_the_environments_do() -> None:
-    import pickle
+def test_a_state_goes_on_with_the_threads_of_who_takes_it_over() -> None:
+    one, two = (ReplayVecEnv(ENVS[1], 4, **{**ARGUMENTS, "threads": threads}) for threads in (1, 2))
+    one.seed(0)
+    one.reset()
+    two.set_state(pickle.loads(pickle.dumps(one.get_state())))
+    assert (one.envs.threads, two.envs.threads) == (1, 2)
+    left, right = (envs.step(np.array([6, 7, 6, 7])) for envs in (one, two))
+    assert np.array_equal(left[1], right[1])
 
+
+def test_a_pickled_state_goes_on_as_the_environments_do() -> None:
     envs, twin = (ReplayVecEnv(ENVS[1], 3, **{**ARGUMENTS, "observation": "pool"}) for _ in range(2))
     envs.seed(0)
     envs.reset()

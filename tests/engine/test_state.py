@@ -278,7 +278,7 @@ def test_a_bank_of_several_stores_replays_what_each_of_them_would():
             assert np.array_equal(together.correct[rows], state.correct)
             everyone = np.arange(state.episodes)
             texts = together.answer_texts(np.arange(5)[rows], together.pools["leader"][rows])
-            assert texts == state.answer_texts(everyone, state.pools["leader"])
+            assert texts.tolist() == state.answer_texts(everyone, state.pools["leader"]).tolist()
 
 
 def test_an_empty_bank_is_refused():

@@ -1,7 +1,9 @@
 """The native vector environment against SyncVectorEnv over single ones, step for step."""
 
 import copy
+import os
 import pickle
+import signal
 from typing import Any
 
 import gymnasium as gym
@@ -194,6 +196,41 @@ def test_twin_seeds_give_twin_episodes_and_a_seed_can_be_used_again():
     assert_equal(transcript(one), transcript(two))  # and so do the episodes that follow
 
 
+@pytest.mark.parametrize("env_id", [ID, "AutoTTS-ReplayRounds-v0"])
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_threads_change_nothing(env_id: str, threads: int):
+    one, several = (gym.make_vec(env_id, 7, store=small(), max_branches=6, threads=k) for k in (1, threads))
+    assert_equal(one.reset(seed=5), several.reset(seed=5))
+    rng = np.random.default_rng(0)
+    ends = 0
+    for k in range(60):
+        actions = choose(rng, one.unwrapped.action_masks())
+        left, right = one.step(actions), several.step(actions)
+        assert_equal(left, right)
+        ends += int((left[2] | left[3]).sum())
+        if k == 20:
+            several = copy.deepcopy(several)
+        if k == 40:
+            several = pickle.loads(pickle.dumps(several))
+    assert ends > 10
+    one.close()
+    several.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    env = ReplayVectorEnv(4, store=small(), max_branches=6, threads=2)
+    env.reset(seed=0)
+    env.step(np.ones(4, np.int64))  # the threads of this process have started
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        opened = env.step(np.ones(4, np.int64))[0]["pool"][:, 4] * 6
+        os._exit(0 if np.allclose(opened, 2) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
 def test_environments_without_a_seed_differ():
     env = ReplayVectorEnv(20, small(), cost_weight=(0.1, 10.0))
     env.reset()
@@ -279,7 +316,7 @@ def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: A
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"render_mode": "human"}, {"autoreset_mode": "Never"}, {"max_branches": 0}], ids=name
+    "kwargs", [{"render_mode": "human"}, {"autoreset_mode": "Never"}, {"max_branches": 0}, {"threads": 0}], ids=name
 )
 def test_a_bad_argument_is_refused(kwargs: dict[str, Any]):
     with pytest.raises(ValueError, match=r"expected|not a valid"):

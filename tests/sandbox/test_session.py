@@ -219,6 +219,7 @@ def test_a_branch_that_is_named_twice_grows_once(tmp_path: Path) -> None:
         ("session.deepen(-1)", "IndexError: deepen: expected branches from 0 to 0, got (-1,)"),
         ("session.deepen([0, True])", "TypeError: deepen: expected whole numbers as branches, got (0, True)"),
         ("session.deepen([0.0])", "TypeError: deepen: expected whole numbers as branches, got (0.0,)"),
+        ("session.deepen([[0]])", "TypeError: deepen: expected whole numbers as branches, got ([0],)"),
         ("session.deepen('0')", "TypeError: deepen: expected a branch or several, got '0'"),
         ("session.deepen(0, 0)", "TypeError: deepen: expected steps to be a whole number of at least 1, got 0"),
         ("session.deepen(0, 1.5)", "TypeError: deepen: expected steps to be a whole number of at least 1, got 1.5"),
