@@ -75,7 +75,7 @@ def act_alone(state: PoolState, n: int, action: int) -> None:
                 getattr(state.arrays, name)[row] = array[row]
 
 
-BANK = ("questions", "probe_offsets", "probes", "tokens", "finals")
+BANK = ("questions", "branches", "probes")
 
 steps = st.tuples(
     st.sampled_from(["open", "open", "deepen", "deepen", "prune", "read"]), st.integers(0, M - 1), st.integers(1, 3)
