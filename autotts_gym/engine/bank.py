@@ -95,7 +95,8 @@ class Bank:
             stored_ids: (K,) integers.
         """
         rows = np.where(stored_ids < 0, -1, self._first_answers[questions] + stored_ids)
-        for k in np.flatnonzero(self._unread[rows]):
+        unread = self._unread[rows]
+        for k in np.flatnonzero(unread) if unread.any() else ():
             store, question = self.locate(int(questions[k]))
             self._texts[rows[k]] = store.answer(question, int(stored_ids[k]))
             self._unread[rows[k]] = False

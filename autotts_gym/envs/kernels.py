@@ -296,7 +296,9 @@ def step_all(
     """
     s = unpack(handle)
     ended = 0
-    for n in range(first, end):
+    for n in range(end):  # from 0: an index that may be negative costs a check at every access
+        if n < first:
+            continue
         rewards[n] = 0.0
         invalid[n] = False
         if restart[n]:
@@ -456,7 +458,9 @@ def step_rounds(
     """
     s = unpack(handle)
     ended = 0
-    for n in range(first, end):
+    for n in range(end):  # from 0: an index that may be negative costs a check at every access
+        if n < first:
+            continue
         rewards[n] = 0.0
         if restart[n]:
             begin(s, n, np.int64(-1))

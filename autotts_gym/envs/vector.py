@@ -186,7 +186,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             ended = terminations | truncations
             infos = {**self._final_infos(ended, invalid & ended, ends), **self._infos(invalid & ~ended)}
         else:
-            infos = {**self._infos(invalid), **self._outcomes(ends)}
+            infos = {**self._infos(invalid), **self._outcomes(terminations | truncations, ends)}
         return observations, rewards, terminations, truncations, infos
 
     def advance(
@@ -240,30 +240,29 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             "_invalid_action": told.copy(),
         }
 
-    def _outcomes(self, ends: Ends) -> dict[str, Any]:
+    def _outcomes(self, ended: NDArray[np.bool_], ends: Ends) -> dict[str, Any]:
         """The infos of the episodes that ended; blank in the others."""
         infos: dict[str, Any] = {}
         for key, told in ends.outcomes.items():
-            infos[key], infos[f"_{key}"] = self._spread(ends.rows, told)
+            infos[key], infos[f"_{key}"] = self._spread(ends.rows, told), ended.copy()
         return infos
 
-    def _spread(self, rows: NDArray[np.int64], told: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """What is told of some rows as an array over all of them, blank in the others, and which they are."""
+    def _spread(self, rows: NDArray[np.int64], told: NDArray[Any]) -> NDArray[Any]:
+        """What is told of some rows as an array over all of them, blank in the others."""
         shape = (self.num_envs, *told.shape[1:])
-        values = np.zeros(shape, told.dtype) if told.dtype != object else np.full(shape, None, object)
+        values = np.zeros(shape, told.dtype) if told.dtype != object else np.empty(shape, object)
         values[rows] = told
-        which = np.zeros(self.num_envs, np.bool_)
-        which[rows] = True
-        return values, which
+        return values
 
     def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], ends: Ends) -> dict[str, Any]:
         """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
         final_obs = np.full(self.num_envs, None, object)
         for n, observation in zip(ends.rows.tolist(), ends.observations, strict=True):
             final_obs[n] = observation
-        mask, told = self._spread(ends.rows, ends.masks)
-        common = {"action_mask": mask, "_action_mask": told, "invalid_action": invalid, "_invalid_action": told.copy()}
-        final_info = {**common, **self._outcomes(ends)}
+        masks = self._spread(ends.rows, ends.masks)
+        common = {"action_mask": masks, "_action_mask": ended.copy()}
+        common |= {"invalid_action": invalid, "_invalid_action": ended.copy()}
+        final_info = {**common, **self._outcomes(ended, ends)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     @property
