@@ -111,8 +111,8 @@ def test_a_schedule_is_monotone_and_meets_the_genome_at_both_ends(seed: int):
             assert all(isinstance(value, int) for value in values)
             assert (values[0], values[-1]) == (start, end)
         else:
-            assert values[0] == pytest.approx(start, rel=3e-4, abs=1e-4)
-            assert values[-1] == pytest.approx(end, rel=3e-4, abs=1e-4)
+            assert values[0] == pytest.approx(start, rel=2e-4, abs=1e-4)
+            assert values[-1] == pytest.approx(end, rel=2e-4, abs=1e-4)
         assert values == sorted(values, reverse=end < start), name
 
 

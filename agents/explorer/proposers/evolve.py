@@ -71,11 +71,11 @@ class Number:
         if start == end:
             return f"{start:.0f}" if self.whole else f"{start:g}"
         if self.curve == "ratio":
-            return f"round({start:g} * {end / start:.4g}**beta{'' if self.whole else ', 4'})"
+            return f"round({start:g} * {end / start:.6g}**beta{'' if self.whole else ', 4'})"
         if self.curve == "odds":
-            return f"round(1 - {1 - start:.4g} * {(1 - end) / (1 - start):.4g}**beta, 5)"
+            return f"round(1 - {1 - start:.4g} * {(1 - end) / (1 - start):.6g}**beta, 5)"
         step = end - start
-        line = f"{start:g} {'+' if step > 0 else '-'} {abs(step):.4g} * beta"
+        line = f"{start:g} {'+' if step > 0 else '-'} {abs(step):.6g} * beta"
         return f"round({line})" if self.whole else f"round({line}, 4)"
 
 
