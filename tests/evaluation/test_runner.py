@@ -143,18 +143,23 @@ class Waited:
 
 
 @dataclass(frozen=True)
-class Waiting(Scripted):
+class Waiting:
     """Opens a branch a round until there are as many as its lane's number, and stops; one lane may break."""
 
+    name: ClassVar[str] = "waiting"
     lanes: ClassVar[int] = 3
     log: tuple[list[tuple[str, int]], list[int]] = ([], [])
     breaks: int = -1
 
-    def begin(self, revealed: Revealed) -> Waited:  # type: ignore[override]
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"breaks": self.breaks}
+
+    def begin(self, revealed: Revealed) -> Waited:
         self.log[1].append(revealed.episodes)
         return Waited(self.log[0], len(self.log[1]))
 
-    def decide(self, revealed: Revealed, memory: Waited, plan: RoundPlan) -> None:  # type: ignore[override]
+    def decide(self, revealed: Revealed, memory: Waited, plan: RoundPlan) -> None:
         self.log[0].append(("asked", memory.lane))
         if memory.lane == self.breaks:
             raise ControllerError("broken")
