@@ -51,16 +51,16 @@ class Bank:
         numbers: dict[tuple[str, str], int] = {}
         posed = [(store.benchmark, str(question)) for store in stores for question in _numbers(store)]
         self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)
-        for array in (self.questions, self.problems, self.branches, self.probes):
-            array.setflags(write=False)
         answers = np.concatenate([np.diff(store.answer_offsets) for store in stores])
         self.max_answers = int(answers.max())
         # The answers of all questions in a row, read from the stores as they are asked for; None stands behind them.
-        self._first_answers = np.cumsum(answers) - answers
+        self.questions["first_answer"] = np.cumsum(answers) - answers
         self._texts = np.full(int(answers.sum()) + 1, None, object)
         self._unread = np.ones(len(self._texts), np.bool_)
         self._unread[-1] = False
         self.max_probes = int(counts.max())
+        for array in (self.questions, self.problems, self.branches, self.probes):
+            array.setflags(write=False)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
         """Read-only: a copy is itself."""
@@ -85,22 +85,19 @@ class Bank:
         store = bisect_right(self.first_questions, question) - 1
         return self.stores[store], question - self.first_questions[store]
 
-    def answer_texts(
-        self, questions: NDArray[np.integer[Any]], stored_ids: NDArray[np.integer[Any]]
-    ) -> NDArray[np.object_]:
-        """The strings of answers, each by its question and stored id; None for -1.
+    def answer_texts(self, answers: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
+        """The strings of answers, (K,) object; None for -1.
 
         Args:
-            questions: (K,) integers, numbered through the bank.
-            stored_ids: (K,) integers.
+            answers: (K,) integers, numbered through the bank: a stored id counts from its question's ``first_answer``.
         """
-        rows = np.where(stored_ids < 0, -1, self._first_answers[questions] + stored_ids)
-        unread = self._unread[rows]
-        for k in np.flatnonzero(unread) if unread.any() else ():
-            store, question = self.locate(int(questions[k]))
-            self._texts[rows[k]] = store.answer(question, int(stored_ids[k]))
-            self._unread[rows[k]] = False
-        texts: NDArray[np.object_] = self._texts[rows]
+        unread = self._unread[answers]
+        for answer in answers[unread].tolist() if np.count_nonzero(unread) else ():
+            question = int(np.searchsorted(self.questions["first_answer"], answer, side="right")) - 1
+            store, number = self.locate(question)
+            self._texts[answer] = store.answer(number, answer - int(self.questions["first_answer"][question]))
+            self._unread[answer] = False
+        texts: NDArray[np.object_] = self._texts[answers]
         return texts
 
 

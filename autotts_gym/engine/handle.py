@@ -8,12 +8,16 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from autotts_gym.engine.layout import HIDDEN_POOL, HIDDEN_SLOT, POOL, QUESTION, RULES, SLOT, STORED_BRANCH, Arrays
+
+_LINE = 64
+_POOL, _HIDDEN_POOL = POOL.itemsize, HIDDEN_POOL.itemsize
 
 Handle = NDArray[np.int64]
 """(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
@@ -77,3 +81,40 @@ def unpack(handle):
         carray(_pointer(handle[15]), (branches,), STORED_BRANCH),
         carray(_pointer(handle[16]), (probes,), np.int32),
     )
+
+
+@intrinsic
+def _prefetch(_context: Any, address: Any) -> Any:
+    """Ask the memory for the cache line of an address, without waiting for it."""
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, flag, flag, flag])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+        read, keep, data = flag(0), flag(3), flag(1)
+        builder.call(function, [builder.inttoptr(args[0], cgutils.voidptr_t), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.none(types.int64), codegen
+
+
+@numba.njit(nogil=True, forceinline=True)
+def prefetch(handle, n):
+    """Ask the memory for what a kernel that comes to episode n will need first, if there is such an episode.
+
+    Many episodes are larger than the caches: a kernel that steps one after the other would wait at each of its arrays.
+    """
+    first = len(handle) - 8
+    episodes, max_branches, answers, actions = handle[first], handle[first + 1], handle[first + 2], handle[first + 3]
+    if n >= episodes:
+        return
+    for line in range(0, _POOL, _LINE):
+        _prefetch(handle[1] + n * _POOL + line)
+    _prefetch(handle[3] + n * answers * 4)  # votes, finished votes, tally: of answers that came first, and of few votes
+    _prefetch(handle[4] + n * answers * 4)
+    _prefetch(handle[5] + n * (max_branches + 1) * 4)
+    _prefetch(handle[6] + n * actions)
+    _prefetch(handle[8] + n * _HIDDEN_POOL)
+    for line in range(0, answers * 4, _LINE):
+        _prefetch(handle[12] + n * answers * 4 + line)
+    _prefetch(handle[13] + n * answers * 4)

@@ -105,6 +105,7 @@ QUESTION = np.dtype(
     [
         ("first_branch", np.int64),
         ("branches", np.int64),
+        ("first_answer", np.int64),  # in the bank's answers
         ("gold", np.int32),
         ("interval_tokens", np.int32),
     ],
@@ -121,6 +122,17 @@ STORED_BRANCH = np.dtype(
     align=True,
 )
 """What the bank knows of a branch but its probes; side by side, since a branch that is dealt needs all of it."""
+
+OUTCOME = (
+    "answer",  # in the bank's answers; -1: none
+    "correct",
+    "total_tokens",
+    "sequential_tokens",
+    "branches_opened",
+    "branches_pruned",
+    "stop_reason",
+)
+"""What is told of an episode that has ended, an integer each."""
 
 RULES = np.dtype(
     [

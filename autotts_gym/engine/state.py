@@ -423,5 +423,6 @@ class PoolState:
 
     def answer_texts(self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
         """The strings of answers by their local ids, one an episode of ``rows``, (K,) object; None for -1."""
-        stored = np.where(answers < 0, -1, self.arrays.stored_ids[rows, answers])
-        return self.bank.answer_texts(self.questions[rows], stored)
+        first_answers = self.bank.questions["first_answer"][self.questions[rows]]
+        known = np.where(answers < 0, -1, first_answers + self.arrays.stored_ids[rows, answers])
+        return self.bank.answer_texts(known)

@@ -1,7 +1,7 @@
 """What the single and the vector environment share: episodes with their spaces, seeds, options and infos."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -30,6 +30,21 @@ def stream_of_seed(seed: int | None) -> int:
     return draw_stream(seeding.np_random(seed)[0])
 
 
+class Results(NamedTuple):
+    """What a step of N episodes gives, for the kernels to write; of the last three, rows of episodes that go on."""
+
+    rewards: NDArray[np.float64]  # (N,)
+    terminations: NDArray[np.bool_]  # (N,)
+    truncations: NDArray[np.bool_]  # (N,)
+    invalid: NDArray[np.bool_]  # (N,), whether the action was not admissible
+    pool: NDArray[np.float32]  # of features.Buffers
+    branches: NDArray[np.float32]  # likewise
+    outcomes: NDArray[np.int64]  # (7, N) by layout.OUTCOME, of episodes that have just ended
+    last_masks: NDArray[np.int8]  # (N, actions), where in their place the next ones have begun
+    last_pool: NDArray[np.float32]  # likewise
+    last_branches: NDArray[np.float32]  # likewise
+
+
 class Episodes:
     """N episodes of one environment, as its faces need them.
 
@@ -43,10 +58,17 @@ class Episodes:
     def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules, threads: int = 1) -> None:
         self.observation = observation
         self.observation_space = observation_space(observation, rules.max_branches)
-        self.action_space = spaces.Discrete(layout.actions(rules.max_branches, rules.probe == "explicit"))
+        self.action_space = spaces.Discrete(self._actions(rules))
         self.state = PoolState(Bank(resolve_stores(store)), episodes, rules)
         self.confidence = confidence_table(rules.max_branches)
         self.shares = Shares(threads, episodes)
+        self._outcomes = np.zeros((len(layout.OUTCOME), episodes), np.int64)
+        self._last = self.buffers()
+        self._last_masks = np.zeros((episodes, int(self.action_space.n)), np.int8)
+
+    def _actions(self, rules: Rules) -> int:
+        """How many actions there are."""
+        return layout.actions(rules.max_branches, rules.probe == "explicit")
 
     def buffers(self) -> Buffers:
         """Fresh arrays for the observations of all episodes."""
@@ -97,19 +119,35 @@ class Episodes:
         step: tuple[float, bool, int] = kernels.step_one(
             self.state.handle, action, self.confidence, out.pool, out.branches
         )
+        if step[2] != layout.RUNNING:
+            kernels.tell_one(self.state.handle, self._outcomes)
         return step
 
-    def step_all(
-        self,
-        actions: NDArray[np.int64],
-        restart: NDArray[np.bool_],
-        rewards: NDArray[np.float64],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        invalid: NDArray[np.bool_],
-        out: Buffers,
-    ) -> int:
+    def results(self, out: Buffers) -> Results:
+        """Fresh arrays for the results of a step."""
+        n = self.state.episodes
+        terminations, truncations, invalid = np.empty((3, n), np.bool_)
+        return Results(
+            np.empty(n, np.float64),
+            terminations,
+            truncations,
+            invalid,
+            out.pool,
+            out.branches,
+            self._outcomes,
+            self._last_masks,
+            self._last.pool,
+            self._last.branches,
+        )
+
+    def step_all(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Take an action in every episode, but begin the next one where ``restart``; encode all.
+
+        Args:
+            actions: (N,), each in the action space.
+            restart: (N,) bool.
+            again: whether the next episode begins at once where one ends.
+            results: to be filled.
 
         Returns:
             How many episodes have ended.
@@ -117,18 +155,7 @@ class Episodes:
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
-                self.state.handle,
-                first,
-                end,
-                actions,
-                restart,
-                self.confidence,
-                rewards,
-                terminations,
-                truncations,
-                invalid,
-                out.pool,
-                out.branches,
+                self.state.handle, first, end, actions, restart, again, self.confidence, results
             )
             return ended
 
@@ -138,15 +165,32 @@ class Episodes:
         """Write the observations of the chosen episodes."""
         kernels.encode_all(self.state.handle, chosen, self.confidence, out.pool, out.branches)
 
-    def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """What the infos of ended episodes tell of them: an array over ``rows`` for every key."""
-        pools = self.state.pools
-        return {
-            "answer": self.state.answer_texts(rows, pools["answer"][rows]),
-            "correct": self.state.correct[rows],
-            "total_tokens": pools["total_tokens"][rows],
-            "sequential_tokens": pools["sequential_tokens"][rows],
-            "branches_opened": pools["opened"][rows].astype(np.int64),
-            "branches_pruned": pools["pruned"][rows].astype(np.int64),
-            "stop_reason": _STOP_REASONS[pools["stop_reason"][rows]],
-        }
+    def outcomes(self, rows: NDArray[np.int64], spread: bool = False) -> dict[str, NDArray[Any]]:
+        """What the infos of episodes that have just ended tell of them, an array for every key.
+
+        Args:
+            rows: (K,), which they are.
+            spread: whether the arrays go over all N episodes, blank in the others, or else over these.
+        """
+        told = self._outcomes.take(rows, axis=1)
+        answers, reasons = self.state.bank.answer_texts(told[0]), _STOP_REASONS[told[-1]]
+        if spread:
+            few, told = told, np.zeros(self._outcomes.shape, np.int64)
+            told[:, rows] = few
+            answers, reasons = self._spread(rows, answers), self._spread(rows, reasons)
+        _, correct, *numbers, _ = told
+        return dict(zip(layout.OUTCOME, (answers, correct != 0, *numbers, reasons), strict=True))
+
+    def _spread(self, rows: NDArray[np.int64], texts: NDArray[np.object_]) -> NDArray[np.object_]:
+        """The texts of some episodes over all of them, None for the others."""
+        values = np.empty(self.state.episodes, object)
+        values[rows] = texts
+        return values
+
+    def last(self, rows: NDArray[np.int64]) -> list[Any]:
+        """The last observations of episodes in whose place others have just begun."""
+        return self._last.observation_copies(rows)
+
+    def last_masks(self, ended: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """Their last masks (N, actions), blank elsewhere."""
+        return self._last_masks * ended[:, None]

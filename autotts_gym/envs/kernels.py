@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.handle import prefetch, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, PRUNED, RUNNING, TRUNCATED, UNLIMITED
@@ -262,6 +262,35 @@ def _advance(s, n, action):
     return _reward(s, n, total, sequential, worth), valid
 
 
+@inline
+def _tell(s, n, outcomes):
+    """Write to column n of outcomes (7, N) what is told of an episode that has ended, in the order of OUTCOME."""
+    pool, hidden = s.pools[n], s.hidden_pools[n]
+    answer = np.int64(-1)
+    if pool.answer >= 0:
+        answer = s.questions[hidden.question].first_answer + s.stored_ids[n, pool.answer]
+    outcomes[0, n] = answer
+    outcomes[1, n] = hidden.correct
+    outcomes[2, n] = pool.total_tokens
+    outcomes[3, n] = pool.sequential_tokens
+    outcomes[4, n] = pool.opened
+    outcomes[5, n] = pool.pruned
+    outcomes[6, n] = pool.stop_reason
+
+
+@inline
+def _conclude(s, n, reward, valid, results):
+    """Write what a step gives but the observation; returns whether the episode has ended."""
+    reason = s.pools[n].stop_reason
+    results.rewards[n] = reward
+    results.invalid[n] = not valid
+    results.terminations[n] = reason != RUNNING and reason != TRUNCATED
+    results.truncations[n] = reason == TRUNCATED
+    if reason != RUNNING:
+        _tell(s, n, results.outcomes)
+    return reason != RUNNING
+
+
 @kernel
 def step_one(handle, action, confidence, pool_out, branches_out):
     """Step episode 0 and encode it.
@@ -276,41 +305,41 @@ def step_one(handle, action, confidence, pool_out, branches_out):
 
 
 @kernel
-def step_all(
-    handle,
-    first,
-    end,
-    actions,
-    restart,
-    confidence,
-    rewards,
-    terminations,
-    truncations,
-    invalid,
-    pool_out,
-    branches_out,
-):
+def tell_one(handle, outcomes):
+    """Write what is told of episode 0, which has ended, to outcomes (7, 1)."""
+    _tell(unpack(handle), 0, outcomes)
+
+
+@inline
+def _step(s, n, action, restart, again, confidence, results):
+    """Step an episode; see step_all. Returns whether it has ended."""
+    reward, valid = 0.0, True
+    if restart:
+        begin(s, n, np.int64(-1))
+    else:
+        reward, valid = _advance(s, n, action)
+    ended = _conclude(s, n, reward, valid, results)
+    if ended and again:
+        _encode(s, n, confidence, results.last_pool, results.last_branches)
+        for k in range(results.last_masks.shape[1]):
+            results.last_masks[n, k] = s.admissible[n, k]
+        begin(s, n, np.int64(-1))
+    _encode(s, n, confidence, results.pool, results.branches)
+    return ended
+
+
+@kernel
+def step_all(handle, first, end, actions, restart, again, confidence, results):
     """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
-    The actions (N,) are in the action space. Returns how many episodes have ended.
+    With ``again`` the next episode begins at once where one ends, which leaves its last mask and observation in
+    ``results``, an ``episodes.Results``. The actions (N,) are in the action space. Returns how many have ended.
     """
     s = unpack(handle)
     ended = 0
     for n in range(end):  # from 0: an index that may be negative costs a check at every access
-        if n < first:
-            continue
-        rewards[n] = 0.0
-        invalid[n] = False
-        if restart[n]:
-            begin(s, n, np.int64(-1))
-        else:
-            rewards[n], valid = _advance(s, n, actions[n])
-            invalid[n] = not valid
-        reason = s.pools[n].stop_reason
-        terminations[n] = reason != RUNNING and reason != TRUNCATED
-        truncations[n] = reason == TRUNCATED
-        ended += reason != RUNNING
-        _encode(s, n, confidence, pool_out, branches_out)
+        if n >= first:
+            ended += _step(s, n, actions[n], restart[n], again, confidence, results)
     return ended
 
 
@@ -378,6 +407,28 @@ def _concerns(pool, slots_n, i, code, amount):
     return _overdue(pool, slot)
 
 
+@inline
+def _write_built_in(revealed, n, code, amount, plan):
+    """Write a built-in macro into the empty row of a plan."""
+    pool, slots_n = revealed.pools[n], revealed.slots[n]
+    if code == MACRO_STOP:
+        plan.stop[n] = True
+    elif code == MACRO_STOP_SHORT:
+        plan.stop[n] = True
+        plan.answer[n] = _short_votes(pool, slots_n)[0]
+    elif code == MACRO_OPEN:
+        plan.open[n] = min(amount, pool.slots - pool.opened)
+    elif code == MACRO_READ:
+        plan.read[n] = min(amount, pool.slots - pool.opened)
+    else:
+        for i in range(pool.opened):
+            if slots_n[i].status == ACTIVE and _concerns(pool, slots_n, i, code, amount):
+                if code >= MACRO_DISSENTERS:
+                    plan.prune[n, i] = True
+                else:
+                    plan.deepen[n, i] = amount
+
+
 @kernel
 def write_built_in(revealed, built_in, rows, actions, plan):
     """Write the built-in macros that episodes take into an empty plan; see macros.MACROS.
@@ -385,28 +436,10 @@ def write_built_in(revealed, built_in, rows, actions, plan):
     ``built_in`` (K, 2) int64 holds code and amount of every macro (code NOT_BUILT_IN: of which nothing is written),
     ``rows`` (R,) int64 the episodes and ``actions`` (R,) int64 the macro of each.
     """
-    pools, slots = revealed.pools, revealed.slots
     for r in range(len(rows)):
-        n, code, amount = rows[r], built_in[actions[r], 0], built_in[actions[r], 1]
-        pool = pools[n]
-        if code == NOT_BUILT_IN:
-            continue
-        if code == MACRO_STOP:
-            plan.stop[n] = True
-        elif code == MACRO_STOP_SHORT:
-            plan.stop[n] = True
-            plan.answer[n] = _short_votes(pool, slots[n])[0]
-        elif code == MACRO_OPEN:
-            plan.open[n] = min(amount, pool.slots - pool.opened)
-        elif code == MACRO_READ:
-            plan.read[n] = min(amount, pool.slots - pool.opened)
-        else:
-            for i in range(pool.opened):
-                if slots[n, i].status == ACTIVE and _concerns(pool, slots[n], i, code, amount):
-                    if code >= MACRO_DISSENTERS:
-                        plan.prune[n, i] = True
-                    else:
-                        plan.deepen[n, i] = amount
+        code, amount = built_in[actions[r], 0], built_in[actions[r], 1]
+        if code != NOT_BUILT_IN:
+            _write_built_in(revealed, rows[r], code, amount, plan)
 
 
 @inline
@@ -426,13 +459,19 @@ def _changes_something(revealed, n, code, amount):
     return False
 
 
+@inline
+def _mark_built_in(revealed, n, built_in, masks):
+    """Write to row n of masks where built-in macros would change something; 0 for the others."""
+    for k in range(len(built_in)):
+        code = built_in[k, 0]
+        masks[n, k] = code != NOT_BUILT_IN and _changes_something(revealed, n, code, built_in[k, 1])
+
+
 @kernel
 def mark_built_in(revealed, built_in, masks):
     """Write to masks (N, K) int8 where the built-in ones of K macros would change something; see write_built_in."""
     for n in range(len(masks)):
-        for k in range(len(built_in)):
-            code = built_in[k, 0]
-            masks[n, k] = code != NOT_BUILT_IN and _changes_something(revealed, n, code, built_in[k, 1])
+        _mark_built_in(revealed, n, built_in, masks)
 
 
 @kernel
@@ -448,29 +487,60 @@ def mark_effective(admissible, max_branches, plan, masks, column):
         masks[n, column] = effective
 
 
+@inline
+def _clear(plan, n):
+    """Empty the row of a plan."""
+    plan.prune[n, :] = False
+    plan.deepen[n, :] = 0
+    plan.open[n] = 0
+    plan.stop[n] = False
+    plan.answer[n] = -1
+    plan.read[n] = 0
+    plan.probe[n, :] = False
+
+
+@inline
+def _step_round(s, n, action, restart, again, confidence, built_in, plan, masks_before, masks_after, results):
+    """Play the macro of an episode; see step_rounds. Returns whether it has ended."""
+    reward, valid = 0.0, True
+    if restart:
+        begin(s, n, np.int64(-1))
+    else:
+        valid = masks_before[n, action] != 0
+        code = built_in[action, 0] if valid else NOT_BUILT_IN
+        if code != NOT_BUILT_IN or not valid:
+            _clear(plan, n)
+        if code != NOT_BUILT_IN:
+            _write_built_in(s, n, code, built_in[action, 1], plan)
+        total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)
+        play_round(s, n, plan)
+        reward = _reward(s, n, total, sequential, worth)
+    ended = _conclude(s, n, reward, valid, results)
+    if ended and again:
+        _encode(s, n, confidence, results.last_pool, results.last_branches)
+        _mark_built_in(s, n, built_in, results.last_masks)
+        begin(s, n, np.int64(-1))
+    _encode(s, n, confidence, results.pool, results.branches)
+    _mark_built_in(s, n, built_in, masks_after)
+    return ended
+
+
 @kernel
 def step_rounds(
-    handle, first, end, plan, restart, confidence, rewards, terminations, truncations, pool_out, branches_out
+    handle, first, end, actions, restart, again, confidence, built_in, plan, masks_before, masks_after, results
 ):
-    """Play a round of episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
+    """Play the macros of episodes first .. end - 1 of N as rounds; all else as in ``step_all``.
 
-    Returns how many have ended.
+    ``built_in`` is that of ``write_built_in``; the macros that are not built in are in their rows of the plan. A macro
+    that is not admissible by ``masks_before`` (N, K) int8 is an empty round. Writes masks of the built-in macros to
+    ``masks_after`` (N, K) int8.
     """
     s = unpack(handle)
     ended = 0
-    for n in range(end):  # from 0: an index that may be negative costs a check at every access
-        if n < first:
-            continue
-        rewards[n] = 0.0
-        if restart[n]:
-            begin(s, n, np.int64(-1))
-        else:
-            total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)
-            play_round(s, n, plan)
-            rewards[n] = _reward(s, n, total, sequential, worth)
-        reason = s.pools[n].stop_reason
-        terminations[n] = reason != RUNNING and reason != TRUNCATED
-        truncations[n] = reason == TRUNCATED
-        ended += reason != RUNNING
-        _encode(s, n, confidence, pool_out, branches_out)
+    for n in range(end):  # from 0, as in step_all
+        if n >= first:
+            prefetch(handle, n + 1)
+            ended += _step_round(
+                s, n, actions[n], restart[n], again, confidence, built_in, plan, masks_before, masks_after, results
+            )
     return ended

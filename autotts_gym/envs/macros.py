@@ -12,7 +12,6 @@ would change something. So a macro of one's own is one function of what has been
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,29 +129,44 @@ class MacroBoard:
         self._plan = RoundPlan.empty(episodes, max_branches)
         self._every = np.arange(episodes)
         self._others = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn)]
-        self._built_in = np.array(
+        self.built_in = np.array(
             [(m.code, m.amount) if isinstance(m, BuiltIn) else (kernels.NOT_BUILT_IN, 0) for m in macros], np.int64
         )
+
+    @property
+    def built_in_only(self) -> bool:
+        """Whether every macro is compiled."""
+        return not self._others
 
     def masks(self, revealed: Revealed) -> NDArray[np.int8]:
         """Which macros would change something, (N, K) int8; fresh."""
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
-        kernels.mark_built_in(revealed.arrays, self._built_in, masks)
+        kernels.mark_built_in(revealed.arrays, self.built_in, masks)
+        self.mark_others(revealed, masks)
+        return masks
+
+    def mark_others(self, revealed: Revealed, masks: NDArray[np.int8]) -> None:
+        """Write the columns of macros that are not built in."""
         for k in self._others:
             self._plan.clear()
             self.macros[k].write(revealed, self._every, self._plan)
             kernels.mark_effective(revealed.admissible, revealed.rules.max_branches, self._plan.arrays, masks, k)
-        return masks
 
-    def plan(self, revealed: Revealed, actions: NDArray[np.int64], valid: NDArray[Any]) -> RoundPlan:
-        """The plan of each episode's macro; that of an episode whose macro is not valid is empty."""
-        self._plan.clear()
-        self.write(revealed, actions[valid], np.flatnonzero(valid), self._plan)
+    def plan_others(self, revealed: Revealed, actions: NDArray[np.int64]) -> RoundPlan:
+        """A plan with those macros (N,) that are not built in; ``step_rounds`` writes the others."""
+        if self._others:
+            self._plan.clear()
+            self._write_others(revealed, actions, self._every, self._plan)
         return self._plan
 
     def write(self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
         """Write the macros that episodes take, one a row of ``rows``, into an empty plan."""
-        kernels.write_built_in(revealed.arrays, self._built_in, rows, actions, plan.arrays)
+        kernels.write_built_in(revealed.arrays, self.built_in, rows, actions, plan.arrays)
+        self._write_others(revealed, actions, rows, plan)
+
+    def _write_others(
+        self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan
+    ) -> None:
         for k in self._others:
             if (actions == k).any():
                 self.macros[k].write(revealed, rows[actions == k], plan)

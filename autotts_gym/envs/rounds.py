@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Rules
 from autotts_gym.envs import kernels
-from autotts_gym.envs.episodes import Episodes
+from autotts_gym.envs.episodes import Episodes, Results
 from autotts_gym.envs.features import Buffers
 from autotts_gym.envs.macros import MACROS, Macro, MacroBoard, choose_macros
 from autotts_gym.envs.single import ReplayEnv
@@ -25,10 +24,12 @@ class RoundEpisodes(Episodes):
     def __init__(
         self, store: StoreLike, episodes: int, observation: str, rules: Rules, macros: Macros, threads: int = 1
     ) -> None:
-        super().__init__(store, episodes, observation, rules, threads)
         self.board = MacroBoard(MACROS if macros is None else choose_macros(macros), episodes, rules.max_branches)
-        self.action_space = spaces.Discrete(len(self.board.macros))
         self._masks: NDArray[np.int8] | None = None
+        super().__init__(store, episodes, observation, rules, threads)
+
+    def _actions(self, rules: Rules) -> int:
+        return len(self.board.macros)
 
     def _current_masks(self) -> NDArray[np.int8]:
         if self._masks is None:
@@ -46,45 +47,50 @@ class RoundEpisodes(Episodes):
 
     def step_one(self, action: int, out: Buffers) -> tuple[float, bool, int]:
         """Play a macro in episode 0 and encode it; returns reward, whether it was admissible, stop reason."""
-        reward = np.empty(1)
-        terminated, truncated, invalid = np.empty((3, 1), np.bool_)
-        self.step_all(np.array([action]), np.zeros(1, np.bool_), reward, terminated, truncated, invalid, out)
-        return float(reward[0]), not invalid[0], int(self.state.pools["stop_reason"][0])
+        results = self.results(out)
+        self.step_all(np.array([action]), np.zeros(1, np.bool_), False, results)
+        return float(results.rewards[0]), not results.invalid[0], int(self.state.pools["stop_reason"][0])
 
-    def step_all(
-        self,
-        actions: NDArray[np.int64],
-        restart: NDArray[np.bool_],
-        rewards: NDArray[np.float64],
-        terminations: NDArray[np.bool_],
-        truncations: NDArray[np.bool_],
-        invalid: NDArray[np.bool_],
-        out: Buffers,
-    ) -> int:
+    def step_all(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
-        masks = self._current_masks()
-        np.equal(masks[np.arange(len(actions)), actions], 0, out=invalid)
-        invalid &= ~restart
-        plan = self.board.plan(self.state.revealed, actions, ~invalid & ~restart)
-        self._masks = None
+        board, revealed = self.board, self.state.revealed
+        before = self._current_masks()
+        after = np.empty_like(before)
+        plan = board.plan_others(revealed, actions)
+        at_once = again and board.built_in_only  # the last masks of others are for Python to find
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_rounds(
                 self.state.handle,
                 first,
                 end,
-                plan.arrays,
+                actions,
                 restart,
+                at_once,
                 self.confidence,
-                rewards,
-                terminations,
-                truncations,
-                out.pool,
-                out.branches,
+                board.built_in,
+                plan.arrays,
+                before,
+                after,
+                results,
             )
             return ended
 
-        return self.shares.sum(step)
+        ended = self.shares.sum(step)
+        board.mark_others(revealed, after)
+        self._masks = after
+        if ended and again and not at_once:
+            self._begin_again(results)
+        return ended
+
+    def _begin_again(self, results: Results) -> None:
+        """Begin the next episode where one has ended, of which mask and observation are kept."""
+        ended = results.terminations | results.truncations
+        results.last_masks[ended] = self._current_masks()[ended]
+        results.last_pool[ended] = results.pool[ended]
+        results.last_branches[ended] = results.branches[ended]
+        self.begin(ended, None)
+        kernels.encode_all(self.state.handle, ended, self.confidence, results.pool, results.branches)
 
 
 class ReplayRoundsEnv(ReplayEnv):

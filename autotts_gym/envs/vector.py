@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, stream_of_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
@@ -24,7 +24,6 @@ class Ends(NamedTuple):
     rows: NDArray[np.int64]  # (K,), which they are
     outcomes: dict[str, NDArray[Any]]  # the infos of an episode's end, (K,) each
     observations: list[Any]  # their last ones, where the next episodes have begun (SAME_STEP); else empty
-    masks: NDArray[np.int8]  # (K, actions), likewise
 
 
 class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
@@ -117,6 +116,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._actions = int(self._episodes.action_space.n)
         self._no_restart = np.zeros(num_envs, np.bool_)
+        self._everyone = np.ones(num_envs, np.bool_)
         self._ended = np.ones(num_envs, np.bool_)
         self._seeded = False
 
@@ -179,14 +179,14 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             ResetNeeded: an episode has ended and the autoreset mode is DISABLED, or none has begun.
             ValueError: the actions have another shape, or one is not in the action space.
         """
-        observations, rewards, terminations, truncations, invalid, ends = self.advance(actions)
-        if ends is None:
+        results, observations, ended = self._take(actions)
+        rewards, terminations, truncations, invalid = results[:4]
+        if ended is None:
             infos = self._infos(invalid)
         elif self.autoreset_mode == AutoresetMode.SAME_STEP:
-            ended = terminations | truncations
-            infos = {**self._final_infos(ended, invalid & ended, ends), **self._infos(invalid & ~ended)}
+            infos = {**self._final_infos(ended, invalid & ended), **self._infos(invalid & ~ended)}
         else:
-            infos = {**self._infos(invalid), **self._outcomes(terminations | truncations, ends)}
+            infos = {**self._infos(invalid), **self._outcomes(ended)}
         return observations, rewards, terminations, truncations, infos
 
     def advance(
@@ -198,39 +198,37 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             What ``step`` returns, but instead of the infos whether each action was not admissible, (N,) bool, and what
             there is to tell of the episodes that ended; None: none has. ``action_masks`` has the masks.
         """
+        results, observations, ended = self._take(actions)
+        ends = None
+        if ended is not None:
+            (rows,) = ended.nonzero()
+            last = self._episodes.last(rows) if self.autoreset_mode == AutoresetMode.SAME_STEP else []
+            ends = Ends(rows, self._episodes.outcomes(rows), last)
+        return observations, *results[:4], ends
+
+    def _take(self, actions: Any) -> tuple[Results, Any, NDArray[np.bool_] | None]:
+        """Take the actions; returns results, observations, and which episodes have ended, None: none has."""
         actions = np.ascontiguousarray(actions, np.int64)
         if actions.shape != (self.num_envs,):
             raise ValueError(f"actions: expected shape ({self.num_envs},), got {actions.shape}")
         restart = self._ended
         if not self._seeded or (self.autoreset_mode != AutoresetMode.NEXT_STEP and restart.any()):
             raise ResetNeeded("step: expected running episodes; call reset first")
-        if actions.min() < 0 or actions.max() >= self._actions:
+        if np.count_nonzero(actions.view(np.uint64) >= self._actions):  # negative ones are large as such
             raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
-        n = self.num_envs
-        episodes = self._episodes
-        out = episodes.buffers()
-        rewards = np.empty(n, np.float64)
-        terminations, truncations, invalid = np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty(n, np.bool_)
-        ends = None
-        if episodes.step_all(actions, restart, rewards, terminations, truncations, invalid, out):
-            ended = terminations | truncations
-            rows = np.flatnonzero(ended)
-            outcomes = episodes.outcomes(rows)
-            if self.autoreset_mode == AutoresetMode.SAME_STEP:
-                ends = Ends(rows, outcomes, out.observation_copies(rows), episodes.masks()[rows])
-                episodes.begin(ended, None)
-                episodes.encode(ended, out)
-            else:
-                ends = Ends(rows, outcomes, [], np.empty((0, self._actions), np.int8))
-                self._ended = ended
-        else:
-            self._ended = self._no_restart
-        return out.observations(), rewards, terminations, truncations, invalid, ends
+        again = self.autoreset_mode == AutoresetMode.SAME_STEP
+        out = self._episodes.buffers()
+        results = self._episodes.results(out)
+        ended = None
+        if self._episodes.step_all(actions, restart, again, results):
+            ended = results.terminations | results.truncations
+        self._ended = self._no_restart if ended is None or again else ended
+        return results, out.observations(), ended
 
     def _infos(self, invalid: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """The infos that every environment has; those not chosen are blank."""
         mask = self._episodes.masks()
-        told = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
+        told = self._everyone.copy() if chosen is None else chosen
         if chosen is not None:
             mask[~chosen] = 0
         return {
@@ -240,29 +238,22 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             "_invalid_action": told.copy(),
         }
 
-    def _outcomes(self, ended: NDArray[np.bool_], ends: Ends) -> dict[str, Any]:
+    def _outcomes(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
         """The infos of the episodes that ended; blank in the others."""
         infos: dict[str, Any] = {}
-        for key, told in ends.outcomes.items():
-            infos[key], infos[f"_{key}"] = self._spread(ends.rows, told), ended.copy()
+        for key, told in self._episodes.outcomes(ended.nonzero()[0], spread=True).items():
+            infos[key], infos[f"_{key}"] = told, ended.copy()
         return infos
 
-    def _spread(self, rows: NDArray[np.int64], told: NDArray[Any]) -> NDArray[Any]:
-        """What is told of some rows as an array over all of them, blank in the others."""
-        shape = (self.num_envs, *told.shape[1:])
-        values = np.zeros(shape, told.dtype) if told.dtype != object else np.empty(shape, object)
-        values[rows] = told
-        return values
-
-    def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_], ends: Ends) -> dict[str, Any]:
+    def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_]) -> dict[str, Any]:
         """Last observations and infos of the episodes that ended, as Gymnasium's SAME_STEP has them."""
+        (rows,) = ended.nonzero()
         final_obs = np.full(self.num_envs, None, object)
-        for n, observation in zip(ends.rows.tolist(), ends.observations, strict=True):
+        for n, observation in zip(rows.tolist(), self._episodes.last(rows), strict=True):
             final_obs[n] = observation
-        masks = self._spread(ends.rows, ends.masks)
-        common = {"action_mask": masks, "_action_mask": ended.copy()}
+        common = {"action_mask": self._episodes.last_masks(ended), "_action_mask": ended.copy()}
         common |= {"invalid_action": invalid, "_invalid_action": ended.copy()}
-        final_info = {**common, **self._outcomes(ended, ends)}
+        final_info = {**common, **self._outcomes(ended)}
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     @property

@@ -14,6 +14,7 @@ from reference import FINISHED, PRUNED, Episode, assert_same
 from worlds import World, rules, worlds
 
 from autotts_gym.engine import RoundPlan, Rules
+from autotts_gym.envs.macros import MACROS, Macro
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
 from autotts_gym.replay import Branch, Question, pool_order
 
@@ -22,6 +23,13 @@ MODES = list(AutoresetMode)
 SOME = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ENDINGS = (0, 12)
 KEYS = ("max_branches", "token_budget", "probe", "probe_cost", "accounting", "max_steps")
+
+
+def deepen_first(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+    plan.deepen[rows, 0] = 1
+
+
+FIRST = Macro("deepen_first", "one step of branch 0", deepen_first)
 
 
 def quarter(active: list[int], depth: dict[int, int], deepest: bool) -> list[int]:
@@ -158,7 +166,16 @@ def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: Worl
 
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-@pytest.mark.parametrize("kwargs", [{}, {"observation": "pool", "token_budget": 900}, {"max_steps": 4}], ids=str)
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"observation": "pool", "token_budget": 900},
+        {"max_steps": 4},
+        {"macros": [*MACROS, FIRST], "max_steps": 6},
+    ],
+    ids=["plain", "budget", "truncated", "one of ones own"],
+)
 def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: AutoresetMode, num_envs: int):
     kwargs = {"store": small(), "max_branches": 8, **kwargs}
     native = ReplayRoundsVectorEnv(num_envs, autoreset_mode=mode, **kwargs)
@@ -194,8 +211,6 @@ def test_actions_outside_of_the_space_are_refused_and_nothing_is_done(actions: l
 
 
 def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
-    from autotts_gym.envs.macros import MACROS, Macro
-
     env = gym.make(ID, macros=["stop", "open_4", "deepen_all"])
     assert env.action_space == gym.spaces.Discrete(3)
     assert env.spec is not None
@@ -203,10 +218,7 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
     assert_equal(env.reset(seed=1), twin.reset(seed=1))
     assert_equal(env.step(1), twin.step(1))
 
-    def first(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
-        plan.deepen[rows, 0] = 1
-
-    own = ReplayRoundsEnv(small(), macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
+    own = ReplayRoundsEnv(small(), macros=[*MACROS, FIRST])
     _, info = own.reset(seed=0)
     assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0]
     _, _, _, _, info = own.step(6)
