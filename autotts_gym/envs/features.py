@@ -89,7 +89,7 @@ EVIDENCE_FEATURES = (
 )
 """What has been seen for and against stopping, in units that carry over from one question and model to another.
 
-*Short votes* are those of the macro ``stop_short``: a finished branch counts the less, the longer it is."""
+*Short votes* are those of the macro ``stop_short``: an answer counts the less, the longer its finished branches are."""
 
 BRANCH_FEATURES = (
     Feature("active", "1 if the branch is active"),

@@ -103,34 +103,37 @@ def _deviation(pool, slots_n):
 
 @inline
 def _short_votes(pool, slots_n):
-    """Votes of the finished branches, the longer the less.
+    """Votes of the finished branches, of answers that took longer the less.
 
-    A branch counts exp(-c z), where z is how many standard deviations of the finished branches' depths it is deeper
-    than their mean, and c = F / (F + 8) with F finished: the fewer, the less is known of how long branches are.
+    An answer with v branches counts v exp(-c z), where z is how many standard deviations of the finished branches'
+    depths its own are deeper on average than the mean, and c = 1.25 F / (F + 8) with F finished: the fewer, the less is
+    known of how long branches are.
 
     Returns:
         (leader, ties to the answer finished first, -1: none; its votes; the runner-up's; all votes), scaled to one vote
         a branch on average.
     """
-    pull = pool.finished / (pool.finished + 8.0) / (_deviation(pool, slots_n) + 1.0)
+    pull = 1.25 * pool.finished / (pool.finished + 8.0) / (_deviation(pool, slots_n) + 1.0)
     mean = _share(np.float64(pool.finished_depth), np.float64(pool.finished))
     leader, top, second, total, earliest = np.int32(-1), 0.0, 0.0, 0.0, np.int32(0)
     for i in range(pool.opened):
         answer = slots_n[i].answer
         if slots_n[i].status != FINISHED or answer < 0:
             continue
-        votes, first, seen = 0.0, slots_n[i].rank, False
+        branches, depth, first, seen = 0, 0, slots_n[i].rank, False
         for j in range(pool.opened):
             if slots_n[j].status == FINISHED and slots_n[j].answer == answer:
                 if j < i:
                     seen = True
                     break
-                votes += np.exp(pull * (mean - slots_n[j].depth))
+                branches += 1
+                depth += slots_n[j].depth
                 first = min(first, slots_n[j].rank)
         if seen:
             continue
+        votes = branches * np.exp(pull * (mean - depth / branches))
         total += votes
-        # Sums that differ only by the order of their terms are a tie.
+        # Votes that differ only by rounding are a tie.
         if votes > top + TIE or (votes > top - TIE and first < earliest):
             leader, top, second, earliest = answer, max(votes, top), min(votes, top), first
         else:

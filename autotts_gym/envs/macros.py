@@ -88,7 +88,7 @@ MACROS = (
         "stop_short",
         kernels.MACRO_STOP_SHORT,
         0,
-        "stop with the majority of the finished branches, the longer ones counting less",
+        "stop with the majority of the finished branches, answers of longer ones counting less",
     ),
     _macro(
         "prune_stubborn",

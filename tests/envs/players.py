@@ -67,18 +67,20 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
 
 
 def short_votes(model: Episode) -> dict[str, float]:
-    """Votes of the finished branches, the longer ones counting less: most first, ties to the answer finished first."""
+    """Votes of the finished branches by answer, less for longer ones: most first, ties to the answer finished first."""
     done = model.finished()
     depths = np.array([slot.depth for slot in done], float)
-    votes: dict[str, list[float]] = {}
-    for slot, depth in zip(done, depths, strict=True):
+    own: dict[str, list[int]] = {}
+    for slot in done:
         if slot.answer is not None:
-            pull = len(done) / (len(done) + 8) / (depths.std() + 1)
-            votes.setdefault(slot.answer, []).append(math.exp(pull * (depths.mean() - depth)))
-    total = math.fsum(weight for each in votes.values() for weight in each)
-    scale = sum(map(len, votes.values())) / max(total, 1e-300)
-    counted = {answer: math.fsum(each) * scale for answer, each in votes.items()}
-    return dict(sorted(counted.items(), key=lambda item: -round(item[1], 9)))
+            own.setdefault(slot.answer, []).append(slot.depth)
+    pull = 1.25 * len(done) / (len(done) + 8)
+    votes = {
+        answer: len(each) * math.exp(-pull * (np.mean(each) - depths.mean()) / (depths.std() + 1))
+        for answer, each in own.items()
+    }
+    scale = sum(map(len, own.values())) / max(math.fsum(votes.values()), 1e-300)
+    return dict(sorted(((answer, vote * scale) for answer, vote in votes.items()), key=lambda item: -round(item[1], 9)))
 
 
 def arrays(value: Any) -> list[np.ndarray]:
