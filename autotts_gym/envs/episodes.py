@@ -17,6 +17,7 @@ from autotts_gym.replay import StoreLike, resolve_stores
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
+_OF_A_STEP = ("_outcomes", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
 
 
@@ -31,7 +32,7 @@ def stream_of_seed(seed: int | None) -> int:
 
 
 class Results(NamedTuple):
-    """What a step of N episodes gives, for the kernels to write; of the last three, rows of episodes that go on."""
+    """What a step of N episodes gives, for the kernels to write; of ``outcomes`` and the last ones a few rows."""
 
     rewards: NDArray[np.float64]  # (N,)
     terminations: NDArray[np.bool_]  # (N,)
@@ -62,9 +63,23 @@ class Episodes:
         self.state = PoolState(Bank(resolve_stores(store)), episodes, rules)
         self.confidence = confidence_table(rules.max_branches)
         self.shares = Shares(threads, episodes)
-        self._outcomes = np.zeros((len(layout.OUTCOME), episodes), np.int64)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Arrays for what a step tells of episodes that end, see ``Results``; they are read before the next step."""
+        episodes = self.state.episodes
+        self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._last = self.buffers()
-        self._last_masks = np.zeros((episodes, int(self.action_space.n)), np.int8)
+        self._last_masks = np.empty((episodes, int(self.action_space.n)), np.int8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels without what matters only during a step."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_A_STEP}
+
+    def __setstate__(self, members: dict[str, Any]) -> None:
+        """A copy has room of its own."""
+        vars(self).update(members)
+        self._make_room()
 
     def _actions(self, rules: Rules) -> int:
         """How many actions there are."""
