@@ -4,6 +4,7 @@ All of it happens between two rollouts, where nothing is half done: so a checkpo
 time limit takes effect at the next such place.
 """
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,14 +21,14 @@ from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
-from agents.evaluation import averages, cost_weights, hand_written, mean_return, picture, sweep
+from agents.evaluation import averages, cost_weights, hand_written, mean_return, picture, setting, sweep
 from agents.policies import OFF_POLICY, ON_POLICY, is_on_policy, save_policy
 from agents.runs import Counters, RunFolder
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.engine import layout
 from autotts_gym.envs.macros import MACROS
 from autotts_gym.evaluation import Frontier
-from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, write_frontier, write_frontiers
+from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, write_frontier
 from autotts_gym.replay import ReplayStore
 
 AVERAGES = ("total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
@@ -172,8 +173,7 @@ class Conductor(BaseCallback):
             self.log.layout(LAYOUT)
             self.log.hparams(_hparams(self.config), METRICS)
             self.log.text("config", f"```json\n{self.config.to_json()}```")
-            controllers = hand_written(self.validation, self.config, self.seeds)
-            write_frontiers(self.run.path / "controllers", controllers)
+            self._write_controllers()
         self.bar.start()
 
     def _on_step(self) -> bool:
@@ -189,6 +189,26 @@ class Conductor(BaseCallback):
         self.log.close()
 
     # --------------------------------------------------------------- the work
+
+    def _write_controllers(self) -> None:
+        """Draw the hand-written controllers, once for all runs that select on the same questions.
+
+        TensorBoard shows nothing at first where there are more than forty curves: four seeds with their own would be.
+        """
+        compared = (self.validation, self.config, self.seeds)
+        folder = self.run.path.parent / "controllers" / setting(*compared)
+        if folder.exists():
+            return
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+            drawn = Path(temporary) / folder.name
+            for frontier in hand_written(*compared):
+                write_frontier(drawn / frontier.name, frontier)
+            try:
+                drawn.rename(folder)
+            except OSError:
+                if not folder.exists():  # if it does, a run beside this one was first
+                    raise
 
     @property
     def share(self) -> float:

@@ -1,6 +1,8 @@
 """What a policy comes to: the cost weight is swept as controllers sweep β, over questions and orders of the pools."""
 
+import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import gymnasium as gym
@@ -117,6 +119,17 @@ def hand_written(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[
     controllers = preset.controllers()
     rules = Rules(max_branches=config.max_branches, accounting=config.accounting)
     return Frontier.families(evaluate_all(controllers, stores, seeds=seeds, rules=rules))
+
+
+def setting(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int]) -> str:
+    """A name for where the hand-written controllers are compared: the benchmarks, and a digest of what decides."""
+    rules = (version("autotts_gym"), config.max_branches, config.accounting, list(seeds))
+    digest = hashlib.sha256(repr(rules).encode())
+    for store in stores:
+        digest.update(repr((store.model, store.benchmark, store.interval_tokens)).encode())
+        for column in (store.branch_offsets, store.probe_offsets, store.probes, store.tokens, store.finals, store.gold):
+            digest.update(column.tobytes())
+    return f"{'+'.join(sorted({store.benchmark for store in stores}))} {digest.hexdigest()[:6]}"
 
 
 def picture(

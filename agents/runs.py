@@ -12,7 +12,7 @@
       final.zip         the policy at the end
       summary.json      what came out
       budget/           budget curves, and events.*: what TensorBoard shows
-      controllers/      budget curves of the hand-written controllers
+    runs/controllers/   budget curves of the hand-written controllers, for all runs that select on the same questions
 """
 
 import json

@@ -12,19 +12,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 import autotts_gym  # noqa: F401 - registers the environments
+from autotts_gym.engine.layout import OUTCOME
 
-OUTCOMES = (
-    "answer",
-    "correct",
-    "total_tokens",
-    "sequential_tokens",
-    "branches_opened",
-    "branches_pruned",
-    "stop_reason",
-)
-"""What the info of an episode's last step tells of it."""
-
-MONITORED = OUTCOMES[1:]
+MONITORED = OUTCOME[1:]
 """What ``VecMonitor`` copies into ``info["episode"]``."""
 
 
@@ -112,7 +102,7 @@ class ReplayVecEnv(VecEnv):
         self.masks = self.envs.action_masks()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if ends is not None:
-            columns = [ends.outcomes[key].tolist() for key in OUTCOMES]
+            columns = [ends.outcomes[key].tolist() for key in OUTCOME]
             columns += [ends.observations, (truncations & ~terminations)[ends.rows].tolist()]
             for n, info in zip(ends.rows.tolist(), map(_end_info, *columns), strict=True):
                 infos[n] = info

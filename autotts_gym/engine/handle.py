@@ -1,7 +1,8 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
 Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle
-holds their addresses and sizes, and the kernel makes the arrays of it.
+holds their addresses and sizes, and the kernel makes the arrays of it. With the addresses it can also ask the memory
+for an episode before it comes to it.
 """
 
 from typing import Any
@@ -100,14 +101,12 @@ def _prefetch(_context: Any, address: Any) -> Any:
 
 @numba.njit(nogil=True, forceinline=True)
 def prefetch(handle, n):
-    """Ask the memory for what a kernel that comes to episode n will need first, if there is such an episode.
+    """Ask the memory for what a round of episode n will need first, while another one is played.
 
-    Many episodes are larger than the caches: a kernel that steps one after the other would wait at each of its arrays.
+    Many episodes are larger than the caches: rounds of one after the other would wait at each of their arrays.
     """
     first = len(handle) - 8
-    episodes, max_branches, answers, actions = handle[first], handle[first + 1], handle[first + 2], handle[first + 3]
-    if n >= episodes:
-        return
+    max_branches, answers, actions = handle[first + 1], handle[first + 2], handle[first + 3]
     for line in range(0, _POOL, _LINE):
         _prefetch(handle[1] + n * _POOL + line)
     _prefetch(handle[3] + n * answers * 4)  # votes, finished votes, tally: of answers that came first, and of few votes

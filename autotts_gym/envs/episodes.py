@@ -1,7 +1,7 @@
 """What the single and the vector environment share: episodes with their spaces, seeds, options and infos."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Bank, PoolState, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.envs import kernels
-from autotts_gym.envs.features import Buffers, buffers, observation_space
+from autotts_gym.envs.features import Buffers, Results, buffers, observation_space
 from autotts_gym.envs.shares import Shares
 from autotts_gym.replay import StoreLike, resolve_stores
 
@@ -29,21 +29,6 @@ def draw_stream(generator: np.random.Generator) -> int:
 def stream_of_seed(seed: int | None) -> int:
     """Key of the stream of an environment that is reset with a seed."""
     return draw_stream(seeding.np_random(seed)[0])
-
-
-class Results(NamedTuple):
-    """What a step of N episodes gives, for the kernels to write; of ``outcomes`` and the last ones a few rows."""
-
-    rewards: NDArray[np.float64]  # (N,)
-    terminations: NDArray[np.bool_]  # (N,)
-    truncations: NDArray[np.bool_]  # (N,)
-    invalid: NDArray[np.bool_]  # (N,), whether the action was not admissible
-    pool: NDArray[np.float32]  # of features.Buffers
-    branches: NDArray[np.float32]  # likewise
-    outcomes: NDArray[np.int64]  # (7, N) by layout.OUTCOME, of episodes that have just ended
-    last_masks: NDArray[np.int8]  # (N, actions), where in their place the next ones have begun
-    last_pool: NDArray[np.float32]  # likewise
-    last_branches: NDArray[np.float32]  # likewise
 
 
 class Episodes:
@@ -203,7 +188,7 @@ class Episodes:
         return values
 
     def last(self, rows: NDArray[np.int64]) -> list[Any]:
-        """The last observations of episodes in whose place others have just begun."""
+        """The last observations of episodes in whose place others have just begun, and of no others."""
         return self._last.observation_copies(rows)
 
     def last_masks(self, ended: NDArray[np.bool_]) -> NDArray[np.int8]:

@@ -69,7 +69,9 @@ EVIDENCE_FEATURES = (
     Feature("can_open", "1 if BRANCH is admissible"),
     Feature("active", "active branches, squashed at 8"),
     Feature("finished", "finished branches, squashed at 8"),
-    Feature("short_top_share", "share of the finished branches' votes, short branches counting more, of their leader"),
+    Feature(
+        "short_top_share", "the leader's share of the finished branches' votes, answers of short ones counting more"
+    ),
     Feature("short_runner_up_share", "the second answer's share of them"),
     Feature("short_margin", "the difference of both in votes, squashed at 4"),
     Feature("finished_top_share", "the finished branches' leader's share when all count the same"),
@@ -170,6 +172,24 @@ class Buffers(NamedTuple):
             return list(self.pool[rows])
         branches = self.branches[rows].reshape(len(rows), -1)
         return [{"pool": pool, "branches": branch} for pool, branch in zip(self.pool[rows], branches, strict=True)]
+
+
+class Results(NamedTuple):
+    """What a step of N episodes gives, for the kernels to write.
+
+    Of ``outcomes`` only the columns, and of the last three only the rows, of episodes that have just ended are written.
+    """
+
+    rewards: NDArray[np.float64]  # (N,)
+    terminations: NDArray[np.bool_]  # (N,)
+    truncations: NDArray[np.bool_]  # (N,)
+    invalid: NDArray[np.bool_]  # (N,), whether the action was not admissible
+    pool: NDArray[np.float32]  # as in Buffers
+    branches: NDArray[np.float32]  # likewise
+    outcomes: NDArray[np.int64]  # (7, N) by layout.OUTCOME, of episodes that have just ended
+    last_masks: NDArray[np.int8]  # (N, actions), where in their place the next ones have begun
+    last_pool: NDArray[np.float32]  # likewise
+    last_branches: NDArray[np.float32]  # likewise
 
 
 def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:

@@ -134,7 +134,7 @@ def _short_votes(pool, slots_n):
         votes = branches * np.exp(pull * (mean - depth / branches))
         total += votes
         # Votes that differ only by rounding are a tie.
-        if votes > top + TIE or (votes > top - TIE and first < earliest):
+        if votes > top * (1.0 + TIE) or (votes > top * (1.0 - TIE) and first < earliest):
             leader, top, second, earliest = answer, max(votes, top), min(votes, top), first
         else:
             second = max(second, votes)
@@ -336,7 +336,7 @@ def step_all(handle, first, end, actions, restart, again, confidence, results):
     """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
     With ``again`` the next episode begins at once where one ends, which leaves its last mask and observation in
-    ``results``, an ``episodes.Results``. The actions (N,) are in the action space. Returns how many have ended.
+    ``results``, a ``features.Results``. The actions (N,) are in the action space. Returns how many have ended.
     """
     s = unpack(handle)
     ended = 0
@@ -542,7 +542,8 @@ def step_rounds(
     ended = 0
     for n in range(end):  # from 0, as in step_all
         if n >= first:
-            prefetch(handle, n + 1)
+            if n + 1 < end:
+                prefetch(handle, n + 1)
             ended += _step_round(
                 s, n, actions[n], restart[n], again, confidence, built_in, plan, masks_before, masks_after, results
             )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.envs import kernels
+from autotts_gym.errors import ControllerError
 
 Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
 
@@ -40,7 +41,7 @@ class Macro:
 
 @dataclass(frozen=True)
 class BuiltIn(Macro):
-    """A macro whose rule is compiled, so that the masks and plans of all of them come from one call each.
+    """A macro whose rule is compiled, so that a vector environment needs no Python for it.
 
     Attributes:
         code: which rule.
@@ -152,12 +153,30 @@ class MacroBoard:
             self.macros[k].write(revealed, self._every, self._plan)
             kernels.mark_effective(revealed.admissible, revealed.rules.max_branches, self._plan.arrays, masks, k)
 
-    def plan_others(self, revealed: Revealed, actions: NDArray[np.int64]) -> RoundPlan:
-        """A plan with those macros (N,) that are not built in; ``step_rounds`` writes the others."""
-        if self._others:
-            self._plan.clear()
-            self._write_others(revealed, actions, self._every, self._plan)
-        return self._plan
+    def plan_others(
+        self, revealed: Revealed, actions: NDArray[np.int64], masks: NDArray[np.int8], restart: NDArray[np.bool_]
+    ) -> RoundPlan:
+        """A plan with those macros (N,) that are not built in; ``step_rounds`` writes the others.
+
+        Raises:
+            ControllerError: a macro stops with an answer that its episode has not seen.
+        """
+        plan = self._plan
+        if not self._others:
+            return plan
+        plan.clear()
+        rows = np.flatnonzero(~restart)
+        rows = rows[masks[rows, actions[rows]] != 0]
+        self._write_others(revealed, actions[rows], rows, plan)
+        seen = revealed.pools["answers_seen"]
+        unseen = plan.stop & ((plan.answer < -1) | (plan.answer >= seen))
+        if unseen.any():
+            n = int(unseen.argmax())
+            raise ControllerError(
+                f"macro {self.macros[actions[n]].name!r}: expected an id of one of the {seen[n]} answers that episode "
+                f"{n} has seen, or -1, got {plan.answer[n]}"
+            )
+        return plan
 
     def write(self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
         """Write the macros that episodes take, one a row of ``rows``, into an empty plan."""

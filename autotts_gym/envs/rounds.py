@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Rules
 from autotts_gym.envs import kernels
-from autotts_gym.envs.episodes import Episodes, Results
-from autotts_gym.envs.features import Buffers
+from autotts_gym.envs.episodes import Episodes
+from autotts_gym.envs.features import Buffers, Results
 from autotts_gym.envs.macros import MACROS, Macro, MacroBoard, choose_macros
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
@@ -56,7 +56,7 @@ class RoundEpisodes(Episodes):
         board, revealed = self.board, self.state.revealed
         before = self._current_masks()
         after = np.empty_like(before)
-        plan = board.plan_others(revealed, actions)
+        plan = board.plan_others(revealed, actions, before, restart)
         at_once = again and board.built_in_only  # the last masks of others are for Python to find
 
         def step(first: int, end: int) -> int:
@@ -76,10 +76,11 @@ class RoundEpisodes(Episodes):
             )
             return ended
 
+        self._masks = None  # whatever interrupts the step, they are not those of before
         ended = self.shares.sum(step)
-        board.mark_others(revealed, after)
-        self._masks = after
-        if ended and again and not at_once:
+        if board.built_in_only:
+            self._masks = after
+        elif ended and again:
             self._begin_again(results)
         return ended
 

@@ -11,7 +11,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, stream_of_seed
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
+from autotts_gym.envs.features import Results
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
@@ -116,7 +117,6 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._actions = int(self._episodes.action_space.n)
         self._no_restart = np.zeros(num_envs, np.bool_)
-        self._everyone = np.ones(num_envs, np.bool_)
         self._ended = np.ones(num_envs, np.bool_)
         self._seeded = False
 
@@ -220,15 +220,19 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         out = self._episodes.buffers()
         results = self._episodes.results(out)
         ended = None
-        if self._episodes.step_all(actions, restart, again, results):
-            ended = results.terminations | results.truncations
+        try:
+            if self._episodes.step_all(actions, restart, again, results):
+                ended = results.terminations | results.truncations
+        except BaseException:
+            self._ended = ~self._episodes.state.running  # nobody was told, but who has ended shall not go on
+            raise
         self._ended = self._no_restart if ended is None or again else ended
         return results, out.observations(), ended
 
     def _infos(self, invalid: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         """The infos that every environment has; those not chosen are blank."""
         mask = self._episodes.masks()
-        told = self._everyone.copy() if chosen is None else chosen
+        told = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
         if chosen is not None:
             mask[~chosen] = 0
         return {

@@ -54,9 +54,19 @@ def test_a_training_writes_all_that_tensorboard_shows(tmp_path: Path) -> None:
     told = [(event.step, event.value) for event in curves["last"].Scalars("budget/accuracy")]
     wanted = sorted({round(tokens): accuracy for tokens, accuracy in _points(lines[-1])}.items())
     assert told == [(step, pytest.approx(accuracy)) for step, accuracy in wanted]
-    families = {path.name for path in (run.path / "controllers").iterdir() if path.is_dir()}
-    assert {"sc", "asc", "esc", "parallel_probe", "cmc"} <= families
-    assert len(read(run.path / "controllers" / "cmc").Scalars("budget/accuracy")) > 3
+
+
+def test_runs_that_select_on_the_same_questions_share_the_curves_of_the_controllers(tmp_path: Path) -> None:
+    for name, changes in (("a", {}), ("b", {"seed": 1}), ("c", {"split_seed": 7})):
+        train(begin(tmp_path, name=name, **changes))
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "c", "controllers"}
+    settings = sorted((tmp_path / "controllers").iterdir())
+    assert len(settings) == 2
+    for setting in settings:
+        assert {path.name for path in setting.iterdir()} == {"sc", "asc", "esc", "parallel_probe", "cmc"}
+        assert len(read(setting / "cmc").Scalars("budget/accuracy")) > 3
+    one, other = ([event.value for event in read(path / "cmc").Scalars("budget/accuracy")] for path in settings)
+    assert one != other
 
 
 def _points(line: dict[str, Any]) -> list[tuple[float, float]]:

@@ -7,7 +7,8 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.vec_env import MONITORED, OUTCOMES, ReplayVecEnv, make_vec_env
+from agents.vec_env import MONITORED, ReplayVecEnv, make_vec_env
+from autotts_gym.engine.layout import OUTCOME
 
 ENVS = ("AutoTTS-Replay-v0", "AutoTTS-ReplayRounds-v0")
 ARGUMENTS: dict[str, Any] = {"max_branches": 6, "max_steps": 30, "cost_weight": (0.03, 3.0)}
@@ -50,8 +51,8 @@ def test_it_equals_a_dummy_vec_env_of_single_ones(env_id: str, observation: str,
                 assert our == {}
                 continue
             ends += 1
-            assert {key: our[key] for key in OUTCOMES} == {key: their[key] for key in OUTCOMES}
-            assert [type(our[key]) for key in OUTCOMES] == [type(their[key]) for key in OUTCOMES]
+            assert {key: our[key] for key in OUTCOME} == {key: their[key] for key in OUTCOME}
+            assert [type(our[key]) for key in OUTCOME] == [type(their[key]) for key in OUTCOME]
             assert our["TimeLimit.truncated"] == (our["stop_reason"] == "truncated") == their["TimeLimit.truncated"]
             assert equal(our["terminal_observation"], their["terminal_observation"])
     assert ends > num_envs

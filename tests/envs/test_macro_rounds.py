@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from worlds import World, rules, worlds
 from autotts_gym.engine import RoundPlan, Rules
 from autotts_gym.envs.macros import MACROS, Macro
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
+from autotts_gym.errors import ControllerError
 from autotts_gym.replay import Branch, Question, pool_order
 
 ID = "AutoTTS-ReplayRounds-v0"
@@ -223,3 +225,63 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
     assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0]
     _, _, _, _, info = own.step(6)
     assert info["action_mask"][15] == (own.revealed.slots["status"][0, 0] == 1)
+
+
+def test_a_macro_of_ones_own_plans_for_those_that_take_it_only():
+    asked: list[list[int]] = []
+
+    def write(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+        asked.append(rows.tolist())
+        plan.deepen[rows, 0] = 1
+
+    env = ReplayRoundsVectorEnv(4, small(), macros=["stop", "open_1", Macro("own", "one step of branch 0", write)])
+    env.reset(seed=0)
+    env.step(np.array([0, 1, 1, 2]))  # the last one has no branch yet
+    asked.clear()
+    _, _, _, _, infos = env.step(np.array([2, 2, 1, 2]))  # the first one begins anew
+    assert infos["invalid_action"].tolist() == [False, False, False, True]
+    assert asked == [[1], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_an_episode_that_ended_in_a_step_that_failed_does_not_go_on(mode: AutoresetMode):
+    failing = False
+
+    def write(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+        if failing:
+            raise RuntimeError("not today")
+        plan.deepen[rows, 0] = 1
+
+    env = ReplayRoundsVectorEnv(
+        2, small(), macros=["stop", "open_1", Macro("own", "one step of branch 0", write)], autoreset_mode=mode
+    )
+    env.reset(seed=0)
+    env.step(np.array([1, 1]))
+    failing = True
+    with pytest.raises(RuntimeError, match="not today"):
+        env.step(np.array([0, 1]))
+    failing = False
+    assert env.action_masks().tolist() == [[True, False, False], [True, True, True]]
+    if mode == AutoresetMode.NEXT_STEP:
+        _, _, terminations, _, infos = env.step(np.array([0, 1]))
+        assert terminations.tolist() == [False, False]
+        assert "stop_reason" not in infos
+        assert env.revealed.pools["opened"].tolist() == [0, 3]
+    else:
+        with pytest.raises(ResetNeeded):
+            env.step(np.array([1, 1]))
+
+
+@pytest.mark.parametrize("answer", [-2, 1, 4000])
+def test_a_macro_that_stops_with_an_answer_it_has_not_seen_is_an_error(answer: int):
+    def write(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+        plan.stop[rows] = True
+        plan.answer[rows] = answer
+
+    env = ReplayRoundsVectorEnv(2, small(), macros=["stop", "open_1", Macro("guess", "some answer", write)])
+    env.reset(seed=0)
+    env.step(np.array([1, 1]))
+    assert env.revealed.pools["answers_seen"].max() <= 1
+    with pytest.raises(ControllerError, match=r"macro 'guess': expected an id of one of the . answers that episode 1 "):
+        env.step(np.array([1, 2]))
+    assert env.revealed.pools["steps"].tolist() == [1, 1]
