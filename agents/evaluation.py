@@ -14,11 +14,10 @@ from agents.config import Config
 from agents.splits import hold_out
 from autotts_gym.controllers.policies import greedy
 from autotts_gym.engine import Rules
+from autotts_gym.engine.layout import COUNTS
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS
 from autotts_gym.replay import ReplayStore
-
-FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
 
 
 def cost_weights(config: Config) -> list[float]:
@@ -70,7 +69,7 @@ def sweep(
         observations, _, terminations, truncations, infos = envs.step(actions)
         ended = (terminations | truncations) & running
         if ended.any():
-            for name in FIELDS:
+            for name in COUNTS:
                 told.setdefault(name, np.zeros(weight.size, infos[name].dtype))[ended] = infos[name][ended]
             running &= ~ended
     envs.close()

@@ -134,6 +134,9 @@ OUTCOME = (
 )
 """What is told of an episode that has ended, an integer each."""
 
+COUNTS = OUTCOME[1:-1]
+"""Those of them that evaluations keep of every episode."""
+
 RULES = np.dtype(
     [
         ("probe_cost", np.int64),

@@ -20,6 +20,8 @@ from autotts_gym.replay.pools import pool_order
 _COLUMNS = ("questions", "branches", "probes")
 """The arrays of the state that are the bank's."""
 
+_COUNTED = ("total_tokens", "sequential_tokens", "opened", "pruned")
+
 ACCOUNTINGS = ("exact", "autotts")
 PROBES = ("auto", "explicit")
 
@@ -223,6 +225,17 @@ class PoolState:
             self.arrays.pools[name] = -1
         self._aim()
 
+    @classmethod
+    def begun(
+        cls, bank: Bank, rules: Rules, seeds: NDArray[np.integer[Any]], questions: NDArray[np.integer[Any]]
+    ) -> "PoolState":
+        """Episodes that have begun on published orders, one a pair of seed and question, (N,) each; see ``shuffle``."""
+        state = cls(bank, len(questions), rules)
+        every = np.ones(len(questions), np.bool_)
+        state.begin(every, questions)
+        state.shuffle(every, seeds)
+        return state
+
     def _aim(self) -> None:
         """What points to the arrays."""
         self.handle = pack(self.arrays)
@@ -415,6 +428,20 @@ class PoolState:
         cohorts = np.empty(self.episodes, np.int64)
         cohorts[order] = np.arange(self.episodes) - np.repeat(firsts, counts)
         return cohorts
+
+    def outcomes(self, answers: bool) -> dict[str, NDArray[Any]]:
+        """What the episodes came to, a fresh array (N,) for each of ``layout.COUNTS``.
+
+        Args:
+            answers: whether also ``answers``, the strings of the answers given; None: none.
+        """
+        counts = (self.correct, *(self.pools[name] for name in _COUNTED))
+        outcomes: dict[str, NDArray[Any]] = {
+            name: values.copy() for name, values in zip(layout.COUNTS, counts, strict=True)
+        }
+        if answers:
+            outcomes["answers"] = self.answer_texts(np.arange(self.episodes), self.pools["answer"])
+        return outcomes
 
     def answer_text(self, n: int, answer: int) -> str | None:
         """The string of an answer of episode n by its local id; None for -1."""

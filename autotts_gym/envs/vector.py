@@ -267,6 +267,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     @threads.setter
     def threads(self, threads: int) -> None:
+        self._episodes.shares.close()
         self._episodes.shares = Shares(threads, self.num_envs)
 
     def close_extras(self, **kwargs: Any) -> None:

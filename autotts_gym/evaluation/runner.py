@@ -85,12 +85,12 @@ def play_chunk(
         The fields of an ``EvaluationResult``, each (episodes,).
     """
     lanes = _lanes(getattr(controller, "lanes", 1), len(questions), bank.num_problems)
-    states = [_begun(bank, rules, seeds[lane], questions[lane]) for lane in lanes]
+    states = [PoolState.begun(bank, rules, seeds[lane], questions[lane]) for lane in lanes]
     with ExitStack() as stack:
         playing = [stack.enter_context(closing(_rounds(controller, state))) for state in states]
         while playing:
             playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
-    fields = join_fields([_fields(state, answers) for state in states])
+    fields = join_fields([state.outcomes(answers) for state in states])
     if hasattr(controller, "audit"):  # now that no process of theirs is left to talk to
         controller.audit(bank, rules, seeds, questions, fields)
     return fields
@@ -101,29 +101,6 @@ def _lanes(count: int, episodes: int, unit: int) -> list[slice]:
     parts = np.array_split(np.arange(0, episodes, unit), count)
     firsts = [int(part[0]) for part in parts if part.size]
     return [slice(*bounds) for bounds in pairwise([*firsts, episodes])]
-
-
-def _begun(bank: Bank, rules: Rules, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> PoolState:
-    """Episodes that have begun, one a pair of seed and question."""
-    state = PoolState(bank, len(questions), rules)
-    every = np.ones(len(questions), np.bool_)
-    state.begin(every, questions)
-    state.shuffle(every, seeds)
-    return state
-
-
-def _fields(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
-    """What the episodes of a state came to."""
-    fields = {
-        "correct": state.correct.copy(),
-        "total_tokens": state.pools["total_tokens"].copy(),
-        "sequential_tokens": state.pools["sequential_tokens"].copy(),
-        "branches_opened": state.pools["opened"].copy(),
-        "branches_pruned": state.pools["pruned"].copy(),
-    }
-    if answers:
-        fields["answers"] = state.answer_texts(np.arange(state.episodes), state.pools["answer"])
-    return fields
 
 
 def evaluate(

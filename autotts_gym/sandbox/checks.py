@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
+from autotts_gym.engine.layout import COUNTS
 from autotts_gym.errors import ProgramError
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.fleet import Crew, Fleet
@@ -130,9 +131,6 @@ class Result(Protocol):
     max_branches: int
 
 
-FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
-
-
 def audit(
     program: Played, store: Any, result: Any, episodes: int | None = None, seed: int = 0, rules: Rules | None = None
 ) -> int:
@@ -155,7 +153,7 @@ def audit(
     rules = rules or Rules(max_branches=result.max_branches, accounting=result.accounting)
     seeds = np.repeat(np.array(result.seeds, np.int64), store.num_questions)
     questions = np.tile(np.arange(store.num_questions), len(result.seeds))
-    fields = {name: np.asarray(getattr(result, name)).reshape(-1) for name in FIELDS}
+    fields = {name: np.asarray(getattr(result, name)).reshape(-1) for name in COUNTS}
     if result.answers is not None:
         fields["answers"] = np.asarray(result.answers, object).reshape(-1)
     return audit_episodes(program, Bank([store]), rules, seeds, questions, fields, episodes, seed)
@@ -201,10 +199,7 @@ def play_alone(
     answers: bool,
 ) -> dict[str, NDArray[Any]]:
     """Play episodes, each in a process of its own."""
-    state = PoolState(bank, len(questions), rules)
-    every = np.ones(len(questions), np.bool_)
-    state.begin(every, questions)
-    state.shuffle(every, seeds)
+    state = PoolState.begun(bank, rules, seeds, questions)
     plan = RoundPlan.empty(state.episodes, rules.max_branches)
     revealed = state.revealed
     fleet = Fleet(program.source, program.beta, revealed, program.limits, np.arange(len(questions)))
@@ -218,9 +213,4 @@ def play_alone(
                 fleet.look(revealed)
     finally:
         fleet.close()
-    pools = state.pools
-    values = (state.correct, *(pools[name] for name in ("total_tokens", "sequential_tokens", "opened", "pruned")))
-    fields: dict[str, NDArray[Any]] = dict(zip(FIELDS, values, strict=True))
-    if answers:
-        fields["answers"] = state.answer_texts(np.arange(len(questions)), pools["answer"])
-    return fields
+    return state.outcomes(answers)
