@@ -167,6 +167,17 @@ def _count_finished(s, n, answer):
 
 
 @inline
+def _showed(s, n, i, stored):
+    """Whether a branch has revealed an answer (a stored id) before the depth that it is at."""
+    start = s.hidden_slots[n, i].start
+    explicit = s.rules[0].explicit
+    for k in range(s.slots[n, i].depth - 1):
+        if s.probes[start + k] == stored and (not explicit or s.probed[n, i, k]):
+            return True
+    return False
+
+
+@inline
 def _reveal(s, n, i, stored):
     """A branch shows an answer (a stored id; -1: no answer yet)."""
     pool = s.pools[n]
@@ -190,6 +201,10 @@ def _reveal(s, n, i, stored):
     slot.revealed += 1
     if answer != old:
         slot.answer = answer
+        if old >= 0:
+            s.abandoned[n, old] += 1
+        if answer >= 0 and s.abandoned[n, answer] > 0 and _showed(s, n, i, stored):
+            s.abandoned[n, answer] -= 1
         _move_vote(s, n, old, answer)
     slot.off_leader = 0 if answer == pool.leader else slot.off_leader + 1
 
@@ -424,6 +439,7 @@ def begin(s, n, question):
         s.local_ids[n, s.stored_ids[n, answer]] = 0
         s.votes[n, answer] = 0
         s.finished_votes[n, answer] = 0
+        s.abandoned[n, answer] = 0
     s.tally[n, :] = 0
     if hidden.ordered:
         for i in range(rules.max_branches):

@@ -163,6 +163,7 @@ class RevealedArrays(NamedTuple):
     slots: NDArray[np.void]
     votes: NDArray[np.int32]
     finished_votes: NDArray[np.int32]
+    abandoned: NDArray[np.int32]
     tally: NDArray[np.int32]
     admissible: NDArray[np.int8]
 
@@ -170,7 +171,7 @@ class RevealedArrays(NamedTuple):
 class Arrays(NamedTuple):
     """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first eight are revealed, the next six hidden, the last three the bank, which is shared and never written.
+    The first nine are revealed, the next six hidden, the last three the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
@@ -178,6 +179,7 @@ class Arrays(NamedTuple):
     slots: NDArray[np.void]  # (N, M) SLOT
     votes: NDArray[np.int32]  # (N, A) by local id: branches not pruned whose latest answer it is
     finished_votes: NDArray[np.int32]  # (N, A) by local id: finished branches that gave it
+    abandoned: NDArray[np.int32]  # (N, A) by local id: branches that have shown it and show something else now
     tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     admissible: NDArray[np.int8]  # (N, K) the action mask
     probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit

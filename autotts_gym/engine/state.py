@@ -174,6 +174,11 @@ class Revealed:
         return self.arrays.finished_votes[:, : self._answers_seen]
 
     @property
+    def abandoned(self) -> NDArray[np.int32]:
+        """By answer id, branches that have shown it and show something else now, (N, most answers seen) int32."""
+        return self.arrays.abandoned[:, : self._answers_seen]
+
+    @property
     def _answers_seen(self) -> int:
         """The most answers that an episode has seen; how many there are to see is not revealed."""
         return int(self.pools["answers_seen"].max())
@@ -206,6 +211,7 @@ class PoolState:
             slots=np.zeros(shape, layout.SLOT),
             votes=np.zeros((episodes, answers), np.int32),
             finished_votes=np.zeros((episodes, answers), np.int32),
+            abandoned=np.zeros((episodes, answers), np.int32),
             tally=np.zeros((episodes, rules.max_branches + 1), np.int32),
             admissible=np.zeros((episodes, layout.actions(rules.max_branches, explicit)), np.int8),
             probed=np.zeros((*shape, bank.max_probes if explicit else 0), np.bool_),

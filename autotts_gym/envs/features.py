@@ -69,17 +69,15 @@ EVIDENCE_FEATURES = (
     Feature("can_open", "1 if BRANCH is admissible"),
     Feature("active", "active branches, squashed at 8"),
     Feature("finished", "finished branches, squashed at 8"),
-    Feature(
-        "short_top_share", "the leader's share of the finished branches' votes, answers of short ones counting more"
-    ),
-    Feature("short_runner_up_share", "the second answer's share of them"),
-    Feature("short_margin", "the difference of both in votes, squashed at 4"),
+    Feature("weighted_top_share", "the leader's share of the finished branches' weighted votes"),
+    Feature("weighted_runner_up_share", "the second answer's share of them"),
+    Feature("weighted_margin", "the difference of both in votes, squashed at 4"),
     Feature("finished_top_share", "the finished branches' leader's share when all count the same"),
     Feature("finished_confidence", "Beta confidence of the two top counts of the same"),
     Feature("finished_distinct", "distinct answers / votes of finished branches"),
     Feature("finished_leader_held", "branches finished since their leader last changed, squashed at 8"),
-    Feature("leaders_agree", "1 if short and equal votes of the finished branches have the same leader"),
-    Feature("active_on_short_leader", "active branches on the short votes' leader / active branches"),
+    Feature("leaders_agree", "1 if weighted and equal votes of the finished branches have the same leader"),
+    Feature("active_on_weighted_leader", "active branches on the weighted votes' leader / active branches"),
     Feature("active_on_leader", "active branches on the leader of all latest answers / active branches"),
     Feature("finished_depth", "mean depth of the finished branches in tokens, squashed at 10 k"),
     Feature("finished_deviation", "standard deviation of their depths / their mean depth, squashed at 1"),
@@ -91,7 +89,8 @@ EVIDENCE_FEATURES = (
 )
 """What has been seen for and against stopping, in units that carry over from one question and model to another.
 
-*Short votes* are those of the macro ``stop_short``: an answer counts the less, the longer its finished branches are."""
+*Weighted votes* are those of the macro ``stop_weighted``: an answer counts the less, the longer its finished branches
+are and the more branches have abandoned it."""
 
 BRANCH_FEATURES = (
     Feature("active", "1 if the branch is active"),

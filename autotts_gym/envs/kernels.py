@@ -102,17 +102,19 @@ def _deviation(pool, slots_n):
 
 
 @inline
-def _short_votes(pool, slots_n):
-    """Votes of the finished branches, of answers that took longer the less.
+def _weighted_votes(s, n):
+    """Votes of the finished branches, the less of an answer the longer it took and the more branches abandoned it.
 
-    An answer with v branches counts v exp(-c z), where z is how many standard deviations of the finished branches'
-    depths its own are deeper on average than the mean, and c = 1.25 F / (F + 8) with F finished: the fewer, the less is
-    known of how long branches are.
+    An answer with v branches counts v exp(-c z) / sqrt(1 + x). Its branches are on average z standard deviations deeper
+    than all that finished, and c = 1.25 F / (F + 8) with F finished: the fewer, the less is known of how long branches
+    are. x branches have shown it and show something else now: an answer that is easily come to gathers votes by chance.
 
     Returns:
         (leader, ties to the answer finished first, -1: none; its votes; the runner-up's; all votes), scaled to one vote
         a branch on average.
     """
+    pool = s.pools[n]
+    slots_n = s.slots[n]
     pull = 1.25 * pool.finished / (pool.finished + 8.0) / (_deviation(pool, slots_n) + 1.0)
     mean = _share(np.float64(pool.finished_depth), np.float64(pool.finished))
     leader, top, second, total, earliest = np.int32(-1), 0.0, 0.0, 0.0, np.int32(0)
@@ -131,7 +133,7 @@ def _short_votes(pool, slots_n):
                 first = min(first, slots_n[j].rank)
         if seen:
             continue
-        votes = branches * np.exp(pull * (mean - depth / branches))
+        votes = branches * np.exp(pull * (mean - depth / branches)) / np.sqrt(1.0 + s.abandoned[n, answer])
         total += votes
         # Votes that differ only by rounding are a tie.
         if votes > top * (1.0 + TIE) or (votes > top * (1.0 - TIE) and first < earliest):
@@ -154,7 +156,7 @@ def _encode_evidence(s, n, cost_weight, latency_weight, confidence, out):
     pool = s.pools[n]
     slots_n = s.slots[n]
     interval = np.float64(pool.interval_tokens)
-    leader, top, second, total = _short_votes(pool, slots_n)
+    leader, top, second, total = _weighted_votes(s, n)
     finished_depth = _share(np.float64(pool.finished_depth), np.float64(pool.finished))
     active = 1.0 / max(pool.active, 1)
     active_depth = pool.active_depth * active
@@ -375,7 +377,7 @@ def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branche
     MACRO_DISSENTERS,
     MACRO_LEAST,
     MACRO_LONGEST,
-    MACRO_STOP_SHORT,
+    MACRO_STOP_WEIGHTED,
     MACRO_READ,
 ) = range(11)
 NOT_BUILT_IN = -1
@@ -416,9 +418,9 @@ def _write_built_in(revealed, n, code, amount, plan):
     pool, slots_n = revealed.pools[n], revealed.slots[n]
     if code == MACRO_STOP:
         plan.stop[n] = True
-    elif code == MACRO_STOP_SHORT:
+    elif code == MACRO_STOP_WEIGHTED:
         plan.stop[n] = True
-        plan.answer[n] = _short_votes(pool, slots_n)[0]
+        plan.answer[n] = _weighted_votes(revealed, n)[0]
     elif code == MACRO_OPEN:
         plan.open[n] = min(amount, pool.slots - pool.opened)
     elif code == MACRO_READ:
@@ -449,7 +451,7 @@ def write_built_in(revealed, built_in, rows, actions, plan):
 def _changes_something(revealed, n, code, amount):
     """Whether a built-in macro would change something; what ``mark_effective`` would say of its plan."""
     pool = revealed.pools[n]
-    if code in (MACRO_STOP, MACRO_STOP_SHORT):
+    if code in (MACRO_STOP, MACRO_STOP_WEIGHTED):
         return True
     if code in (MACRO_OPEN, MACRO_READ):
         return revealed.admissible[n, BRANCH] != 0

@@ -86,10 +86,10 @@ MACROS = (
         "prune the active branches half as deep again as the finished ones on average",
     ),
     _macro(
-        "stop_short",
-        kernels.MACRO_STOP_SHORT,
+        "stop_weighted",
+        kernels.MACRO_STOP_WEIGHTED,
         0,
-        "stop with the majority of the finished branches, answers of longer ones counting less",
+        "stop with the majority of the finished branches, long and abandoned answers counting less",
     ),
     _macro(
         "prune_stubborn",

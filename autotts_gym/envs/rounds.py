@@ -119,7 +119,7 @@ class ReplayRoundsEnv(ReplayEnv):
     | 9 | prune_dissenters | prune the active branches off the leader for 8 answers in a row |
     | 10 | prune_least_advanced | prune the shallowest quarter of the active branches |
     | 11 | prune_longest | prune the active branches half as deep again as the finished on average |
-    | 12 | stop_short | stop with the finished branches' majority, answers of longer ones counting less |
+    | 12 | stop_weighted | stop with the finished branches' majority, long and abandoned answers counting less |
     | 13 | prune_stubborn | prune the active branches off the leader for 24 answers in a row |
     | 14 | read_1 | open one branch and read it whole |
 

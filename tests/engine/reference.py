@@ -311,6 +311,9 @@ class Episode:
     def finished_votes(self) -> list[int]:
         return [sum(s.answer == answer for s in self.having(FINISHED)) for answer in self.seen]
 
+    def abandoned(self) -> list[int]:
+        return [sum(answer in s.revealed and s.answer != answer for s in self.slots) for answer in self.seen]
+
 
 def assert_same(state: PoolState, n: int, model: Episode) -> None:
     """Episode n of the engine is in the state of the model, field by field."""
@@ -326,6 +329,7 @@ def assert_same(state: PoolState, n: int, model: Episode) -> None:
     answers, rest = len(model.seen), state.arrays.votes.shape[1] - len(model.seen)
     assert state.arrays.votes[n].tolist() == model.votes() + [0] * rest
     assert state.arrays.finished_votes[n].tolist() == model.finished_votes() + [0] * rest
+    assert state.arrays.abandoned[n].tolist() == model.abandoned() + [0] * rest
     tally = Counter(model.votes())
     assert state.arrays.tally[n, 1:].tolist() == [tally[k] for k in range(1, model.rules.max_branches + 1)]
     assert [state.answer_text(n, k) for k in range(answers)] == model.seen

@@ -13,7 +13,7 @@ from scipy import stats
 from worlds import World
 
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
-from autotts_gym.engine.layout import Arrays
+from autotts_gym.engine.layout import Arrays, RevealedArrays
 from autotts_gym.replay import Branch, Question, ReplayStore, pool_order, synthesize
 
 
@@ -297,8 +297,9 @@ def test_what_a_controller_is_given_is_read_only_and_holds_nothing_hidden():
     revealed = state.revealed
     assert isinstance(revealed, Revealed)
     assert revealed.episodes == 2
-    hidden = [array for array in state.arrays[7:] if array.size]
-    for name in ("pools", "slots", "votes", "finished_votes", "admissible"):
+    shown = RevealedArrays._fields
+    hidden = [array for name, array in state.arrays._asdict().items() if name not in shown and array.size]
+    for name in ("pools", "slots", "votes", "finished_votes", "abandoned", "admissible"):
         array = getattr(revealed, name)
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0

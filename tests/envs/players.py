@@ -66,8 +66,8 @@ def assert_equal(a: Any, b: Any, where: str = "") -> None:
         assert a == b, (where, a, b)
 
 
-def short_votes(model: Episode) -> dict[str, float]:
-    """Votes of the finished branches by answer, less for longer ones: most first, ties to the answer finished first."""
+def weighted_votes(model: Episode) -> dict[str, float]:
+    """Weighted votes of the finished branches by answer: most first, ties to the answer finished first."""
     done = model.finished()
     depths = np.array([slot.depth for slot in done], float)
     own: dict[str, list[int]] = {}
@@ -75,8 +75,11 @@ def short_votes(model: Episode) -> dict[str, float]:
         if slot.answer is not None:
             own.setdefault(slot.answer, []).append(slot.depth)
     pull = 1.25 * len(done) / (len(done) + 8)
+    abandoned = dict(zip(model.seen, model.abandoned(), strict=True))
     votes = {
-        answer: len(each) * math.exp(-pull * (np.mean(each) - depths.mean()) / (depths.std() + 1))
+        answer: len(each)
+        * math.exp(-pull * (np.mean(each) - depths.mean()) / (depths.std() + 1))
+        / math.sqrt(1 + abandoned[answer])
         for answer, each in own.items()
     }
     scale = sum(map(len, own.values())) / max(math.fsum(votes.values()), 1e-300)

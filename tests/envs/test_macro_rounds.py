@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from players import assert_equal, episode, pick, short_votes, small
+from players import assert_equal, episode, pick, small, weighted_votes
 from reference import FINISHED, PRUNED, Episode, assert_same
 from worlds import World, rules, worlds
 
@@ -70,7 +70,7 @@ def expected(model: Episode, macro: int) -> RoundPlan:
         plan.prune[0, prune[macro]] = True
     elif macro in ENDINGS:
         plan.stop[:] = True
-        plan.answer[:] = model.id(next(iter(short_votes(model)), None) if macro else None)
+        plan.answer[:] = model.id(next(iter(weighted_votes(model)), None) if macro else None)
     else:
         plan.open[:] = {6: 1, 7: 4, 8: 16}[macro]
     return plan

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from players import assert_equal, pick, short_votes, small
+from players import assert_equal, pick, small, weighted_votes
 from reference import ACTIVE, FINISHED, PRUNED, Episode, newest_run
 from scipy.stats import beta
 from worlds import World, rules, worlds
@@ -91,7 +91,7 @@ def evidence_features(model: Episode, cost_weight: float, latency_weight: float)
     """The evidence from the model of the episode, by its documented meanings."""
     m, interval, pool = model.rules.max_branches, model.interval, pool_features(model, cost_weight, latency_weight)
     active, finished = model.having(ACTIVE), model.having(FINISHED)
-    votes = short_votes(model)
+    votes = weighted_votes(model)
     top, second, *_ = [*votes.values(), 0.0, 0.0]
     leader = next(iter(votes), None)
     depths = np.array([s.depth for s in finished], float)
@@ -107,11 +107,11 @@ def evidence_features(model: Episode, cost_weight: float, latency_weight: float)
         "can_open": float(model.mask()[1]),
         "active": squash(len(active), 8),
         "finished": squash(len(finished), 8),
-        "short_top_share": share(top, sum(votes.values())),
-        "short_runner_up_share": share(second, sum(votes.values())),
-        "short_margin": squash(top - second, 4),
+        "weighted_top_share": share(top, sum(votes.values())),
+        "weighted_runner_up_share": share(second, sum(votes.values())),
+        "weighted_margin": squash(top - second, 4),
         "leaders_agree": float(leader is not None and leader == model.finished_leader),
-        "active_on_short_leader": on(active, leader) if leader is not None else 0.0,
+        "active_on_weighted_leader": on(active, leader) if leader is not None else 0.0,
         "finished_deviation": squash(share(depths.std() if finished else 0.0, mean), 1),
         "active_ahead": share(active_depth, active_depth + mean),
         "overdue": share(sum(bool(finished) and s.depth > 1.5 * mean for s in active), len(active)),
@@ -278,6 +278,7 @@ def revealed(env: ReplayEnv) -> list[Any]:
         seen.slots.tolist(),
         seen.votes[:, :answers].tolist(),
         seen.finished_votes[:, :answers].tolist(),
+        seen.abandoned[:, :answers].tolist(),
         seen.admissible.tolist(),
         [seen.history(0, i).tolist() for i in range(opened)],
         [env._episodes.state.answer_text(0, k) for k in range(answers)],
@@ -438,5 +439,7 @@ def test_the_shapes_of_what_is_revealed_tell_nothing():
         pool = tuple(Branch([letter], 10, letter) for letter in answers)
         env = ReplayEnv(World(10, (Question("q", "a", pool * (7 // len(pool))),)).store(), max_branches=4)
         env.reset(seed=0)
-        shapes.append([getattr(env.revealed, name).shape for name in ("pools", "slots", "votes", "finished_votes")])
+        shapes.append(
+            [getattr(env.revealed, name).shape for name in ("pools", "slots", "votes", "finished_votes", "abandoned")]
+        )
     assert shapes[0] == shapes[1]
