@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from agents.config import Config
 from agents.evaluation import averages, cost_weights, hand_written, mean_return, picture, setting, sweep
 from agents.policies import OFF_POLICY, ON_POLICY, is_on_policy, save_policy
-from agents.runs import Counters, RunFolder
+from agents.runs import CONTROLLERS, Counters, RunFolder
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.engine import layout
 from autotts_gym.envs.macros import MACROS
@@ -196,7 +196,7 @@ class Conductor(BaseCallback):
         TensorBoard shows nothing at first where there are more than forty curves: four seeds with their own would be.
         """
         compared = (self.validation, self.config, self.seeds)
-        folder = self.run.path.parent / "controllers" / setting(*compared)
+        folder = self.run.path.parent / CONTROLLERS / setting(*compared)
         if folder.exists():
             return
         folder.parent.mkdir(parents=True, exist_ok=True)

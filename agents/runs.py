@@ -43,6 +43,8 @@ from autotts_gym.files import replacing, write_atomically
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "sb3_contrib", "stable_baselines3", "tensorboard", "torch")
 KEPT_CHECKPOINTS = 2
+CONTROLLERS = "controllers"
+"""Folder, beside the runs, of the budget curves of the hand-written controllers."""
 
 
 @dataclass
@@ -86,9 +88,11 @@ class RunFolder:
         """The folder of a new run; nothing is written yet.
 
         Raises:
-            AutottsError: there is something at its place.
+            AutottsError: there is something at its place, or its name is taken by the curves of the controllers.
         """
         path = Path(config.log_dir) / config.name
+        if path.name == CONTROLLERS:
+            raise AutottsError(f"{path}: expected another name, this is the folder of the controllers' curves")
         if path.exists() and any(path.iterdir()):
             raise AutottsError(f"{path}: expected a new run, but there is one; continue it with --resume {path}")
         return cls(path, config)

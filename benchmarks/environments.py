@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 import autotts_gym  # noqa: F401 - registers the environments
+from benchmarks import run
 
 SINGLE_STEPS = 100_000
 VECTOR_STEPS = 300
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

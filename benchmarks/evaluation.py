@@ -6,13 +6,14 @@ import time
 from functools import partial
 
 import numpy as np
-from plain_python import cmc, parallel_probe, play_plainly
 
 from autotts_gym import evaluate, make_controller
 from autotts_gym.controllers import Controller
 from autotts_gym.engine import Rules
 from autotts_gym.evaluation import evaluate_all
 from autotts_gym.replay import resolve_stores
+from benchmarks import run
+from benchmarks.plain_python import cmc, parallel_probe, play_plainly
 
 SEEDS = 100
 PLAIN_SEEDS = 4
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

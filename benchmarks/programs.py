@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from plain_python import cmc, play_plainly
 
 from autotts_gym import EvaluationResult, evaluate, make_controller
 from autotts_gym.controllers import Controller, controller_families
 from autotts_gym.replay import ReplayStore, resolve_stores
 from autotts_gym.sandbox import layers
+from benchmarks import run
+from benchmarks.plain_python import cmc, play_plainly
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "agents" / "programs"
 PLAIN_SEEDS = 4
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from autotts_gym.replay import resolve_stores, synthesize
+from benchmarks import run
 
 OPEN = """
 import resource, sys, time
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

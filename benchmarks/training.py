@@ -16,6 +16,7 @@ from agents.runs import RunFolder
 from agents.train import train
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.envs import kernels
+from benchmarks import run
 
 PARTS: tuple[tuple[str, Any, str], ...] = (
     ("environment", ReplayVecEnv, "step_wait"),
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

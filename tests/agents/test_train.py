@@ -212,6 +212,7 @@ def test_training_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None
         (["--store", "no/where"], "no/where"),
         (["--macros", "stop", "nothing"], "macros: expected one of"),
         (["--minutes", "0"], "expected a limit"),
+        (["--name", "controllers"], "expected another name"),
         (["--resume", "nowhere"], "nowhere"),
     ],
 )
