@@ -1,4 +1,4 @@
-"""Speed and memory, measured side by side; see README.md here."""
+"""Speed, memory and what votes are worth, measured side by side; see README.md here."""
 
 import sys
 from collections.abc import Callable
