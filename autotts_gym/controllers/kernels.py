@@ -29,7 +29,7 @@ def self_consistency(pools, admissible, branches, plan):
 
 
 @inline
-def _entropy_certainty(slots_n, votes_n, opened, voters):
+def _entropy_certainty(slots_n, answers_n, opened, voters):
     """1 - H / log(voters) of the finished answers' shares; each slot carries its share of its answer's term."""
     if voters < 2:
         return 0.0
@@ -37,19 +37,19 @@ def _entropy_certainty(slots_n, votes_n, opened, voters):
     for i in range(opened):
         slot = slots_n[i]
         if slot.status == FINISHED and slot.answer >= 0:
-            entropy -= np.log(votes_n[slot.answer] / voters) / voters
+            entropy -= np.log(answers_n[slot.answer].finished_votes / voters) / voters
     return 1.0 - entropy / np.log(voters)
 
 
 @inline
-def _dirichlet_certainty(slots_n, votes_n, opened, leader, log_cdf, density):
+def _dirichlet_certainty(slots_n, answers_n, opened, leader, log_cdf, density):
     """P(the leader's probability is the largest) under a Dirichlet(1 + votes) posterior over the answers seen.
 
     The largest of independent Gamma(1 + votes) variables has the same index; density is that of the leader on the grid
     of log_cdf, whose row v is the log CDF of Gamma(1 + v).
     """
     total = 0.0
-    top = votes_n[leader]
+    top = answers_n[leader].finished_votes
     for k in range(log_cdf.shape[1]):
         weight = density[top, k]
         if weight > 0.0:
@@ -57,7 +57,7 @@ def _dirichlet_certainty(slots_n, votes_n, opened, leader, log_cdf, density):
             for i in range(opened):
                 slot = slots_n[i]
                 if slot.status == FINISHED and slot.answer >= 0 and slot.answer != leader:
-                    votes = votes_n[slot.answer]
+                    votes = answers_n[slot.answer].finished_votes
                     logs += log_cdf[votes, k] / votes
             total += weight * np.exp(logs)
     return min(total, 1.0)
@@ -67,7 +67,7 @@ BETA, DIRICHLET, ENTROPY, MAJORITY = 0, 1, 2, 3
 
 
 @kernel
-def adaptive_consistency(pools, slots, votes, admissible, branches, criterion, threshold, tables, plan):
+def adaptive_consistency(pools, slots, answers, admissible, branches, criterion, threshold, tables, plan):
     """Read branches one by one; from the second on, stop when the criterion on their counts exceeds the threshold."""
     confidence, log_cdf, density = tables
     for n in range(len(pools)):
@@ -80,10 +80,10 @@ def adaptive_consistency(pools, slots, votes, admissible, branches, criterion, t
                 certainty = confidence[pool.finished_leader_votes, pool.finished_runner_up]
             elif criterion == DIRICHLET:
                 certainty = _dirichlet_certainty(
-                    slots[n], votes[n], pool.opened, pool.finished_leader, log_cdf, density
+                    slots[n], answers[n], pool.opened, pool.finished_leader, log_cdf, density
                 )
             elif criterion == ENTROPY:
-                certainty = _entropy_certainty(slots[n], votes[n], pool.opened, pool.finished_voters)
+                certainty = _entropy_certainty(slots[n], answers[n], pool.opened, pool.finished_voters)
             else:
                 certainty = pool.finished_leader_votes / pool.finished_voters
         if certainty <= threshold and pool.opened < branches and admissible[n, BRANCH]:

@@ -121,7 +121,7 @@ class AdaptiveConsistency(HandWritten):
         kernels.adaptive_consistency(
             revealed.pools,
             revealed.slots,
-            revealed.arrays.finished_votes,
+            revealed.arrays.answers,
             revealed.admissible,
             self.branches,
             criterion,

@@ -1,6 +1,6 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has eighteen. A handle
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle
 holds their addresses and sizes, and the kernel makes the arrays of it. With the addresses it can also ask the memory
 for an episode before it comes to it.
 """
@@ -15,13 +15,23 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from autotts_gym.engine.layout import HIDDEN_POOL, HIDDEN_SLOT, POOL, QUESTION, RULES, SLOT, STORED_BRANCH, Arrays
+from autotts_gym.engine.layout import (
+    ANSWER,
+    HIDDEN_POOL,
+    HIDDEN_SLOT,
+    POOL,
+    QUESTION,
+    RULES,
+    SLOT,
+    STORED_BRANCH,
+    Arrays,
+)
 
 _LINE = 64
-_POOL, _HIDDEN_POOL = POOL.itemsize, HIDDEN_POOL.itemsize
+_POOL, _HIDDEN_POOL, _ANSWER = POOL.itemsize, HIDDEN_POOL.itemsize, ANSWER.itemsize
 
 Handle = NDArray[np.int64]
-"""(18 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
+"""(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
 
 
 def pack(arrays: Arrays) -> Handle:
@@ -37,7 +47,7 @@ def pack(arrays: Arrays) -> Handle:
     sizes = (
         episodes,
         max_branches,
-        arrays.votes.shape[1],
+        arrays.answers.shape[1],
         arrays.admissible.shape[1],
         arrays.probed.shape[2],
         len(arrays.questions),
@@ -67,21 +77,20 @@ def unpack(handle):
         carray(_pointer(handle[0]), (1,), RULES),
         carray(_pointer(handle[1]), (episodes,), POOL),
         carray(_pointer(handle[2]), (episodes, max_branches), SLOT),
-        carray(_pointer(handle[3]), (episodes, answers), np.int32),
-        carray(_pointer(handle[4]), (episodes, answers), np.int32),
-        carray(_pointer(handle[5]), (episodes, answers), np.int32),
-        carray(_pointer(handle[6]), (episodes, max_branches + 1), np.int32),
-        carray(_pointer(handle[7]), (episodes, actions), np.int8),
-        carray(_pointer(handle[8]), (episodes, max_branches, depths), np.bool_),
-        carray(_pointer(handle[9]), (episodes,), HIDDEN_POOL),
-        carray(_pointer(handle[10]), (episodes, max_branches), HIDDEN_SLOT),
+        carray(_pointer(handle[3]), (episodes, answers), ANSWER),
+        carray(_pointer(handle[4]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[5]), (episodes, max_branches + 1), np.int32),
+        carray(_pointer(handle[6]), (episodes, actions), np.int8),
+        carray(_pointer(handle[7]), (episodes, max_branches, depths), np.bool_),
+        carray(_pointer(handle[8]), (episodes,), HIDDEN_POOL),
+        carray(_pointer(handle[9]), (episodes, max_branches), HIDDEN_SLOT),
+        carray(_pointer(handle[10]), (episodes, max_branches), np.int32),
         carray(_pointer(handle[11]), (episodes, max_branches), np.int32),
-        carray(_pointer(handle[12]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[12]), (episodes, answers), np.int32),
         carray(_pointer(handle[13]), (episodes, answers), np.int32),
-        carray(_pointer(handle[14]), (episodes, answers), np.int32),
-        carray(_pointer(handle[15]), (questions,), QUESTION),
-        carray(_pointer(handle[16]), (branches,), STORED_BRANCH),
-        carray(_pointer(handle[17]), (probes,), np.int32),
+        carray(_pointer(handle[14]), (questions,), QUESTION),
+        carray(_pointer(handle[15]), (branches,), STORED_BRANCH),
+        carray(_pointer(handle[16]), (probes,), np.int32),
     )
 
 
@@ -110,13 +119,12 @@ def prefetch(handle, n):
     max_branches, answers, actions = handle[first + 1], handle[first + 2], handle[first + 3]
     for line in range(0, _POOL, _LINE):
         _prefetch(handle[1] + n * _POOL + line)
-    # By answer: of those that came first. By votes: of few.
-    _prefetch(handle[3] + n * answers * 4)
-    _prefetch(handle[4] + n * answers * 4)
-    _prefetch(handle[5] + n * answers * 4)
-    _prefetch(handle[6] + n * (max_branches + 1) * 4)
-    _prefetch(handle[7] + n * actions)
-    _prefetch(handle[9] + n * _HIDDEN_POOL)
+    for line in range(0, min(answers * _ANSWER, 4 * _LINE), _LINE):  # those that came first
+        _prefetch(handle[3] + n * answers * _ANSWER + line)
+    _prefetch(handle[4] + n * max_branches * 4)
+    _prefetch(handle[5] + n * (max_branches + 1) * 4)  # of few votes
+    _prefetch(handle[6] + n * actions)
+    _prefetch(handle[8] + n * _HIDDEN_POOL)
     for line in range(0, answers * 4, _LINE):
-        _prefetch(handle[13] + n * answers * 4 + line)
-    _prefetch(handle[14] + n * answers * 4)
+        _prefetch(handle[12] + n * answers * 4 + line)
+    _prefetch(handle[13] + n * answers * 4)

@@ -84,11 +84,11 @@ def _elect(s, n):
     top = pool.leader_votes
     if top == 0:
         return np.int32(-1)
-    if pool.leader >= 0 and s.tally[n, top] == 1 and s.votes[n, pool.leader] == top:
+    if pool.leader >= 0 and s.tally[n, top] == 1 and s.answers[n, pool.leader].votes == top:
         return pool.leader
     for i in range(pool.opened):
         slot = s.slots[n, i]
-        if slot.status != PRUNED and slot.answer >= 0 and s.votes[n, slot.answer] == top:
+        if slot.status != PRUNED and slot.answer >= 0 and s.answers[n, slot.answer].votes == top:
             return slot.answer
     return np.int32(-1)
 
@@ -100,8 +100,8 @@ def _move_vote(s, n, old, new):
     top = pool.leader_votes
     contested = False
     if old >= 0:
-        votes = s.votes[n, old]
-        s.votes[n, old] = votes - 1
+        votes = s.answers[n, old].votes
+        s.answers[n, old].votes = votes - 1
         s.tally[n, votes] -= 1
         s.tally[n, votes - 1] += 1
         pool.voters -= 1
@@ -109,8 +109,8 @@ def _move_vote(s, n, old, new):
             pool.distinct -= 1
         contested = votes == top
     if new >= 0:
-        votes = s.votes[n, new] + 1
-        s.votes[n, new] = votes
+        votes = s.answers[n, new].votes + 1
+        s.answers[n, new].votes = votes
         s.tally[n, votes - 1] -= 1
         s.tally[n, votes] += 1
         pool.voters += 1
@@ -131,23 +131,24 @@ def _move_vote(s, n, old, new):
 @inline
 def _finished_first(s, n, a, b):
     """Of two answers, the one that a finished branch gave first."""
-    pool = s.pools[n]
-    first, rank = b, pool.finished
-    for i in range(pool.opened):
-        slot = s.slots[n, i]
-        if slot.status == FINISHED and slot.rank < rank and (slot.answer == a or slot.answer == b):
-            first, rank = slot.answer, slot.rank
-    return first
+    for k in range(s.pools[n].finished_distinct):
+        given = s.finished_answers[n, k]
+        if given in (a, b):
+            return given
+    return b
 
 
 @inline
-def _count_finished(s, n, answer):
-    """A finished branch votes; finished votes are never taken back."""
+def _count_finished(s, n, answer, depth):
+    """A finished branch of a depth votes; finished votes are never taken back."""
     pool = s.pools[n]
-    votes = s.finished_votes[n, answer] + 1
-    s.finished_votes[n, answer] = votes
+    given = s.answers[n, answer]
+    votes = given.finished_votes + 1
+    given.finished_votes = votes
+    given.finished_depth += depth
     pool.finished_voters += 1
     if votes == 1:
+        s.finished_answers[n, pool.finished_distinct] = answer
         pool.finished_distinct += 1
     leader = pool.finished_leader
     if answer == leader:
@@ -202,9 +203,9 @@ def _reveal(s, n, i, stored):
     if answer != old:
         slot.answer = answer
         if old >= 0:
-            s.abandoned[n, old] += 1
-        if answer >= 0 and s.abandoned[n, answer] > 0 and _showed(s, n, i, stored):
-            s.abandoned[n, answer] -= 1
+            s.answers[n, old].abandoned += 1
+        if answer >= 0 and s.answers[n, answer].abandoned > 0 and _showed(s, n, i, stored):
+            s.answers[n, answer].abandoned -= 1
         _move_vote(s, n, old, answer)
     slot.off_leader = 0 if answer == pool.leader else slot.off_leader + 1
 
@@ -241,8 +242,9 @@ def _finish(s, n, i):
     slot.rank = pool.finished
     pool.finished += 1
     pool.finished_depth += slot.depth
+    pool.finished_squares += slot.depth * slot.depth
     if slot.answer >= 0:
-        _count_finished(s, n, slot.answer)
+        _count_finished(s, n, slot.answer, slot.depth)
 
 
 @inline
@@ -437,9 +439,12 @@ def begin(s, n, question):
     rules = s.rules[0]
     for answer in range(pool.answers_seen):
         s.local_ids[n, s.stored_ids[n, answer]] = 0
-        s.votes[n, answer] = 0
-        s.finished_votes[n, answer] = 0
-        s.abandoned[n, answer] = 0
+        seen = s.answers[n, answer]
+        seen.votes = 0
+        seen.finished_votes = 0
+        seen.finished_depth = 0
+        seen.abandoned = 0
+    s.finished_answers[n, : pool.finished_distinct] = -1
     s.tally[n, :] = 0
     if hidden.ordered:
         for i in range(rules.max_branches):
@@ -498,6 +503,7 @@ def begin(s, n, question):
     pool.active_depth = 0
     pool.active_run = 0
     pool.finished_depth = 0
+    pool.finished_squares = 0
     pool.deepest = 0
     pool.stop_reason = RUNNING
     pool.answer = -1
@@ -559,10 +565,11 @@ def play_round(s, n, plan):
     rules = s.rules[0]
     opened, finished, pruned, before = pool.opened, pool.finished, pool.pruned, pool.total_tokens
     longest = np.int64(0)
-    for i in range(opened):
+    among = opened if pool.active > 0 else 0  # the slots that active branches are in
+    for i in range(among):
         if plan.prune[n, i] and s.admissible[n, FIRST_DEEPEN + rules.max_branches + i] != 0:
             _prune(s, n, i)
-    for i in range(opened):
+    for i in range(among):
         probe = rules.explicit and plan.probe[n, i]
         if plan.deepen[n, i] > 0 or probe:
             longest = max(longest, _play_branch(s, n, i, plan.deepen[n, i], probe))

@@ -36,6 +36,17 @@ SLOT = np.dtype(
 )
 """Revealed, one a branch slot."""
 
+ANSWER = np.dtype(
+    [
+        ("votes", np.int32),  # branches not pruned whose latest answer it is
+        ("finished_votes", np.int32),  # finished branches that gave it
+        ("finished_depth", np.int32),  # sum of their depths
+        ("abandoned", np.int32),  # branches that have shown it and show something else now
+    ],
+    align=True,
+)
+"""Revealed, one an answer seen, by local id; side by side, since a reveal changes most of it."""
+
 POOL = np.dtype(
     [
         ("total_tokens", np.int64),
@@ -43,6 +54,7 @@ POOL = np.dtype(
         ("budget", np.int64),  # UNLIMITED where there is none
         ("cost_weight", np.float64),  # per million total tokens
         ("latency_weight", np.float64),  # per million sequential tokens
+        ("finished_squares", np.int64),  # sum of the squares of the depths of the finished branches
         ("leader_since", np.int64),  # total tokens when the leader last changed
         ("interval_tokens", np.int32),
         ("slots", np.int32),  # slots that can ever be opened: min(max_branches, size of the pool)
@@ -161,9 +173,8 @@ class RevealedArrays(NamedTuple):
     rules: NDArray[np.void]
     pools: NDArray[np.void]
     slots: NDArray[np.void]
-    votes: NDArray[np.int32]
-    finished_votes: NDArray[np.int32]
-    abandoned: NDArray[np.int32]
+    answers: NDArray[np.void]
+    finished_answers: NDArray[np.int32]
     tally: NDArray[np.int32]
     admissible: NDArray[np.int8]
 
@@ -171,15 +182,14 @@ class RevealedArrays(NamedTuple):
 class Arrays(NamedTuple):
     """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first nine are revealed, the next six hidden, the last three the bank, which is shared and never written.
+    The first eight are revealed, the next six hidden, the last three the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
     pools: NDArray[np.void]  # (N,) POOL
     slots: NDArray[np.void]  # (N, M) SLOT
-    votes: NDArray[np.int32]  # (N, A) by local id: branches not pruned whose latest answer it is
-    finished_votes: NDArray[np.int32]  # (N, A) by local id: finished branches that gave it
-    abandoned: NDArray[np.int32]  # (N, A) by local id: branches that have shown it and show something else now
+    answers: NDArray[np.void]  # (N, A) ANSWER, by local id
+    finished_answers: NDArray[np.int32]  # (N, M) those of finished branches, the first one given first; then -1
     tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     admissible: NDArray[np.int8]  # (N, K) the action mask
     probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit

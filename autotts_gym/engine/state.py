@@ -166,22 +166,21 @@ class Revealed:
     @property
     def votes(self) -> NDArray[np.int32]:
         """By answer id, branches not pruned whose latest answer it is, (N, most answers seen) int32."""
-        return self.arrays.votes[:, : self._answers_seen]
+        return self._of_answers("votes")
 
     @property
     def finished_votes(self) -> NDArray[np.int32]:
         """By answer id, finished branches that gave it, (N, most answers seen) int32."""
-        return self.arrays.finished_votes[:, : self._answers_seen]
+        return self._of_answers("finished_votes")
 
     @property
     def abandoned(self) -> NDArray[np.int32]:
         """By answer id, branches that have shown it and show something else now, (N, most answers seen) int32."""
-        return self.arrays.abandoned[:, : self._answers_seen]
+        return self._of_answers("abandoned")
 
-    @property
-    def _answers_seen(self) -> int:
-        """The most answers that an episode has seen; how many there are to see is not revealed."""
-        return int(self.pools["answers_seen"].max())
+    def _of_answers(self, name: str) -> NDArray[np.int32]:
+        """A field of the answers seen, up to the most of an episode; how many there are to see is not revealed."""
+        return self.arrays.answers[name][:, : int(self.pools["answers_seen"].max())]
 
     @property
     def admissible(self) -> NDArray[np.int8]:
@@ -209,9 +208,8 @@ class PoolState:
             rules=rules.record(),
             pools=np.zeros(episodes, layout.POOL),
             slots=np.zeros(shape, layout.SLOT),
-            votes=np.zeros((episodes, answers), np.int32),
-            finished_votes=np.zeros((episodes, answers), np.int32),
-            abandoned=np.zeros((episodes, answers), np.int32),
+            answers=np.zeros((episodes, answers), layout.ANSWER),
+            finished_answers=np.full(shape, -1, np.int32),
             tally=np.zeros((episodes, rules.max_branches + 1), np.int32),
             admissible=np.zeros((episodes, layout.actions(rules.max_branches, explicit)), np.int8),
             probed=np.zeros((*shape, bank.max_probes if explicit else 0), np.bool_),

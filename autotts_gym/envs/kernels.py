@@ -38,7 +38,7 @@ def _share(part, whole):
 @inline
 def _still_active(s, n, answer):
     """Active branches whose latest answer it is."""
-    return s.votes[n, answer] - s.finished_votes[n, answer] if answer >= 0 else 0
+    return s.answers[n, answer].votes - s.answers[n, answer].finished_votes if answer >= 0 else 0
 
 
 @inline
@@ -92,13 +92,10 @@ def _encode_pool(s, n, cost_weight, latency_weight, confidence, out):
 
 
 @inline
-def _deviation(pool, slots_n):
+def _deviation(pool):
     """Standard deviation of the depths of the finished branches, in intervals."""
-    mean, squares = _share(np.float64(pool.finished_depth), np.float64(pool.finished)), 0.0
-    for i in range(pool.opened):
-        if slots_n[i].status == FINISHED:
-            squares += (slots_n[i].depth - mean) ** 2
-    return np.sqrt(_share(squares, np.float64(pool.finished)))
+    count, depth = np.int64(pool.finished), np.int64(pool.finished_depth)
+    return _share(np.sqrt(np.float64(count * pool.finished_squares - depth * depth)), np.float64(count))
 
 
 @inline
@@ -114,32 +111,19 @@ def _weighted_votes(s, n):
         a branch on average.
     """
     pool = s.pools[n]
-    slots_n = s.slots[n]
-    pull = 1.25 * pool.finished / (pool.finished + 8.0) / (_deviation(pool, slots_n) + 1.0)
+    pull = 1.25 * pool.finished / (pool.finished + 8.0) / (_deviation(pool) + 1.0)
     mean = _share(np.float64(pool.finished_depth), np.float64(pool.finished))
-    leader, top, second, total, earliest = np.int32(-1), 0.0, 0.0, 0.0, np.int32(0)
-    for i in range(pool.opened):
-        answer = slots_n[i].answer
-        if slots_n[i].status != FINISHED or answer < 0:
-            continue
-        branches, depth, first, seen = 0, 0, slots_n[i].rank, False
-        for j in range(pool.opened):
-            if slots_n[j].status == FINISHED and slots_n[j].answer == answer:
-                if j < i:
-                    seen = True
-                    break
-                branches += 1
-                depth += slots_n[j].depth
-                first = min(first, slots_n[j].rank)
-        if seen:
-            continue
-        votes = branches * np.exp(pull * (mean - depth / branches)) / np.sqrt(1.0 + s.abandoned[n, answer])
+    leader, top, second, total = np.int32(-1), 0.0, 0.0, 0.0
+    for k in range(pool.finished_distinct):
+        answer = s.finished_answers[n, k]
+        given = s.answers[n, answer]
+        deeper = given.finished_depth / given.finished_votes - mean
+        votes = given.finished_votes * np.exp(-pull * deeper) / np.sqrt(1.0 + given.abandoned)
         total += votes
-        # Votes that differ only by rounding are a tie.
-        if votes > top * (1.0 + TIE) or (votes > top * (1.0 - TIE) and first < earliest):
-            leader, top, second, earliest = answer, max(votes, top), min(votes, top), first
+        if votes > top * (1.0 + TIE):  # votes that differ only by rounding are a tie
+            leader, top, second = answer, votes, top
         else:
-            second = max(second, votes)
+            top, second = max(top, votes), max(second, min(top, votes))
     scale = _share(np.float64(pool.finished_voters), total)
     return leader, top * scale, second * scale, total * scale
 
@@ -162,7 +146,7 @@ def _encode_evidence(s, n, cost_weight, latency_weight, confidence, out):
     active_depth = pool.active_depth * active
     finished_voters = 1.0 / max(pool.finished_voters, 1)
     overdue, stubborn = 0, 0
-    for i in range(pool.opened):
+    for i in range(pool.opened if pool.active > 0 else 0):
         if slots_n[i].status == ACTIVE:
             overdue += _overdue(pool, slots_n[i])
             stubborn += slots_n[i].off_leader >= STUBBORN
@@ -185,7 +169,7 @@ def _encode_evidence(s, n, cost_weight, latency_weight, confidence, out):
     out[15] = _still_active(s, n, leader) * active
     out[16] = _still_active(s, n, pool.leader) * active
     out[17] = _squash(finished_depth * interval, DEPTH_SCALE)
-    out[18] = _squash(_share(_deviation(pool, slots_n), finished_depth), 1.0)
+    out[18] = _squash(_share(_deviation(pool), finished_depth), 1.0)
     out[19] = _squash(active_depth * interval, DEPTH_SCALE)
     out[20] = _share(active_depth, active_depth + finished_depth)
     out[21] = overdue * active
@@ -212,8 +196,8 @@ def _encode_branches(s, n, out):
         out[i, 3] = depth / (depth + np.float32(DEPTH_SCALE))
         out[i, 4] = answer >= 0 and answer == pool.leader
         out[i, 5] = answer >= 0 and answer == pool.finished_leader
-        out[i, 6] = s.votes[n, answer] * voters if answer >= 0 else np.float32(0.0)
-        out[i, 7] = s.finished_votes[n, answer] * finished_voters if answer >= 0 else np.float32(0.0)
+        out[i, 6] = s.answers[n, answer].votes * voters if answer >= 0 else np.float32(0.0)
+        out[i, 7] = s.answers[n, answer].finished_votes * finished_voters if answer >= 0 else np.float32(0.0)
         out[i, 8] = np.float32(slot.run) / (np.float32(slot.run) + count)
         out[i, 9] = np.float32(slot.changes) / np.float32(max(slot.revealed, 1))
         out[i, 10] = np.float32(slot.off_leader) / (np.float32(slot.off_leader) + count)
@@ -493,15 +477,17 @@ def mark_effective(admissible, max_branches, plan, masks, column):
 
 
 @inline
-def _clear(plan, n):
-    """Empty the row of a plan."""
-    plan.prune[n, :] = False
-    plan.deepen[n, :] = 0
+def _clear(s, n, plan):
+    """Empty the row of a plan, as far as a round of the episode would read it."""
     plan.open[n] = 0
     plan.stop[n] = False
     plan.answer[n] = -1
     plan.read[n] = 0
-    plan.probe[n, :] = False
+    if s.pools[n].active > 0:
+        plan.prune[n, :] = False
+        plan.deepen[n, :] = 0
+    if s.rules[0].explicit:
+        plan.probe[n, :] = False
 
 
 @inline
@@ -514,7 +500,7 @@ def _step_round(s, n, action, restart, again, confidence, built_in, plan, masks_
         valid = masks_before[n, action] != 0
         code = built_in[action, 0] if valid else NOT_BUILT_IN
         if code != NOT_BUILT_IN or not valid:
-            _clear(plan, n)
+            _clear(s, n, plan)
         if code != NOT_BUILT_IN:
             _write_built_in(s, n, code, built_in[action, 1], plan)
         total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)

@@ -117,7 +117,7 @@ class _View:
         ranked = _rank(state, n, grid)
         texts = [_clean(state.answer_text(n, answer) or "") for answer in range(len(ranked))]
         letters, colours = _share_out(_LETTERS, "#", ranked), _share_out(_COLOURS, _TONES, ranked)
-        votes, finished = (array[n].tolist() for array in (state.arrays.votes, state.arrays.finished_votes))
+        votes, finished = (state.arrays.answers[n][name].tolist() for name in ("votes", "finished_votes"))
         answers = [_Answer(*each) for each in zip(texts, letters, colours, votes, finished, strict=False)]
         explicit = state.rules.probe == "explicit"
         store, question = state.bank.locate(int(state.questions[n]))
@@ -150,7 +150,7 @@ def _rank(state: PoolState, n: int, grid: NDArray[np.int32]) -> list[int]:
     pool = state.pools[n]
     ids = np.arange(int(pool["answers_seen"]))
     shown = np.bincount(grid[grid >= 0], minlength=ids.size)
-    keys = (ids, -shown, -state.arrays.votes[n, : ids.size], ids != pool["answer"], ids != pool["leader"])
+    keys = (ids, -shown, -state.arrays.answers[n, : ids.size]["votes"], ids != pool["answer"], ids != pool["leader"])
     return [int(answer) for answer in np.lexsort(keys)]
 
 

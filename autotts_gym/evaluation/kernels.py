@@ -99,10 +99,10 @@ def _lost_tie(s, n, answer):
     gold = s.local_ids[n, s.hidden_pools[n].gold] - 1
     if answer < 0 or gold < 0:
         return False
-    if pool.finished_leader_votes > 0 and s.finished_votes[n, answer] == pool.finished_leader_votes:
-        return s.finished_votes[n, gold] == pool.finished_leader_votes
-    if pool.leader_votes > 0 and s.votes[n, answer] == pool.leader_votes:
-        return s.votes[n, gold] == pool.leader_votes
+    if pool.finished_leader_votes > 0 and s.answers[n, answer].finished_votes == pool.finished_leader_votes:
+        return s.answers[n, gold].finished_votes == pool.finished_leader_votes
+    if pool.leader_votes > 0 and s.answers[n, answer].votes == pool.leader_votes:
+        return s.answers[n, gold].votes == pool.leader_votes
     return False
 
 
@@ -130,7 +130,7 @@ def _outcome(s, n, episode):
 def judge(handle, episodes):
     """Complete episodes (N,) EPISODE that have ended, whose orders were dealt and whose rounds were noted."""
     s = unpack(handle)
-    votes = np.empty(s.votes.shape[1], np.int32)
+    votes = np.empty(s.answers.shape[1], np.int32)
     for n in range(len(episodes)):
         pool, hidden, episode = s.pools[n], s.hidden_pools[n], episodes[n]
         gold = hidden.gold

@@ -273,14 +273,14 @@ class _Observer:
 
     def watch(self, plan: RoundPlan) -> None:
         """Notes the round that was just played."""
-        pool, arrays = self._state.pools[0], self._state.arrays
+        pool, answers = self._state.pools[0], self._state.arrays.answers
         self.rounds.append(
             Round(
                 round=len(self.rounds) + 1,
                 plan=self._plan(plan),
                 revealed=self._changes(),
-                leader=self._standing("", arrays.votes[0]),
-                finished_leader=self._standing("finished_", arrays.finished_votes[0]),
+                leader=self._standing("", answers["votes"][0]),
+                finished_leader=self._standing("finished_", answers["finished_votes"][0]),
                 ledger=Ledger(
                     tokens=int(pool["total_tokens"] - self._pool["total_tokens"]),
                     sequential=int(pool["sequential_tokens"] - self._pool["sequential_tokens"]),

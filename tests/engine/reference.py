@@ -276,6 +276,7 @@ class Episode:
             "active_depth": sum(slot.depth for slot in active),
             "active_run": sum(newest_run(slot.revealed) for slot in active),
             "finished_depth": sum(slot.depth for slot in self.having(FINISHED)),
+            "finished_squares": sum(slot.depth**2 for slot in self.having(FINISHED)),
             "deepest": max((slot.depth for slot in self.slots), default=0),
             "stop_reason": REASONS.index(self.reason),
             "answer": self.id(self.answer),
@@ -311,6 +312,9 @@ class Episode:
     def finished_votes(self) -> list[int]:
         return [sum(s.answer == answer for s in self.having(FINISHED)) for answer in self.seen]
 
+    def finished_depths(self) -> list[int]:
+        return [sum(s.depth for s in self.having(FINISHED) if s.answer == answer) for answer in self.seen]
+
     def abandoned(self) -> list[int]:
         return [sum(answer in s.revealed and s.answer != answer for s in self.slots) for answer in self.seen]
 
@@ -326,10 +330,14 @@ def assert_same(state: PoolState, n: int, model: Episode) -> None:
         assert set(fields) == set(state.slots.dtype.names)
         assert {name: int(slot[name]) for name in fields} == fields, i
     assert state.admissible[n].tolist() == model.mask()
-    answers, rest = len(model.seen), state.arrays.votes.shape[1] - len(model.seen)
-    assert state.arrays.votes[n].tolist() == model.votes() + [0] * rest
-    assert state.arrays.finished_votes[n].tolist() == model.finished_votes() + [0] * rest
-    assert state.arrays.abandoned[n].tolist() == model.abandoned() + [0] * rest
+    answers, rest = len(model.seen), state.arrays.answers.shape[1] - len(model.seen)
+    assert state.arrays.answers[n]["votes"].tolist() == model.votes() + [0] * rest
+    assert state.arrays.answers[n]["finished_votes"].tolist() == model.finished_votes() + [0] * rest
+    assert state.arrays.answers[n]["abandoned"].tolist() == model.abandoned() + [0] * rest
+    assert state.arrays.answers[n]["finished_depth"].tolist() == model.finished_depths() + [0] * rest
+    given = dict.fromkeys(slot.answer for slot in model.finished() if slot.answer is not None)
+    behind = [-1] * (model.rules.max_branches - len(given))
+    assert state.arrays.finished_answers[n].tolist() == [model.id(answer) for answer in given] + behind
     tally = Counter(model.votes())
     assert state.arrays.tally[n, 1:].tolist() == [tally[k] for k in range(1, model.rules.max_branches + 1)]
     assert [state.answer_text(n, k) for k in range(answers)] == model.seen
