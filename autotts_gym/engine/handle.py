@@ -29,6 +29,7 @@ from autotts_gym.engine.layout import (
 
 _LINE = 64
 _POOL, _HIDDEN_POOL, _ANSWER = POOL.itemsize, HIDDEN_POOL.itemsize, ANSWER.itemsize
+_SLOT, _HIDDEN_SLOT, _STORED_BRANCH, _PROBE = SLOT.itemsize, HIDDEN_SLOT.itemsize, STORED_BRANCH.itemsize, 4
 
 Handle = NDArray[np.int64]
 """(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
@@ -110,11 +111,24 @@ def _prefetch(_context: Any, address: Any) -> Any:
 
 
 @numba.njit(nogil=True, forceinline=True)
-def prefetch(handle, n):
-    """Ask the memory for what a round of episode n will need first, while another one is played.
+def prefetch(handle, s, n, end):
+    """Ask the memory, before a round of episode n, for what the rounds of those behind it will need first.
 
-    Many episodes are larger than the caches: rounds of one after the other would wait at each of their arrays.
+    Many episodes are larger than the caches: rounds of one after the other would wait at each of their arrays. What to
+    ask for next only what has come tells, so that it is done in four stages, a round apart.
     """
+    if n + 4 < end:
+        _prefetch_episode(handle, n + 4)
+    if n + 3 < end:
+        _prefetch_slot(handle, s, n + 3)
+    if n + 2 < end:
+        _prefetch_branch(handle, s, n + 2)
+    if n + 1 < end:
+        _prefetch_probes(handle, s, n + 1)
+
+
+@numba.njit(nogil=True, forceinline=True)
+def _prefetch_episode(handle, n):
     first = len(handle) - 8
     max_branches, answers, actions = handle[first + 1], handle[first + 2], handle[first + 3]
     for line in range(0, _POOL, _LINE):
@@ -128,3 +142,37 @@ def prefetch(handle, n):
     for line in range(0, answers * 4, _LINE):
         _prefetch(handle[12] + n * answers * 4 + line)
     _prefetch(handle[13] + n * answers * 4)
+
+
+@numba.njit(nogil=True, forceinline=True)
+def _prefetch_slot(handle, s, n):
+    """The slot that episode n opens next."""
+    opened, max_branches = s.pools[n].opened, s.slots.shape[1]
+    if opened < max_branches:
+        _prefetch(handle[2] + (n * max_branches + opened) * _SLOT)
+        _prefetch(handle[9] + (n * max_branches + opened) * _HIDDEN_SLOT)
+
+
+@numba.njit(nogil=True, forceinline=True)
+def _dealt(s, n):
+    """The branch that episode n opens next; -1: not dealt yet, or there is none."""
+    pool = s.pools[n]
+    return s.hidden_slots[n, pool.opened].branch if pool.opened < pool.slots else -1
+
+
+@numba.njit(nogil=True, forceinline=True)
+def _prefetch_branch(handle, s, n):
+    """What the bank knows of that slot's branch."""
+    branch = _dealt(s, n)
+    if branch >= 0:
+        _prefetch(handle[15] + branch * _STORED_BRANCH)
+
+
+@numba.njit(nogil=True, forceinline=True)
+def _prefetch_probes(handle, s, n):
+    """Its probes."""
+    branch = _dealt(s, n)
+    if branch >= 0:
+        stored = s.branches[branch]
+        for line in range(0, stored.probes * _PROBE, _LINE):
+            _prefetch(handle[16] + stored.start * _PROBE + line)

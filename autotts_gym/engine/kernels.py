@@ -67,11 +67,6 @@ def _deal(s, n, i):
         s.drawn[n, i] = position
         s.displaced[n, i] = here
         slot.branch = hidden.first_branch + there
-    stored = s.branches[slot.branch]
-    slot.start = stored.start
-    slot.probes = stored.probes
-    slot.tokens = stored.tokens
-    slot.final = stored.final
 
 
 # ------------------------------------------------------------------------------------------------------------- votes
@@ -170,12 +165,16 @@ def _count_finished(s, n, answer, depth):
 @inline
 def _showed(s, n, i, stored):
     """Whether a branch has revealed an answer (a stored id) before the depth that it is at."""
-    start = s.hidden_slots[n, i].start
-    explicit = s.rules[0].explicit
-    for k in range(s.slots[n, i].depth - 1):
-        if s.probes[start + k] == stored and (not explicit or s.probed[n, i, k]):
-            return True
-    return False
+    start, before = s.hidden_slots[n, i].start, max(s.slots[n, i].depth - 1, 0)
+    probes = s.probes[start : start + before]
+    count = 0
+    if s.rules[0].explicit:
+        for k in range(len(probes)):
+            count += probes[k] == stored and s.probed[n, i, k]
+    else:
+        for k in range(len(probes)):  # to its end, so that it compiles to vectors
+            count += probes[k] == stored
+    return count > 0
 
 
 @inline
@@ -318,7 +317,7 @@ def _repeat(s, n, i, steps, exact):
     most = min(steps, np.int64(hidden.probes) - 1 - slot.depth)  # the last interval may finish the branch
     stored = s.stored_ids[n, slot.answer] if slot.answer >= 0 else np.int32(-1)
     first, count = hidden.start + slot.depth, np.int64(0)
-    while count < most and s.probes[first + count] == stored:
+    while count < most and s.probes[np.uint64(first + count)] == stored:  # an index that may be negative costs a check
         count += 1
     left = pool.budget - pool.total_tokens
     if exact:
@@ -356,11 +355,23 @@ def _grow(s, n, i, steps, exact):
 
 @inline
 def _open(s, n, exact):
-    """Open the next slot and generate its first interval. Returns the tokens paid."""
+    """Open the next slot and generate its first interval. Returns the tokens paid.
+
+    The slot behind it is dealt too: that depends on no action, and the prefetches then know what will be read.
+    """
     pool = s.pools[n]
     i = pool.opened
-    _deal(s, n, i)
+    if i == 0:
+        _deal(s, n, i)
+    slot = s.hidden_slots[n, i]
+    stored = s.branches[slot.branch]
+    slot.start = stored.start
+    slot.probes = stored.probes
+    slot.tokens = stored.tokens
+    slot.final = stored.final
     pool.opened += 1
+    if pool.opened < pool.slots:
+        _deal(s, n, pool.opened)
     pool.active += 1
     s.slots[n, i].status = ACTIVE
     s.admissible[n, FIRST_DEEPEN + i] = 1
@@ -462,6 +473,7 @@ def begin(s, n, question):
         slot.rank = -1
         slot.tokens = 0
         s.probed[n, i, :] = False
+    for i in range(min(pool.opened + 1, rules.max_branches)):
         s.hidden_slots[n, i].branch = -1
     hidden.random = mix(hidden.stream + mix(np.uint64(hidden.episode) + np.uint64(0x9E3779B97F4A7C15)))
     hidden.episode += 1

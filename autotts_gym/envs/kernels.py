@@ -530,8 +530,7 @@ def step_rounds(
     ended = 0
     for n in range(end):  # from 0, as in step_all
         if n >= first:
-            if n + 1 < end:
-                prefetch(handle, n + 1)
+            prefetch(handle, s, n, end)
             ended += _step_round(
                 s, n, actions[n], restart[n], again, confidence, built_in, plan, masks_before, masks_after, results
             )
