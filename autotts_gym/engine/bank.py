@@ -55,6 +55,7 @@ class Bank:
         self.max_answers = int(answers.max())
         # The answers of all questions in a row, read from the stores as they are asked for; None stands behind them.
         self.questions["first_answer"] = np.cumsum(answers) - answers
+        self.questions["answers"] = answers
         self._texts = np.full(int(answers.sum()) + 1, None, object)
         self._unread = np.ones(len(self._texts), np.bool_)
         self._unread[-1] = False

@@ -139,18 +139,18 @@ def _prefetch_episode(handle, n):
     _prefetch(handle[5] + n * (max_branches + 1) * 4)  # of few votes
     _prefetch(handle[6] + n * actions)
     _prefetch(handle[8] + n * _HIDDEN_POOL)
-    for line in range(0, answers * 4, _LINE):
-        _prefetch(handle[12] + n * answers * 4 + line)
     _prefetch(handle[13] + n * answers * 4)
 
 
 @numba.njit(nogil=True, forceinline=True)
 def _prefetch_slot(handle, s, n):
-    """The slot that episode n opens next."""
+    """The slot that episode n opens next, and the local ids of its question's answers."""
     opened, max_branches = s.pools[n].opened, s.slots.shape[1]
     if opened < max_branches:
         _prefetch(handle[2] + (n * max_branches + opened) * _SLOT)
         _prefetch(handle[9] + (n * max_branches + opened) * _HIDDEN_SLOT)
+    for line in range(0, s.hidden_pools[n].answers * 4, _LINE):
+        _prefetch(handle[12] + n * s.local_ids.shape[1] * 4 + line)
 
 
 @numba.njit(nogil=True, forceinline=True)

@@ -483,6 +483,7 @@ def begin(s, n, question):
     hidden.question = question
     hidden.first_branch = source.first_branch
     hidden.branches = source.branches
+    hidden.answers = source.answers
     hidden.gold = source.gold
     hidden.correct = False
     pool.interval_tokens = source.interval_tokens

@@ -105,7 +105,8 @@ HIDDEN_POOL = np.dtype(
         ("question", np.int64),
         ("first_branch", np.int64),
         ("branches", np.int64),
-        ("gold", np.int32),  # stored answer id
+        ("answers", np.int32),  # stored answer ids of the question
+        ("gold", np.int32),  # one of them
         ("correct", np.bool_),  # of the answer given at the end
         ("ordered", np.bool_),  # the order of the pool was given, not drawn
     ],
@@ -118,6 +119,7 @@ QUESTION = np.dtype(
         ("first_branch", np.int64),
         ("branches", np.int64),
         ("first_answer", np.int64),  # in the bank's answers
+        ("answers", np.int32),  # how many
         ("gold", np.int32),
         ("interval_tokens", np.int32),
     ],
