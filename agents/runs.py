@@ -71,6 +71,18 @@ class Counters:
     best_steps: int = 0
 
 
+def run_path(config: Config) -> Path:
+    """Where a run lies.
+
+    Raises:
+        AutottsError: its name is taken by the curves of the hand-written controllers.
+    """
+    path = Path(config.log_dir) / config.name
+    if path.name == CONTROLLERS:
+        raise AutottsError(f"{path}: expected another name, this is the folder of the controllers' curves")
+    return path
+
+
 class RunFolder:
     """The folder of a run.
 
@@ -90,9 +102,7 @@ class RunFolder:
         Raises:
             AutottsError: there is something at its place, or its name is taken by the curves of the controllers.
         """
-        path = Path(config.log_dir) / config.name
-        if path.name == CONTROLLERS:
-            raise AutottsError(f"{path}: expected another name, this is the folder of the controllers' curves")
+        path = run_path(config)
         if path.exists() and any(path.iterdir()):
             raise AutottsError(f"{path}: expected a new run, but there is one; continue it with --resume {path}")
         return cls(path, config)

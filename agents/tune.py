@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agents.config import Config, add_options, chosen
 from agents.policies import is_on_policy
 from agents.provenance import command_line
-from agents.runs import RunFolder
+from agents.runs import RunFolder, run_path
 from agents.train import train
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         base = Config.load(options.config or values.get("algo", "maskable_ppo")).updated(values)
         if "total_steps" in values and "minutes" not in values:
             base = base.updated({"minutes": 0.0})
-        folder = Path(base.log_dir) / (base.name or f"tune-{base.algo}")
+        folder = run_path(base.updated({"name": base.name or f"tune-{base.algo}"}))
         best = tune(base, folder, options.trials, command_line("agents.tune"))
     except AutottsError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
+from autotts_gym.errors import AutottsError
 from autotts_gym.replay import resolve_stores
 from benchmarks import run
 
@@ -30,32 +31,31 @@ def read(bank: Bank, seeds: int, branches: int) -> PoolState:
 
 
 def winners(state: PoolState, length: float, abandoned: float) -> NDArray[np.int32]:
-    """The answer with most votes, by local id; -1: none. Ties go to the one seen first.
+    """The answer with most votes, by local id; -1: none. Ties go to the one finished first.
 
     An answer of v branches counts v exp(-c z) / (1 + x)^p, with p ``abandoned`` and c = ``length`` F / (F + 8); z, x
     and F as in ``autotts_gym.envs.kernels``.
     """
-    answers, depths = state.slots["answer"], state.slots["depth"].astype(float)
-    most = int(state.pools["answers_seen"].max())
-    rows = np.repeat(np.arange(state.episodes), answers.shape[1])
-    given = answers.ravel() >= 0
-    cells = (rows * most + answers.ravel())[given]
-    votes = np.bincount(cells, minlength=state.episodes * most).reshape(-1, most)
-    total = np.bincount(cells, depths.ravel()[given], state.episodes * most).reshape(-1, most)
-    mean, deviation = depths.mean(1, keepdims=True), depths.std(1, keepdims=True)
-    z = (total / np.maximum(votes, 1) - mean) / (deviation + 1.0)
-    finished = state.pools["finished"][:, None]
-    weights = np.exp(-length * finished / (finished + 8.0) * z) / (1.0 + state.revealed.abandoned) ** abandoned
-    counted = votes * weights
-    return np.where(votes.any(1), counted.argmax(1), -1).astype(np.int32)
+    rows, pools, answers = np.arange(state.episodes)[:, None], state.pools, state.arrays.finished_answers
+    given = state.arrays.answers[rows, np.maximum(answers, 0)]
+    votes = np.where(answers >= 0, given["finished_votes"], 0)
+    finished = pools["finished"].astype(float)
+    mean = pools["finished_depth"] / finished
+    deviation = np.sqrt(pools["finished_squares"] / finished - mean**2)
+    z = (given["finished_depth"] / np.maximum(votes, 1) - mean[:, None]) / (deviation[:, None] + 1.0)
+    pull = length * finished / (finished + 8.0)
+    counted = votes * np.exp(-pull[:, None] * z) / (1.0 + given["abandoned"]) ** abandoned
+    return answers[rows[:, 0], counted.argmax(1)]
 
 
 def main() -> None:
-    """Print accuracies, and what each rule has beside the chosen one, with standard errors over questions."""
+    """Print accuracies, and what each rule has beside the chosen one, with standard errors over problems."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stores", nargs="*", help="names or paths; default: the store that ships")
     parser.add_argument("--seeds", type=int, default=100)
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        raise AutottsError(f"--seeds: expected at least 1, got {arguments.seeds}")
     bank = Bank(resolve_stores(arguments.stores or None))
     states = [read(bank, arguments.seeds, branches) for branches in BRANCHES]
     problems = np.unique(bank.problems, return_inverse=True)[1]
@@ -65,8 +65,9 @@ def main() -> None:
         """(branches, problems): shares of seeds and stores."""
         right = []
         for state in states:
-            stored = state.arrays.stored_ids[np.arange(state.episodes), winners(state, length, abandoned)]
-            correct = stored == bank.questions["gold"][state.questions]
+            won = winners(state, length, abandoned)
+            stored = state.arrays.stored_ids[np.arange(state.episodes), won]
+            correct = (won >= 0) & (stored == bank.questions["gold"][state.questions])
             mean = correct.reshape(arguments.seeds, -1).mean(0)
             right.append(np.bincount(problems, mean) / count)
         return 100.0 * np.array(right)

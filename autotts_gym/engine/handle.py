@@ -114,8 +114,8 @@ def _prefetch(_context: Any, address: Any) -> Any:
 def prefetch(handle, s, n, end):
     """Ask the memory, before a round of episode n, for what the rounds of those behind it will need first.
 
-    Many episodes are larger than the caches: rounds of one after the other would wait at each of their arrays. What to
-    ask for next only what has come tells, so that it is done in four stages, a round apart.
+    Many episodes are larger than the caches: rounds of one after the other would wait at each of their arrays. Each of
+    four stages, a round apart, needs what the one before it fetched.
     """
     if n + 4 < end:
         _prefetch_episode(handle, n + 4)

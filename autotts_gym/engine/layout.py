@@ -41,11 +41,11 @@ ANSWER = np.dtype(
         ("votes", np.int32),  # branches not pruned whose latest answer it is
         ("finished_votes", np.int32),  # finished branches that gave it
         ("finished_depth", np.int32),  # sum of their depths
-        ("abandoned", np.int32),  # branches that have shown it and show something else now
+        ("abandoned", np.int32),  # branches, pruned ones too, that have shown it and show another or none now
     ],
     align=True,
 )
-"""Revealed, one an answer seen, by local id; side by side, since a reveal changes most of it."""
+"""Revealed, one an answer seen, by local id; side by side, since a branch that is read changes all of it."""
 
 POOL = np.dtype(
     [
@@ -95,7 +95,7 @@ HIDDEN_SLOT = np.dtype(
     ],
     align=True,
 )
-"""Hidden, one a branch slot."""
+"""Hidden, one a branch slot. All but the branch hold from when it is opened."""
 
 HIDDEN_POOL = np.dtype(
     [
@@ -135,7 +135,7 @@ STORED_BRANCH = np.dtype(
     ],
     align=True,
 )
-"""What the bank knows of a branch but its probes; side by side, since a branch that is dealt needs all of it."""
+"""What the bank knows of a branch but its probes; side by side, since a branch that is opened needs all of it."""
 
 OUTCOME = (
     "answer",  # in the bank's answers; -1: none

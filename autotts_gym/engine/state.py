@@ -175,7 +175,7 @@ class Revealed:
 
     @property
     def abandoned(self) -> NDArray[np.int32]:
-        """By answer id, branches that have shown it and show something else now, (N, most answers seen) int32."""
+        """By answer id, branches that have shown it and show another or none now, (N, most answers seen) int32."""
         return self._of_answers("abandoned")
 
     def _of_answers(self, name: str) -> NDArray[np.int32]:
@@ -308,7 +308,7 @@ class PoolState:
         chosen: NDArray[np.bool_] | None = None,
         questions: NDArray[np.integer[Any]] | int = -1,
     ) -> None:
-        """Begin episodes, whose branches are drawn from the pool without replacement as they are opened.
+        """Begin episodes, whose branches are drawn from the pool without replacement, one ahead of what is opened.
 
         Args:
             chosen: (N,) bool, which rows; None: all.

@@ -100,11 +100,11 @@ def _deviation(pool):
 
 @inline
 def _weighted_votes(s, n):
-    """Votes of the finished branches, the less of an answer the longer it took and the more branches abandoned it.
+    """Votes of the finished branches: an answer counts less, the longer its branches and the more have abandoned it.
 
     An answer with v branches counts v exp(-c z) / sqrt(1 + x). Its branches are on average z standard deviations deeper
     than all that finished, and c = 1.25 F / (F + 8) with F finished: the fewer, the less is known of how long branches
-    are. x branches have shown it and show something else now: an answer that is easily come to gathers votes by chance.
+    are. x branches have shown it and show another or none now: an answer easily come to gathers votes by chance.
 
     Returns:
         (leader, ties to the answer finished first, -1: none; its votes; the runner-up's; all votes), scaled to one vote

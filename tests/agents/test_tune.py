@@ -29,5 +29,6 @@ def test_a_study_is_kept_and_goes_on_and_its_best_is_a_configuration(algo: str, 
 
 
 def test_bad_use_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--config", "nothing"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    for arguments in (["--config", "nothing"], ["--name", "controllers"]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.startswith("error: ")

@@ -79,6 +79,18 @@ def test_beginning_again_leaves_no_residue(probe: str, ordered: bool):
         assert used.correct.tolist() == fresh.correct.tolist()
 
 
+def test_one_slot_is_dealt_ahead_and_forgotten_when_the_next_episode_begins():
+    state = PoolState(Bank([synthesize(questions=5, branches=9)]), 3, Rules(max_branches=6))
+    state.begin()
+    dealt = state.arrays.hidden_slots["branch"]
+    plan = RoundPlan.empty(3, 6)
+    plan.open[:] = 2, 0, 6
+    state.play(plan)
+    assert ((dealt >= 0).sum(1) == [3, 0, 6]).all()
+    state.begin()
+    assert (dealt == -1).all()
+
+
 def test_only_the_chosen_episodes_begin():
     state = PoolState(Bank([synthesize(questions=5, branches=9)]), 3, Rules(max_branches=6))
     state.begin()

@@ -279,6 +279,8 @@ def revealed(env: ReplayEnv) -> list[Any]:
         seen.votes[:, :answers].tolist(),
         seen.finished_votes[:, :answers].tolist(),
         seen.abandoned[:, :answers].tolist(),
+        seen.arrays.answers["finished_depth"][:, :answers].tolist(),
+        seen.arrays.finished_answers.tolist(),
         seen.admissible.tolist(),
         [seen.history(0, i).tolist() for i in range(opened)],
         [env._episodes.state.answer_text(0, k) for k in range(answers)],
