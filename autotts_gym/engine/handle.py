@@ -137,18 +137,24 @@ def _prefetch_episode(handle, n):
         _prefetch(handle[3] + n * answers * _ANSWER + line)
     _prefetch(handle[4] + n * max_branches * 4)
     _prefetch(handle[5] + n * (max_branches + 1) * 4)  # of few votes
-    _prefetch(handle[6] + n * actions)
+    for line in range(0, actions, _LINE):
+        _prefetch(handle[6] + n * actions + line)
     _prefetch(handle[8] + n * _HIDDEN_POOL)
     _prefetch(handle[13] + n * answers * 4)
 
 
 @numba.njit(nogil=True, forceinline=True)
 def _prefetch_slot(handle, s, n):
-    """The slot that episode n opens next, and the local ids of its question's answers."""
+    """The slot that episode n opens next, what the one behind it is dealt from, and the local ids of the answers."""
     opened, max_branches = s.pools[n].opened, s.slots.shape[1]
     if opened < max_branches:
-        _prefetch(handle[2] + (n * max_branches + opened) * _SLOT)
-        _prefetch(handle[9] + (n * max_branches + opened) * _HIDDEN_SLOT)
+        slot = n * max_branches + opened
+        _prefetch(handle[2] + slot * _SLOT)
+        _prefetch(handle[9] + slot * _HIDDEN_SLOT)
+        _prefetch(handle[9] + (slot + 1) * _HIDDEN_SLOT)
+        for line in range(0, (opened + 1) * 4, _LINE):
+            _prefetch(handle[10] + n * max_branches * 4 + line)
+            _prefetch(handle[11] + n * max_branches * 4 + line)
     for line in range(0, s.hidden_pools[n].answers * 4, _LINE):
         _prefetch(handle[12] + n * s.local_ids.shape[1] * 4 + line)
 
