@@ -47,8 +47,7 @@ class ReplayVecEnv(VecEnv):
     """One native vector environment behind the interface that Stable-Baselines3 trains on.
 
     Infos are empty, but where an episode ended: there they hold its outcome, ``terminal_observation`` and
-    ``TimeLimit.truncated``. An empty one is the same dict step after step, until somebody writes into one: making
-    thousands of them is a tenth of a step. ``env_method("action_masks")`` gives a row of bools for every environment.
+    ``TimeLimit.truncated``. ``env_method("action_masks")`` gives a row of bools for every environment.
 
     Attributes:
         envs: the native environment, in autoreset mode SAME_STEP.
@@ -73,7 +72,6 @@ class ReplayVecEnv(VecEnv):
         self.invalid = np.zeros(num_envs, np.bool_)
         self.seconds = 0.0
         self._actions = np.zeros(num_envs, np.int64)
-        self._blank: list[dict[str, Any]] = [{} for _ in range(num_envs)]
         super().__init__(num_envs, self.envs.single_observation_space, space)
 
     def reset(self) -> Any:
@@ -102,9 +100,7 @@ class ReplayVecEnv(VecEnv):
         began = perf_counter()
         observations, rewards, terminations, truncations, self.invalid, ends = self.envs.advance(self._actions)
         self.masks = self.envs.action_masks()
-        if any(self._blank):
-            self._blank = [{} for _ in range(self.num_envs)]
-        infos = self._blank.copy()
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if ends is not None:
             columns = [ends.outcomes[key].tolist() for key in OUTCOME]
             columns += [ends.observations, (truncations & ~terminations)[ends.rows].tolist()]

@@ -1,6 +1,6 @@
 """Accuracy of the votes of the first branches of a pool, by how much length and abandonment weigh.
 
-The weighted votes of ``autotts_gym.envs`` (macro ``stop_weighted``) were chosen with it on AIME24.
+The weighted votes of ``autotts_gym.envs`` (macro ``stop_weighted``) are one of these, chosen on AIME24.
 """
 
 import argparse
@@ -40,8 +40,9 @@ def winners(state: PoolState, length: float, abandoned: float) -> NDArray[np.int
     given = state.arrays.answers[rows, np.maximum(answers, 0)]
     votes = np.where(answers >= 0, given["finished_votes"], 0)
     finished = pools["finished"].astype(float)
-    mean = pools["finished_depth"] / finished
-    deviation = np.sqrt(pools["finished_squares"] / finished - mean**2)
+    depth = pools["finished_depth"].astype(np.int64)
+    mean = depth / finished
+    deviation = np.sqrt(pools["finished"] * pools["finished_squares"] - depth * depth) / finished
     z = (given["finished_depth"] / np.maximum(votes, 1) - mean[:, None]) / (deviation[:, None] + 1.0)
     pull = length * finished / (finished + 8.0)
     counted = votes * np.exp(-pull[:, None] * z) / (1.0 + given["abandoned"]) ** abandoned
