@@ -1,13 +1,9 @@
 """The agents are tested from the checkout, where they live; without their extra, not at all."""
 
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 MISSING = [name for name in ("torch", "sb3_contrib", "tensorboard") if find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
