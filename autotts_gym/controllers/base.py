@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.errors import ControllerError
 
@@ -68,24 +69,17 @@ def knobs(family: type[HandWritten]) -> str:
 
 def require(name: str, knob: str, value: Any, good: bool, expected: str) -> None:
     """Raise a ControllerError unless a knob's value is good."""
-    if not good:
-        raise ControllerError(f"{name}: {knob}: expected {expected}, got {value!r}")
-
-
-MAX_WHOLE = 2**31 - 1
-"""The largest whole number that a knob may have."""
+    validation.check(f"{name}: {knob}", value, good, expected, ControllerError)
 
 
 def whole(name: str, knob: str, value: Any, low: int) -> None:
     """Require a whole number of at least ``low`` that the kernels can hold."""
-    good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX_WHOLE
-    require(name, knob, value, good, f"a whole number from {low} to {MAX_WHOLE}")
+    validation.whole(f"{name}: {knob}", value, low, error=ControllerError)
 
 
 def share(name: str, knob: str, value: Any) -> None:
     """Require a number in [0, 1]."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-    require(name, knob, value, good, "a number in [0, 1]")
+    require(name, knob, value, validation.is_real(value, 0, 1), "a number in [0, 1]")
 
 
 _FAMILIES: dict[str, type[HandWritten]] = {}

@@ -1,9 +1,7 @@
 """The state of N episodes and the two ways to advance it: a primitive action each, or a round each."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,9 @@ from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.handle import pack
 from autotts_gym.engine.layout import Arrays, RevealedArrays
 from autotts_gym.engine.plan import RoundPlan
-from autotts_gym.errors import AutottsError, ControllerError
+from autotts_gym.errors import ControllerError
 from autotts_gym.replay.pools import pool_order
+from autotts_gym.validation import check, choice, is_real, is_whole, whole, wholes
 
 _COLUMNS = ("questions", "branches", "probes")
 """The arrays of the state that are the bank's."""
@@ -62,24 +61,24 @@ class Rules:
         Raises:
             AutottsError: naming the field, what was expected and what came.
         """
-        _check("max_branches", self.max_branches, _whole(self.max_branches, 1), _wholes(1))
-        budget = self.token_budget is None or _whole(self.token_budget, 0)
-        _check("token_budget", self.token_budget, budget, f"{_wholes(0)} or None")
-        _check("probe", self.probe, self.probe in PROBES, f"one of {PROBES}")
-        _check("probe_cost", self.probe_cost, _whole(self.probe_cost, 0), _wholes(0))
-        _check("accounting", self.accounting, self.accounting in ACCOUNTINGS, f"one of {ACCOUNTINGS}")
-        steps = self.max_steps is None or _whole(self.max_steps, 1)
-        _check("max_steps", self.max_steps, steps, f"{_wholes(1)} or None")
-        _check("latency_weight", self.latency_weight, _real(self.latency_weight, 0.0), "a finite number of at least 0")
-        _check("shaping", self.shaping, isinstance(self.shaping, bool), "True or False")
+        whole("max_branches", self.max_branches, 1)
+        if self.token_budget is not None:
+            check("token_budget", self.token_budget, is_whole(self.token_budget), f"{wholes()} or None")
+        choice("probe", self.probe, PROBES)
+        whole("probe_cost", self.probe_cost)
+        choice("accounting", self.accounting, ACCOUNTINGS)
+        if self.max_steps is not None:
+            check("max_steps", self.max_steps, is_whole(self.max_steps, 1), f"{wholes(1)} or None")
+        check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
+        check("shaping", self.shaping, isinstance(self.shaping, bool), "True or False")
         weight = self.cost_weight
         expected = "a finite number of at least 0, or a pair 0 < low <= high"
         if isinstance(weight, Sequence) and not isinstance(weight, str):
-            pair = len(weight) == 2 and all(_real(value, 0.0) for value in weight) and 0 < weight[0] <= weight[1]
-            _check("cost_weight", weight, pair, expected)
+            pair = len(weight) == 2 and all(is_real(value, 0) for value in weight) and 0 < weight[0] <= weight[1]
+            check("cost_weight", weight, pair, expected)
             low, high = float(weight[0]), float(weight[1])
         else:
-            _check("cost_weight", weight, _real(weight, 0.0), expected)
+            check("cost_weight", weight, is_real(weight, 0), expected)
             low = high = float(weight)
         object.__setattr__(self, "cost_weight_range", (low, high))
 
@@ -97,28 +96,6 @@ class Rules:
         record["explicit"] = self.probe == "explicit"
         record["auto_stop"] = self.auto_stop
         return record
-
-
-MAX_WHOLE = 2**31 - 1
-
-
-def _whole(value: Any, low: int) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and low <= int(value) <= MAX_WHOLE
-
-
-def _wholes(low: int) -> str:
-    return f"a whole number from {low} to {MAX_WHOLE}"
-
-
-def _real(value: Any, low: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    return low <= float(value) < math.inf
-
-
-def _check(name: str, value: Any, good: bool, expected: str) -> None:
-    if not good:
-        raise AutottsError(f"{name}: expected {expected}, got {value!r}")
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

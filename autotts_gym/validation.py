@@ -1,0 +1,119 @@
+"""The checks of arguments: each rule once, each refusal one sentence that says what was expected and what came."""
+
+import math
+from collections.abc import Collection
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from autotts_gym.errors import AutottsError
+
+MAX_WHOLE = 2**31 - 1
+"""The largest whole number that kernels hold in their smallest counters."""
+
+
+def check(name: str, value: Any, good: bool, expected: str, error: type[AutottsError] = AutottsError) -> None:
+    """Refuse a value unless it is good.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        good: whether it is as expected.
+        expected: what it should be, in words that follow "expected".
+        error: what is raised.
+
+    Raises:
+        AutottsError: the value is not good.
+    """
+    if not good:
+        raise error(f"{name}: expected {expected}, got {value!r}")
+
+
+def is_whole(value: Any, low: int = 0, high: int = MAX_WHOLE) -> bool:
+    """Whether a value is a whole number, of Python or NumPy, in ``low .. high``; truth values are none."""
+    return not isinstance(value, bool | np.bool_) and isinstance(value, Integral) and low <= int(value) <= high
+
+
+def wholes(low: int = 0, high: int = MAX_WHOLE) -> str:
+    """What ``is_whole`` expects, in words."""
+    return f"a whole number from {low} to {high}"
+
+
+def is_real(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether a value is a finite number, of Python or NumPy, in ``low .. high``; truth values are none."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+    return math.isfinite(number) and low <= number <= high
+
+
+def whole(name: str, value: Any, low: int = 0, high: int = MAX_WHOLE, error: type[AutottsError] = AutottsError) -> int:
+    """A whole number in ``low .. high``.
+
+    Raises:
+        AutottsError: it is none; or what ``error`` names.
+    """
+    check(name, value, is_whole(value, low, high), wholes(low, high), error)
+    return int(value)
+
+
+def choice(name: str, value: Any, choices: Collection[str], error: type[AutottsError] = AutottsError) -> str:
+    """One of some words.
+
+    Raises:
+        AutottsError: it is none; or what ``error`` names.
+    """
+    check(name, value, isinstance(value, str) and value in choices, f"one of {', '.join(choices)}", error)
+    return str(value)
+
+
+def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array as kernels take it: contiguous, of a dtype and a shape.
+
+    What is of another dtype is converted if every value survives. Numbers are not made of words, nor whole numbers of
+    truth values or of fractions.
+
+    Args:
+        name: of the argument.
+        value: an array, or what NumPy makes one of.
+        dtype: the dtype.
+        shape: the shape.
+
+    Returns:
+        An array of the dtype and the shape; the same one where nothing is to be converted.
+
+    Raises:
+        AutottsError: it has another shape, or a value that the dtype cannot hold.
+    """
+    array = _converted(name, value, np.dtype(dtype))
+    if array.shape != shape:
+        raise AutottsError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array
+
+
+_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+"""The kinds of dtypes of which one of a kind is made."""
+
+
+def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A contiguous array of a dtype, all values as they were."""
+    given = value
+    if not isinstance(value, np.ndarray):
+        try:
+            given = np.asarray(value)
+        except (ValueError, TypeError, OverflowError):
+            raise AutottsError(f"{name}: expected an array of {dtype}, got {value!r}") from None
+    if given.dtype == dtype:
+        return np.ascontiguousarray(given) if given.ndim else given
+    if given.dtype.kind not in _KINDS.get(dtype.kind, "") and given.size:
+        raise AutottsError(f"{name}: expected values of {dtype}, got {given.dtype}: {value!r}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        array: NDArray[Any] = given.astype(dtype, order="C")
+    if not (array == given).all():
+        raise AutottsError(f"{name}: expected values that fit {dtype}, got {given.dtype} values that do not")
+    return array
