@@ -563,7 +563,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options)
     except AutottsError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain, quote
 
 CONFIGS = Path(__file__).parent / "configs"
 """Where the configurations lie that come with the repository."""
@@ -160,7 +160,7 @@ class Config:
         """
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
-            raise AutottsError(f"{where}: expected fields of agents.config.Config, got {', '.join(unknown)}")
+            raise AutottsError(f"{where}: expected fields of agents.config.Config, got {plain(', '.join(unknown))}")
         try:
             return cls(**values)
         except AutottsError as error:
@@ -180,7 +180,7 @@ class Config:
             values = json.loads(file.read_text())
         except (OSError, ValueError) as error:
             known = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.json")))
-            raise AutottsError(f"{file}: expected a JSON file or one of {known}, got {error}") from error
+            raise AutottsError(f"{file}: expected a JSON file or one of {known}, got {plain(error)}") from error
         if not isinstance(values, dict):
             raise AutottsError(f"{file}: expected a JSON object, got {type(values).__name__}")
         return cls.of(values, str(file))
@@ -199,7 +199,7 @@ class Config:
 
 def _require(name: str, value: object, good: bool, expected: str) -> None:
     if not good:
-        raise AutottsError(f"{name}: expected {expected}, got {value!r}")
+        raise AutottsError(f"{name}: expected {expected}, got {quote(value)}")
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
@@ -207,14 +207,14 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is tuple:
         inner = get_args(hint)
         if not isinstance(value, list | tuple):
-            raise AutottsError(f"{name}: expected a list, got {value!r}")
+            raise AutottsError(f"{name}: expected a list, got {quote(value)}")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise AutottsError(f"{name}: expected {len(inner)} values, got {value!r}")
+            raise AutottsError(f"{name}: expected {len(inner)} values, got {quote(value)}")
         return tuple(_typed(name, each, inner[0]) for each in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise AutottsError(f"{name}: expected {hint.__name__}, got {value!r}")
+        raise AutottsError(f"{name}: expected {hint.__name__}, got {quote(value)}")
     return value
 
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 import autotts_gym  # noqa: F401 - registers the environments
 from autotts_gym.engine.layout import OUTCOME
+from autotts_gym.errors import quote
 
 MONITORED = OUTCOME[1:]
 """What ``VecMonitor`` copies into ``info["episode"]``."""
@@ -127,7 +128,9 @@ class ReplayVecEnv(VecEnv):
         """
         getattr(self.envs, attr_name)
         if sorted(set(self._rows(indices))) != list(range(self.num_envs)):
-            raise ValueError(f"set_attr: expected all environments, which share {attr_name!r}, got {indices!r}")
+            raise ValueError(
+                f"set_attr: expected all environments, which share {quote(attr_name)}, got {quote(indices)}"
+            )
         setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
@@ -141,7 +144,9 @@ class ReplayVecEnv(VecEnv):
         elif method_name == "render":
             items = self.envs.render() or [None] * self.num_envs
         else:
-            raise AttributeError(f"{type(self).__name__}: expected method action_masks or render, got {method_name!r}")
+            raise AttributeError(
+                f"{type(self).__name__}: expected method action_masks or render, got {quote(method_name)}"
+            )
         return [items[n] for n in self._rows(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

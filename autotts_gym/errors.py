@@ -1,8 +1,93 @@
 """Errors that a user can cause and mend: one line each, naming what was expected and what came."""
 
+import os
+import re
+import reprlib
+
+LONGEST_QUOTE = 200
+"""Characters of a foreign value in a message."""
+
+_LONGEST_MESSAGE = 2000
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_QUOTE + 40},}}")
+"""A quote with its surroundings, such as ``('…'),``, is a little longer than a quote."""
+
+
+class _Repr(reprlib.Repr):
+    """``repr`` that reads no more of a value than a message can show, whatever its size and depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict = 8, 50
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = 50
+        self.maxstring = self.maxlong = self.maxother = 4 * LONGEST_QUOTE  # cut to the length of a quote as a whole
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A number of more digits than Python prints is told by its size."""
+        if x.bit_length() > 10_000:
+            return f"{'-' if x < 0 else ''}<a number of {x.bit_length()} bits>"
+        return repr(x)
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        """Bytes as text is."""
+        return repr(x[: self.maxstring])
+
+    def repr_dict(self, x: dict[object, object], level: int) -> str:
+        """In the order of the dict."""
+        if level <= 0 and x:
+            return "{...}"
+        items = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in list(x)[: self.maxdict]]
+        return "{" + ", ".join(items + ["..."] * (len(x) > self.maxdict)) + "}"
+
+
+_repr = _Repr()
+
+
+def quote(value: object) -> str:
+    """A foreign value as a message shows it: its ``repr``, on one line of at most 200 harmless characters.
+
+    Paths are shown as their text is.
+    """
+    return plain(_repr.repr(os.fspath(value) if isinstance(value, os.PathLike) else value))
+
+
+def plain(text: object, limit: int = LONGEST_QUOTE) -> str:
+    """Foreign text as a message shows it without quotation marks: a path, a list of names, another library's complaint.
+
+    Args:
+        text: the text, or what has one: a path, an error.
+        limit: characters; the middle of a longer text is left out.
+
+    Returns:
+        One line; characters that could steer a terminal are shown as escapes.
+    """
+    shown = _text(text)
+    if len(shown) > 8 * limit:  # no need to look at all of it
+        shown = f"{shown[: 4 * limit]} {shown[-4 * limit :]}"
+    line = " ".join(shown.split())
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
+    if len(line) <= limit:
+        return line
+    head = (limit - 1) * 2 // 3
+    return f"{line[:head]}…{line[head + 1 - limit :]}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, OSError) and value.strerror:  # without the file's name, which the message has
+        return value.strerror
+    return str(value) or type(value).__name__
+
 
 class AutottsError(ValueError):
-    """Base of every error raised for bad input; the command line prints it in one line and exits with 2."""
+    """Base of every error raised for bad input; the command line prints it in one line and exits with 2.
+
+    Whatever is said in it, the message is one line of a bounded length that steers no terminal.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        message = _LONG_WORD.sub(lambda word: plain(word[0]), message)
+        super().__init__(plain(message, _LONGEST_MESSAGE))
 
 
 class StoreError(AutottsError):

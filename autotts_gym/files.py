@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise AutottsError(f"{target}: cannot be written: {error}") from error
+        raise AutottsError(f"{target}: cannot be written: {plain(error)}") from error
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

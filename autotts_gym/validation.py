@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 
 MAX_WHOLE = 2**31 - 1
 """The largest whole number that kernels hold in their smallest counters."""
@@ -28,7 +28,7 @@ def check(name: str, value: Any, good: bool, expected: str, error: type[AutottsE
         AutottsError: the value is not good.
     """
     if not good:
-        raise error(f"{name}: expected {expected}, got {value!r}")
+        raise error(f"{name}: expected {expected}, got {quote(value)}")
 
 
 def is_whole(value: Any, low: int = 0, high: int = MAX_WHOLE) -> bool:
@@ -107,11 +107,11 @@ def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         try:
             given = np.asarray(value)
         except (ValueError, TypeError, OverflowError):
-            raise AutottsError(f"{name}: expected an array of {dtype}, got {value!r}") from None
+            raise AutottsError(f"{name}: expected an array of {dtype}, got {quote(value)}") from None
     if given.dtype == dtype:
         return np.ascontiguousarray(given) if given.ndim else given
     if given.dtype.kind not in _KINDS.get(dtype.kind, "") and given.size:
-        raise AutottsError(f"{name}: expected values of {dtype}, got {given.dtype}: {value!r}")
+        raise AutottsError(f"{name}: expected values of {dtype}, got {given.dtype}: {quote(value)}")
     with np.errstate(invalid="ignore", over="ignore"):
         array: NDArray[Any] = given.astype(dtype, order="C")
     if not (array == given).all():

@@ -20,7 +20,7 @@ from agents.explorer.folder import RunFolder
 from agents.explorer.loop import explore
 from agents.explorer.proposers import make_proposer, read_options
 from agents.provenance import command_line
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 
 RUNS = Path("runs") / "explorer"
 """Where runs lie unless told otherwise."""
@@ -47,7 +47,9 @@ def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
         run = RunFolder.open(folder)
         fixed = sorted(name for name in set(values) - set(CHANGEABLE) if values[name] != run.config.as_dict()[name])
         if fixed:
-            raise AutottsError(f"--resume: expected only {', '.join(CHANGEABLE)} to differ, got {', '.join(fixed)}")
+            raise AutottsError(
+                f"--resume: expected only {', '.join(CHANGEABLE)} to differ, got {plain(', '.join(fixed))}"
+            )
         run.config = run.config.updated(values)
         return run
     if "minutes" in values and "rounds" not in values:
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         proposer = make_proposer(config.proposer, **read_options(config.option))
         ending = explore(run, proposer, command_line("agents.explorer"))
     except AutottsError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Terminated) as stop:
         if run is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.config import _about, _require, _typed
 from autotts_gym.engine import Rules
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 
 CHANGEABLE = ("rounds", "minutes", "budget_usd", "price", "prices", "option", "workers", "progress")
 """What may differ when a run is continued."""
@@ -120,7 +120,9 @@ class Config:
         """
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
-            raise AutottsError(f"{where}: expected fields of agents.explorer.config.Config, got {', '.join(unknown)}")
+            raise AutottsError(
+                f"{where}: expected fields of agents.explorer.config.Config, got {plain(', '.join(unknown))}"
+            )
         try:
             return cls(**values)
         except AutottsError as error:

@@ -50,7 +50,7 @@ from agents.explorer.config import Config
 from agents.explorer.objective import Figures
 from agents.explorer.proposers.base import Parent, Proposal, Usage
 from agents.provenance import git_commit
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation import EvaluationResult
 from autotts_gym.files import replacing
 from autotts_gym.replay import ReplayStore
@@ -245,7 +245,9 @@ class RunFolder:
         try:
             values = json.loads(file.read_text())
         except (OSError, ValueError) as error:
-            raise AutottsError(f"{path}: expected the folder of a run of agents.explorer, got {error}") from error
+            raise AutottsError(
+                f"{path}: expected the folder of a run of agents.explorer, got {plain(error)}"
+            ) from error
         return cls(Path(path), Config.of(values, str(file)))
 
     def lock(self) -> Callable[[], None]:
@@ -258,7 +260,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / "lock").open("a+")
         except OSError as error:
-            raise AutottsError(f"{self.path}: cannot be written: {error}") from error
+            raise AutottsError(f"{self.path}: cannot be written: {plain(error)}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -374,7 +376,7 @@ def load_results(path: Path) -> list[EvaluationResult]:
                 for i, values in enumerate(about)
             ]
     except Exception as error:  # zipfile, numpy and json each have errors of their own for a damaged file
-        raise AutottsError(f"{path}: expected the episodes of a program, got {error!r}") from error
+        raise AutottsError(f"{path}: expected the episodes of a program, got {quote(error)}") from error
 
 
 def joined(search: Sequence[EvaluationResult], held: Sequence[EvaluationResult]) -> list[EvaluationResult]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.explorer.proposers.base import BudgetError, Usage
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 
 _DATED = re.compile(r"(-latest|-\d{8}|-\d{4}-\d{2}-\d{2})$")
 
@@ -68,7 +68,7 @@ class Prices:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, AutottsError):
                 raise
-            raise AutottsError(f"{file}: expected a table of prices, got {error!r}") from error
+            raise AutottsError(f"{file}: expected a table of prices, got {quote(error)}") from error
         own = dict(zip(("input", "output", "cached"), every, strict=False))
         return cls(table, _price("price", own) if own else None, str(file))
 
@@ -85,18 +85,18 @@ class Prices:
         price = self.every or self.models.get(model) or self.models.get(_DATED.sub("", model))
         if price is None:
             raise AutottsError(
-                f"{self.where}: expected a price for the model {model!r}, got none; add it to a file for --prices, or "
-                "give --price INPUT OUTPUT in USD per million tokens (0 0 for a model that costs nothing)"
+                f"{self.where}: expected a price for the model {quote(model)}, got none; add it to a file for "
+                "--prices, or give --price INPUT OUTPUT in USD per million tokens (0 0 for a model that costs nothing)"
             )
         return price.usd(usage)
 
 
 def _price(where: str, row: Mapping[str, Any]) -> Price:
     if not isinstance(row, Mapping) or not {"input", "output"} <= set(row) <= {"input", "output", "cached"}:
-        raise AutottsError(f"{where}: expected input, output and perhaps cached, got {row!r}")
+        raise AutottsError(f"{where}: expected input, output and perhaps cached, got {quote(row)}")
     for name, value in row.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-            raise AutottsError(f"{where}: {name}: expected USD per million tokens, got {value!r}")
+            raise AutottsError(f"{where}: {name}: expected USD per million tokens, got {quote(value)}")
     return Price(float(row["input"]), float(row["output"]), float(row.get("cached", row["input"])))
 
 

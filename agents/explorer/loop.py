@@ -37,7 +37,7 @@ from agents.explorer.prompts import Prompts
 from agents.explorer.proposers.base import BudgetError, Parent, Proposal, Proposer, ProposerError, Request, Usage
 from agents.splits import hold_out
 from autotts_gym.controllers import make_controller
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS
 from autotts_gym.replay import ReplayStore, resolve_stores
@@ -63,7 +63,7 @@ def terms_of(run: RunFolder, stores: Sequence[ReplayStore]) -> Terms:
             )
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
-        raise AutottsError(f"stores: expected different stores, got {', '.join(names)}")
+        raise AutottsError(f"stores: expected different stores, got {plain(', '.join(names))}")
     search, held = hold_out(stores, config.validation, config.split_seed)
     separate = search[0].num_questions < stores[0].num_questions
     search, held = (augmented(part, config.variants, config.split_seed) for part in (search, held))
@@ -367,7 +367,7 @@ class Search:
             return Reply(Proposal("", "", error.usage, self.model), _line(str(error)))
         except Exception as error:  # a client that breaks; nobody can say what it cost
             lost = replace(bound, usd=self.ledger.prices.usd(bound, self.model))
-            return Reply(Proposal("", "", lost, self.model), _line(f"{type(error).__name__}: {error}"))
+            return Reply(Proposal("", "", lost, self.model), _line(f"{type(error).__name__}: {plain(error)}"))
 
     def _request(self, place: Place, history: Sequence[Record]) -> Request:
         population = [record for record in history if self._eligible(record)]

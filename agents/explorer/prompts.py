@@ -11,7 +11,7 @@ from string import Template
 
 from agents.explorer.config import PROMPTS, Config
 from agents.explorer.folder import Record
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import Frontier
 from autotts_gym.replay import ReplayStore
 from autotts_gym.sandbox.protocol import ALLOWED_MODULES
@@ -52,13 +52,15 @@ class Prompts:
         try:
             text = file.read_text()
         except (OSError, ValueError) as error:
-            raise AutottsError(f"{file}: expected a prompt file, got {error}") from error
+            raise AutottsError(f"{file}: expected a prompt file, got {plain(error)}") from error
         template = Template(text)
         if not template.is_valid():
             raise AutottsError(f"{file}: expected placeholders such as $parents and $$ for a dollar, got a lone $")
         unknown = sorted(set(template.get_identifiers()) - set(FIELDS[name]))
         if unknown:
-            raise AutottsError(f"{file}: expected placeholders among {', '.join(FIELDS[name])}, got {unknown[0]}")
+            raise AutottsError(
+                f"{file}: expected placeholders among {', '.join(FIELDS[name])}, got {plain(unknown[0])}"
+            )
         return text
 
     def render(self, name: str, **values: object) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain, quote
 
 if TYPE_CHECKING:
     from autotts_gym.controllers import Controller
@@ -32,7 +32,7 @@ def whole(text: str) -> int:
     """Reads a whole number up to ``LARGEST``."""
     number = int(text)
     if abs(number) > LARGEST:
-        raise argparse.ArgumentTypeError(f"expected a whole number up to {LARGEST}, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {LARGEST}, got {quote(text)}")
     return number
 
 
@@ -43,7 +43,7 @@ def knob(text: str) -> tuple[str, Any]:
     """Reads ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {quote(text)}")
     try:
         parsed = json.loads(value)
     except ValueError:
@@ -102,7 +102,7 @@ def read_controller(arguments: argparse.Namespace) -> "Controller":
     params = dict(given)
     if len(params) < len(given):
         raise AutottsError(
-            f"{arguments.controller}: expected every knob once, got {', '.join(name for name, _ in given)}"
+            f"{arguments.controller}: expected every knob once, got {plain(', '.join(name for name, _ in given))}"
         )
     return make_controller(arguments.controller, **params)
 

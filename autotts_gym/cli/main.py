@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except AutottsError as error:
-        print(f"autotts: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"autotts: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("autotts: interrupted", file=sys.stderr)

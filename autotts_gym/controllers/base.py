@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.errors import ControllerError
+from autotts_gym.errors import ControllerError, plain, quote
 
 
 @runtime_checkable
@@ -115,22 +115,22 @@ def make_controller(name: str | os.PathLike[str], **params: Any) -> Controller:
 
         unknown = sorted(set(params) - {"beta", "sandbox"})
         if unknown:
-            raise ControllerError(f"{name}: expected the knob beta, got {', '.join(unknown)}")
+            raise ControllerError(f"{name}: expected the knob beta, got {plain(', '.join(unknown))}")
         return Program(name, **params)
     if name.endswith(".zip"):
         from autotts_gym.controllers.policies import Policy
 
         unknown = sorted(set(params) - {"cost_weight", "beta"})
         if unknown:
-            raise ControllerError(f"{name}: expected knobs cost_weight or beta, got {', '.join(unknown)}")
+            raise ControllerError(f"{name}: expected knobs cost_weight or beta, got {plain(', '.join(unknown))}")
         return Policy(name, **params)
     family = _FAMILIES.get(name)
     if family is None:
-        raise ControllerError(f"controller: expected one of {', '.join(sorted(_FAMILIES))}, got {name!r}")
+        raise ControllerError(f"controller: expected one of {', '.join(sorted(_FAMILIES))}, got {quote(name)}")
     known = {knob.name for knob in fields(family)}  # type: ignore[arg-type]
     unknown = sorted(set(params) - known - {"beta"})
     if unknown:
-        raise ControllerError(f"{name}: expected knobs {knobs(family)}, got {', '.join(unknown)}")
+        raise ControllerError(f"{name}: expected knobs {knobs(family)}, got {plain(', '.join(unknown))}")
     if "beta" in known or "beta" not in params:
         return family(**params)  # type: ignore[return-value]
     free = {knob: value for knob, value in params.items() if knob != "beta"}
@@ -139,5 +139,5 @@ def make_controller(name: str | os.PathLike[str], **params: Any) -> Controller:
     set_by_beta = family.knobs_of_beta(params["beta"], free)
     taken = sorted(set(free) & set(set_by_beta))
     if taken:
-        raise ControllerError(f"{name}: expected knobs that beta leaves free, got {', '.join(taken)}")
+        raise ControllerError(f"{name}: expected knobs that beta leaves free, got {plain(', '.join(taken))}")
     return family(**free, **set_by_beta)  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.controllers.base import share
 from autotts_gym.engine import Revealed, RoundPlan, layout
-from autotts_gym.errors import ControllerError
+from autotts_gym.errors import ControllerError, plain, quote
 
 CARD = "autotts.json"
 """The entry of a policy's zip file that says what it was trained in."""
@@ -43,12 +43,14 @@ def read_card(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ControllerError(f"{path}: no such file") from None
     except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise ControllerError(f"{path}: expected a policy of agents.train with an entry {CARD}: {error}") from error
+        raise ControllerError(
+            f"{path}: expected a policy of agents.train with an entry {CARD}: {plain(error)}"
+        ) from error
     if not isinstance(card, dict) or card.get("format") != "autotts-policy" or card.get("version") != 1:
         raise ControllerError(f"{path}: {CARD}: expected format 'autotts-policy', version 1")
     for field, known in _EXPECTED.items():
         if card.get(field) not in known:
-            raise ControllerError(f"{path}: {CARD}: {field}: expected one of {known}, got {card.get(field)!r}")
+            raise ControllerError(f"{path}: {CARD}: {field}: expected one of {known}, got {quote(card.get(field))}")
     return card
 
 
@@ -90,7 +92,9 @@ class Policy:
             isinstance(cost_weight, int | float) and not isinstance(cost_weight, bool) and 0 <= cost_weight < math.inf
         )
         if not good:
-            raise ControllerError(f"{self.name}: cost_weight: expected a number of at least 0, got {cost_weight!r}")
+            raise ControllerError(
+                f"{self.name}: cost_weight: expected a number of at least 0, got {quote(cost_weight)}"
+            )
         self.cost_weight = float(cost_weight)
         self._model: Any = None
 
@@ -114,7 +118,7 @@ class Policy:
             try:
                 loaded = getattr(importlib.import_module(module), algorithm)
             except ImportError as error:
-                raise ControllerError(f"{self.path}: expected the extra autotts_gym[agents]: {error}") from error
+                raise ControllerError(f"{self.path}: expected the extra autotts_gym[agents]: {plain(error)}") from error
             # What only training needs is replaced, so that the schedules in the file are not run.
             unused = {"learning_rate": 0.0, "lr_schedule": _zero, "clip_range": _zero, "exploration_schedule": _zero}
             self._model = loaded.load(self.path, device="cpu", custom_objects=unused)

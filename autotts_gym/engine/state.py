@@ -12,7 +12,7 @@ from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.handle import pack
 from autotts_gym.engine.layout import Arrays, RevealedArrays
 from autotts_gym.engine.plan import RoundPlan
-from autotts_gym.errors import ControllerError
+from autotts_gym.errors import ControllerError, quote
 from autotts_gym.replay.pools import pool_order
 from autotts_gym.validation import check, choice, is_real, is_whole, whole, wholes
 
@@ -299,7 +299,9 @@ class PoolState:
         picks = np.empty(self.episodes, np.int64)
         picks[:] = questions
         if (chosen & ((picks < -1) | (picks >= self.bank.num_questions))).any():
-            raise ValueError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {picks[chosen].tolist()}")
+            raise ValueError(
+                f"question: expected 0 .. {self.bank.num_questions - 1}, got {quote(picks[chosen].tolist())}"
+            )
         kernels.begin_all(self.handle, chosen, picks)
 
     def deal(self, chosen: NDArray[np.bool_], orders: NDArray[np.int32]) -> None:
@@ -349,7 +351,7 @@ class PoolState:
         actions = np.ascontiguousarray(actions, np.int64)
         count = self.admissible.shape[1]
         if actions.shape != (self.episodes,) or ((actions < 0) | (actions >= count)).any():
-            raise ValueError(f"actions: expected {self.episodes} of 0 .. {count - 1}, got {actions!r}")
+            raise ValueError(f"actions: expected {self.episodes} of 0 .. {count - 1}, got {quote(actions)}")
         valid = np.empty(self.episodes, np.bool_)
         kernels.act_all(self.handle, actions, valid)
         return valid

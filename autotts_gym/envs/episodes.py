@@ -13,6 +13,7 @@ from autotts_gym.engine.votes import confidence_table
 from autotts_gym.envs import kernels
 from autotts_gym.envs.features import Buffers, Results, buffers, observation_space
 from autotts_gym.envs.shares import Shares
+from autotts_gym.errors import plain, quote
 from autotts_gym.replay import StoreLike, resolve_stores
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
@@ -86,15 +87,15 @@ class Episodes:
             return
         unknown = sorted(set(options) - set(OPTIONS))
         if unknown:
-            raise ValueError(f"options: expected only {', '.join(OPTIONS)}, got {', '.join(unknown)}")
+            raise ValueError(f"options: expected only {', '.join(OPTIONS)}, got {plain(', '.join(unknown))}")
         known = f"0 .. {state.bank.num_questions - 1}"
         questions = self._option(options, "question", -1, "iu", known)
         if "question" in options and questions.min() < 0:
-            raise ValueError(f"options['question']: expected {known}, got {options['question']!r}")
+            raise ValueError(f"options['question']: expected {known}, got {quote(options['question'])}")
         seeds = self._option(options, "branch_seed", 0, "iu", "whole numbers")
         weights = self._option(options, "cost_weight", 0.0, "iuf", "numbers of at least 0")
         if not ((weights >= 0) & (weights < np.inf)).all():
-            raise ValueError(f"options['cost_weight']: expected at least 0, got {options['cost_weight']!r}")
+            raise ValueError(f"options['cost_weight']: expected at least 0, got {quote(options['cost_weight'])}")
         state.begin(chosen, questions)
         if "branch_seed" in options:
             state.shuffle(chosen, seeds)
@@ -106,7 +107,8 @@ class Episodes:
         value = np.asarray(options.get(name, default))
         if value.dtype.kind not in kinds or value.shape not in ((), (self.state.episodes,)):
             raise ValueError(
-                f"options[{name!r}], one or {self.state.episodes} values: expected {expected}, got {options[name]!r}"
+                f"options[{quote(name)}], one or {self.state.episodes} values: expected {expected}, "
+                f"got {quote(options[name])}"
             )
         return np.broadcast_to(value, self.state.episodes)
 

@@ -137,7 +137,7 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
         return unit_box(pool)
     if observation == "evidence":
         return unit_box(len(EVIDENCE_FEATURES))
-    raise ValueError(f"observation: expected one of {OBSERVATIONS}, got {observation!r}")
+    raise ValueError(f"observation: expected one of {OBSERVATIONS}, got {observation!r:.200}")
 
 
 class Buffers(NamedTuple):

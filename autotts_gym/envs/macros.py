@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.envs import kernels
-from autotts_gym.errors import ControllerError
+from autotts_gym.errors import ControllerError, quote
 
 Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
 
@@ -112,11 +112,11 @@ def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
     chosen = []
     for macro in macros:
         if isinstance(macro, str) and macro not in known:
-            raise ValueError(f"macros: expected one of {', '.join(known)}, got {macro!r}")
+            raise ValueError(f"macros: expected one of {', '.join(known)}, got {quote(macro)}")
         chosen.append(known[macro] if isinstance(macro, str) else macro)
     names = [macro.name for macro in chosen]
     if len(set(names)) != len(names):
-        raise ValueError(f"macros: expected each once, got {names}")
+        raise ValueError(f"macros: expected each once, got {quote(names)}")
     return tuple(chosen)
 
 
@@ -173,8 +173,8 @@ class MacroBoard:
         if unseen.any():
             n = int(unseen.argmax())
             raise ControllerError(
-                f"macro {self.macros[actions[n]].name!r}: expected an id of one of the {seen[n]} answers that episode "
-                f"{n} has seen, or -1, got {plan.answer[n]}"
+                f"macro {quote(self.macros[actions[n]].name)}: expected an id of one of the {seen[n]} answers that "
+                f"episode {n} has seen, or -1, got {plan.answer[n]}"
             )
         return plan
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, Rules, layout
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, draw_stream
 from autotts_gym.envs.rendering import render_ansi, render_rgb
+from autotts_gym.errors import quote
 from autotts_gym.replay import StoreLike
 
 DEFAULT_MAX_STEPS = 10_000
@@ -116,7 +117,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             StoreError: the store is not found or not valid.
         """
         if render_mode is not None and render_mode not in RENDER_MODES:
-            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}")
+            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {quote(render_mode)}")
         rules = Rules(
             max_branches=max_branches,
             token_budget=token_budget,
@@ -166,7 +167,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             raise ResetNeeded("step: expected a running episode; call reset first")
         chosen = index(action)
         if not 0 <= chosen < self._actions:
-            raise ValueError(f"action: expected 0 .. {self._actions - 1}, got {action!r}")
+            raise ValueError(f"action: expected 0 .. {self._actions - 1}, got {quote(action)}")
         episodes = self._episodes
         out = episodes.buffers()
         reward, valid, reason = episodes.step_one(chosen, out)

@@ -16,6 +16,7 @@ from autotts_gym.envs.features import Results
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
+from autotts_gym.errors import quote
 from autotts_gym.replay import StoreLike
 
 
@@ -85,7 +86,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             StoreError: the store is not found or not valid.
         """
         if render_mode is not None and render_mode not in RENDER_MODES:
-            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {render_mode!r}")
+            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {quote(render_mode)}")
         if threads < 1:
             raise ValueError(f"threads: expected at least 1, got {threads}")
         limits = [limit for limit in (max_steps, max_episode_steps) if limit is not None]
@@ -146,7 +147,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         good = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,) and mask.any()
         if not good:
             raise ValueError(
-                f"options['reset_mask']: expected a bool array ({self.num_envs},) with at least one True, got {mask!r}"
+                f"options['reset_mask']: expected a bool array ({self.num_envs},) with at least one True, "
+                f"got {quote(mask)}"
             )
         if not self._seeded and not mask.all():
             raise ResetNeeded("options['reset_mask']: expected every environment to have been reset once before")

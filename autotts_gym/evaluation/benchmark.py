@@ -19,7 +19,7 @@ import numpy as np
 import autotts_gym
 from autotts_gym.controllers import Controller, make_controller
 from autotts_gym.engine import Rules
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
 from autotts_gym.evaluation.plots import Panels, plot_frontiers
 from autotts_gym.evaluation.results import EvaluationResult, setting_label
@@ -126,7 +126,7 @@ def run_benchmark(
     names = [store.name for store in stores]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise AutottsError(f"stores: expected different names, got {', '.join(twice)} more than once")
+        raise AutottsError(f"stores: expected different names, got {plain(', '.join(twice))} more than once")
     if not stores or not controllers:
         raise AutottsError("benchmark: expected at least one store and one controller, got none")
     if resamples < 1:
@@ -260,4 +260,4 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise AutottsError(f"{os.fspath(folder)}: cannot be written to: {error}") from error
+        raise AutottsError(f"{os.fspath(folder)}: cannot be written to: {plain(error)}") from error

@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.controllers import Controller
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import kernels
 from autotts_gym.evaluation.results import setting_label
 from autotts_gym.evaluation.runner import chunk_size, play
@@ -503,7 +503,7 @@ def diagnose(
     names = [store.name for store in resolved]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise AutottsError(f"stores: expected different names, got {', '.join(twice)} more than once")
+        raise AutottsError(f"stores: expected different names, got {plain(', '.join(twice))} more than once")
     seeds = tuple(int(seed) for seed in seeds)
     if not seeds:
         raise AutottsError("seeds: expected at least one, got none")

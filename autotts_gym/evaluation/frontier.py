@@ -36,7 +36,7 @@ from typing import ClassVar, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation.results import EvaluationResult, setting_label
 
 Axis = Literal["total_tokens", "sequential_tokens"]
@@ -269,7 +269,7 @@ class Frontier:
     def along(self, x: Axis) -> Frontier:
         """Returns the same family along another token axis."""
         if x not in get_args(Axis):
-            raise AutottsError(f"x: expected one of {', '.join(get_args(Axis))}, got {x!r}")
+            raise AutottsError(f"x: expected one of {', '.join(get_args(Axis))}, got {quote(x)}")
         return replace(self, x=x)
 
     def on(self, stores: Iterable[str]) -> Frontier:
@@ -281,7 +281,7 @@ class Frontier:
         names = set(stores)
         known = [means.store for means in self.stores]
         if not names or names - set(known):
-            raise AutottsError(f"{self.name}: expected stores among {', '.join(known)}, got {sorted(names)}")
+            raise AutottsError(f"{self.name}: expected stores among {', '.join(known)}, got {quote(sorted(names))}")
         return replace(self, stores=tuple(means for means in self.stores if means.store in names))
 
     def select(self, **params: object) -> Frontier:
@@ -297,7 +297,7 @@ class Frontier:
         ]
         if not keep:
             labels = ", ".join(setting.label for setting in self.settings)
-            raise AutottsError(f"{self.name}: expected a setting among {labels}, got {params}")
+            raise AutottsError(f"{self.name}: expected a setting among {labels}, got {quote(params)}")
         return replace(
             self,
             settings=tuple(self.settings[i] for i in keep),
@@ -657,7 +657,7 @@ def _check_same_cover(
     """Checks that a setting was measured on the stores, questions and accounting of the family's first one."""
     if group.keys() != expected.keys():
         raise AutottsError(
-            f"{name}: {label}: expected results on {', '.join(sorted(expected))}, got {', '.join(sorted(group))}"
+            f"{name}: {label}: expected results on {', '.join(sorted(expected))}, got {plain(', '.join(sorted(group)))}"
         )
     accounting = next(iter(expected.values())).accounting
     for store, result in group.items():
@@ -665,7 +665,9 @@ def _check_same_cover(
         if questions != wanted:
             raise AutottsError(f"{name}: {label}: expected {wanted} questions on {store}, got {questions}")
         if result.accounting != accounting:
-            raise AutottsError(f"{name}: {label}: expected accounting {accounting!r}, got {result.accounting!r}")
+            raise AutottsError(
+                f"{name}: {label}: expected accounting {quote(accounting)}, got {quote(result.accounting)}"
+            )
 
 
 def _cover(frontier: Frontier) -> tuple[str, frozenset[tuple[str, str, int]]]:

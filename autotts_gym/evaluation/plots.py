@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import numpy as np
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 from autotts_gym.evaluation.frontier import Axis, Floats, Frontier, find_reference
 from autotts_gym.files import write_atomically
 
@@ -109,7 +109,7 @@ def plot_frontiers(
     """
     targets = _targets(paths)
     if intervals not in get_args(Intervals):
-        raise AutottsError(f"intervals: expected one of {', '.join(get_args(Intervals))}, got {intervals!r}")
+        raise AutottsError(f"intervals: expected one of {', '.join(get_args(Intervals))}, got {quote(intervals)}")
     if not families:
         raise AutottsError("plot: expected at least one family, got none")
     spread: _Spread = {"level": level, "resamples": resamples, "seed": seed}
@@ -208,7 +208,7 @@ def _layout(family: Frontier, panels: Panels) -> list[tuple[str, list[str]]]:
     mean = (f"Mean over {len(each)} stores", [means.store for means in family.stores])
     layouts = {"mean": each if len(each) == 1 else [mean], "stores": each, "all": [*each, mean]}
     if panels not in layouts:
-        raise AutottsError(f"panels: expected one of {', '.join(layouts)}, got {panels!r}")
+        raise AutottsError(f"panels: expected one of {', '.join(layouts)}, got {quote(panels)}")
     return layouts[panels]
 
 

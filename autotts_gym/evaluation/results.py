@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 from autotts_gym.files import write_atomically
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -174,7 +174,7 @@ class EvaluationResult:
                 meta["answers"] = np.array(meta["answers"], dtype=np.object_)
             return cls(**meta, **arrays)
         except Exception as error:  # zipfile, numpy and json each have errors of their own for a damaged file
-            raise AutottsError(f"{os.fspath(path)}: expected a saved evaluation result, got {error!r}") from error
+            raise AutottsError(f"{os.fspath(path)}: expected a saved evaluation result, got {quote(error)}") from error
 
 
 def setting_label(controller: str, params: Mapping[str, object]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation.frontier import (
     Area,
     Bootstrap,
@@ -249,7 +249,7 @@ def statistics_table(
     first = _check_families(families)
     names = [family.name for family in families]
     if rival is not None and rival not in names:
-        raise AutottsError(f"rival: expected one of {', '.join(names)}, got {rival!r}")
+        raise AutottsError(f"rival: expected one of {plain(', '.join(names))}, got {quote(rival)}")
     reference = reference if reference is not None else find_reference(families)
 
     def sample(statistic: Statistic) -> Bootstrap:
@@ -307,7 +307,7 @@ def _column_groups(family: Frontier, by: By) -> list[tuple[str, tuple[str, ...],
             members.setdefault(means.benchmark, []).append(means.store)
         groups = [(benchmark, (benchmark,), stores) for benchmark, stores in members.items()]
     elif by != "mean":
-        raise AutottsError(f"by: expected store, benchmark or mean, got {by!r}")
+        raise AutottsError(f"by: expected store, benchmark or mean, got {quote(by)}")
     return groups if len(groups) == 1 else [*groups, ("mean", ("mean",), every)]
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, quote
 
 Offsets = NDArray[np.int64]
 Ids = NDArray[np.int32]
@@ -175,7 +175,7 @@ class StringTable(Sequence[str]):
         try:
             encoded = [string.encode() for string in strings]
         except UnicodeEncodeError as error:
-            raise StoreError(f"{where}: expected text that has a UTF-8 form, got {error.object!r}") from error
+            raise StoreError(f"{where}: expected text that has a UTF-8 form, got {quote(error.object)}") from error
         offsets = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(item) for item in encoded], out=offsets[1:])
         return cls.packed(where, offsets, b"".join(encoded))

@@ -19,7 +19,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, quote
 
 EQUIVALENCES = ("exact", "math")
 
@@ -69,7 +69,7 @@ def merger(equivalence: str) -> Callable[[Sequence[str]], list[int]]:
     if equivalence == "exact":
         return lambda answers: list(range(len(answers)))
     if equivalence != "math":
-        raise StoreError(f"equivalence: expected {' or '.join(EQUIVALENCES)}, got {equivalence!r}")
+        raise StoreError(f"equivalence: expected {' or '.join(EQUIVALENCES)}, got {quote(equivalence)}")
     try:
         import math_verify  # noqa: F401
     except ImportError as error:

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, plain, quote
 from autotts_gym.files import replacing
 from autotts_gym.replay.columns import DTYPES, Columns, Signal, StringTable, check_offsets
 from autotts_gym.replay.store import ReplayStore
@@ -115,7 +115,7 @@ def _fingerprint(path: Path) -> Fingerprint:
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be opened: {error}") from error
+        raise StoreError(f"{path}: cannot be opened: {plain(error)}") from error
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -129,12 +129,12 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except StoreError:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-        raise StoreError(f"{path}: expected a readable HDF5 store, got: {' '.join(str(error).split())}") from error
+        raise StoreError(f"{path}: expected a readable HDF5 store, got: {plain(error)}") from error
 
 
 def _check_header(path: Path, file: h5py.File) -> None:
     if (found := _text(path, file, "format")) != FORMAT:
-        raise StoreError(f"{path}: format: expected {FORMAT!r}, got {found!r}")
+        raise StoreError(f"{path}: format: expected {quote(FORMAT)}, got {quote(found)}")
     if (version := _integer(path, file, "version")) != VERSION:
         raise StoreError(f"{path}: version: expected {VERSION}, got {version} (made by another release?)")
 
@@ -150,17 +150,17 @@ def _text(path: Path, file: h5py.File, name: str) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, bytes):
-        raise StoreError(f"{path}: {name}: expected text, got {value!r}")
+        raise StoreError(f"{path}: {name}: expected text, got {quote(value)}")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise StoreError(f"{path}: {name}: expected UTF-8, got {value!r}") from error
+        raise StoreError(f"{path}: {name}: expected UTF-8, got {quote(value)}") from error
 
 
 def _integer(path: Path, file: h5py.File, name: str) -> int:
     value = _attribute(path, file, name)
     if not isinstance(value, np.integer):
-        raise StoreError(f"{path}: {name}: expected an integer, got {value!r}")
+        raise StoreError(f"{path}: {name}: expected an integer, got {quote(value)}")
     return int(value)
 
 
@@ -169,9 +169,9 @@ def _attributes(path: Path, file: h5py.File) -> dict[str, object]:
     try:
         attributes = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: attributes: expected JSON, got {text[:80]!r}") from error
+        raise StoreError(f"{path}: attributes: expected JSON, got {quote(text[:80])}") from error
     if not isinstance(attributes, dict):
-        raise StoreError(f"{path}: attributes: expected a JSON object, got {text[:80]!r}")
+        raise StoreError(f"{path}: attributes: expected a JSON object, got {quote(text[:80])}")
     return attributes
 
 
@@ -196,7 +196,7 @@ def _read(path: Path, file: h5py.File, name: str, dtype: np.dtype[Any]) -> NDArr
     try:
         array: NDArray[Any] = dataset[()]
     except (OSError, RuntimeError) as error:
-        raise StoreError(f"{path}: {name}: expected readable data, got: {' '.join(str(error).split())}") from error
+        raise StoreError(f"{path}: {name}: expected readable data, got: {plain(error)}") from error
     return array
 
 

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, plain, quote
 from autotts_gym.files import replacing
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
@@ -57,7 +57,7 @@ def import_json(
     if layout == "auto":
         layout = _detect(path, items)
     if layout not in _READERS:
-        raise StoreError(f"layout: expected auto, {' or '.join(_READERS)}, got {layout!r}")
+        raise StoreError(f"layout: expected auto, {' or '.join(_READERS)}, got {quote(layout)}")
     interval_tokens = _interval(path, items)
     read = _READERS[layout]
     questions = [read(f"{path}: question {index}", item) for index, item in enumerate(items)]
@@ -188,11 +188,11 @@ def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
     try:
         text = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     except (OSError, EOFError, zlib.error) as error:
-        raise StoreError(f"{path}: expected whole gzip data, got: {error}") from error
+        raise StoreError(f"{path}: expected whole gzip data, got: {plain(error)}") from error
     try:
         items = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: expected JSON, got: {error}") from error
+        raise StoreError(f"{path}: expected JSON, got: {plain(error)}") from error
     if not isinstance(items, list) or not items:
         raise StoreError(f"{path}: expected a list of questions, got {_shown(items)}")
     for index, item in enumerate(items):
@@ -242,7 +242,7 @@ def _read_autotts(where: str, item: dict[str, Any]) -> Question:
     for index, (branch, final) in enumerate(zip(branches, trace, strict=True)):
         if final != branch.final:
             raise StoreError(
-                f"{where}, branch {index}: final_answers_trace: expected {branch.final!r} as in each_branch, "
+                f"{where}, branch {index}: final_answers_trace: expected {quote(branch.final)} as in each_branch, "
                 f"got {_shown(final)}"
             )
     return Question(_string(where, item, "question"), _string(where, item, "gold_answer"), branches)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, quote
 from autotts_gym.replay.columns import (
     DTYPES,
     Columns,
@@ -110,7 +110,7 @@ class ReplayStore:
         where = str(path) if path else f"store {model}/{benchmark}"
         for field, text in (("model", model), ("benchmark", benchmark)):
             if not isinstance(text, str) or not text or not text.isprintable():
-                raise StoreError(f"{where}: {field}: expected a printable name, got {text!r}")
+                raise StoreError(f"{where}: {field}: expected a printable name, got {quote(text)}")
         if not 1 <= interval_tokens <= MAX_TOKENS:
             raise StoreError(f"{where}: interval_tokens: expected 1 to {MAX_TOKENS}, got {interval_tokens}")
         columns.check(where)
@@ -280,7 +280,9 @@ class ReplayStore:
         table = self._answers[low:high]
         if len(set(table)) != len(table):
             twice = next(text for i, text in enumerate(table) if text in table[:i])
-            raise StoreError(f"{self._where}: answers of question {question}: expected each once, got {twice!r} twice")
+            raise StoreError(
+                f"{self._where}: answers of question {question}: expected each once, got {quote(twice)} twice"
+            )
         return table
 
     def answer(self, question: int, answer_id: int) -> str | None:
@@ -348,7 +350,8 @@ class ReplayStore:
         chosen = [int(q) for q in questions]
         if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= q < self.num_questions for q in chosen):
             raise StoreError(
-                f"{self._where}: questions: expected different numbers from 0 to {self.num_questions - 1}, got {chosen}"
+                f"{self._where}: questions: expected different numbers from 0 to {self.num_questions - 1}, "
+                f"got {quote(chosen)}"
             )
         branches = _run_indices(self.branch_offsets, np.array(chosen))
         probes = _run_indices(self.probe_offsets, branches)
@@ -447,7 +450,7 @@ def _plain(where: str, attributes: Mapping[str, object]) -> dict[str, object]:
     try:
         plain: dict[str, object] = json.loads(json.dumps(dict(attributes), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{where}: attributes: expected JSON-able values, got {error}") from error
+        raise StoreError(f"{where}: attributes: expected JSON-able values, got {quote(error)}") from error
     return plain
 
 

@@ -5,7 +5,7 @@ from math import inf
 from numbers import Real
 from typing import Any
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 from autotts_gym.sandbox.confinement import LAYERS
 
 REQUIRED = ("rlimits", "no_new_privs", "seccomp")
@@ -45,7 +45,7 @@ class Sandbox:
             AutottsError: naming the field, what was expected and what came.
         """
         if not set(self.require) <= set(LAYERS):
-            raise AutottsError(f"Sandbox.require: expected some of {', '.join(LAYERS)}, got {self.require!r}")
+            raise AutottsError(f"Sandbox.require: expected some of {', '.join(LAYERS)}, got {quote(self.require)}")
         for name in ("memory_mib", "cpu_seconds"):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
@@ -59,4 +59,4 @@ class Sandbox:
 
 def _check(name: str, value: Any, good: bool, expected: str) -> None:
     if not good:
-        raise AutottsError(f"Sandbox.{name}: expected {expected}, got {value!r}")
+        raise AutottsError(f"Sandbox.{name}: expected {expected}, got {quote(value)}")

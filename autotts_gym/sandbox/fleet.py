@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.layout import RUNNING, UNLIMITED
-from autotts_gym.errors import ControllerError, ProgramError
+from autotts_gym.errors import ControllerError, ProgramError, quote
 from autotts_gym.sandbox import kernels
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.confinement import LAYERS
@@ -380,7 +380,7 @@ class Fleet:
     ) -> None:
         rules = revealed.rules
         if rules.probe != "auto":
-            raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {rules.probe!r}")
+            raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {quote(rules.probe)}")
         running = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
         # Mixed within a company: the place of an episode would tell its question.
         mixed = np.random.default_rng(source.digest).permutation(running)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NoReturn
 
-from autotts_gym.errors import ProgramError
+from autotts_gym.errors import ProgramError, plain
 from autotts_gym.sandbox.protocol import ALLOWED_MODULES, FORBIDDEN_BUILTINS, SPECIAL_ATTRIBUTES
 
 MAX_BYTES = 1 << 18
@@ -74,9 +74,9 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
         text = data.decode()
         tree = _quietly(ast.parse, text)
     except SyntaxError as error:
-        raise ProgramError(path, "static", f"cannot be parsed: {error.msg}", error.lineno) from error
+        raise ProgramError(path, "static", f"cannot be parsed: {plain(error.msg)}", error.lineno) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ProgramError(path, "static", f"cannot be parsed: {error}") from error
+        raise ProgramError(path, "static", f"cannot be parsed: {plain(error)}") from error
     checker = _Checker(path, ALLOWED_MODULES | {name.partition(".")[0] for name in packages})
     try:
         checker.visit(tree)
@@ -97,9 +97,9 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
     try:
         source.code()  # which finds what parsing does not: a return outside a function, a name that is two arguments
     except SyntaxError as error:
-        raise ProgramError(path, "static", f"cannot be compiled: {error.msg}", error.lineno) from error
+        raise ProgramError(path, "static", f"cannot be compiled: {plain(error.msg)}", error.lineno) from error
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise ProgramError(path, "static", f"cannot be compiled: {error}") from error
+        raise ProgramError(path, "static", f"cannot be compiled: {plain(error)}") from error
     return source
 
 

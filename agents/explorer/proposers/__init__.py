@@ -7,7 +7,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from agents.explorer.proposers.base import Proposer
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, plain, quote
 
 _KINDS: dict[str, tuple[str, str, str]] = {
     "evolve": ("evolve", "Evolve", ""),
@@ -33,18 +33,20 @@ def make_proposer(spec: str, **options: Any) -> Proposer:
     """
     kind, colon, rest = spec.partition(":")
     if kind not in _KINDS:
-        raise AutottsError(f"proposer: expected one of {', '.join(_KINDS)}, got {spec!r}")
+        raise AutottsError(f"proposer: expected one of {', '.join(_KINDS)}, got {quote(spec)}")
     module, name, argument = _KINDS[kind]
     known = argument.removesuffix("?")
     if bool(rest) < (bool(argument) and not argument.endswith("?")):
-        raise AutottsError(f"proposer: expected {kind}:{known.upper()}, got {spec!r}")
+        raise AutottsError(f"proposer: expected {kind}:{known.upper()}, got {quote(spec)}")
     if colon and (not argument or not rest):
-        raise AutottsError(f"proposer: expected {kind}{f'[:{known.upper()}]' if argument else ''}, got {spec!r}")
+        raise AutottsError(f"proposer: expected {kind}{f'[:{known.upper()}]' if argument else ''}, got {quote(spec)}")
     family = getattr(import_module(f"agents.explorer.proposers.{module}"), name)
     parameters = [each for each in _parameters(family) if each != known]
     unknown = sorted(set(options) - set(parameters))
     if unknown:
-        raise AutottsError(f"{kind}: expected options {', '.join(parameters) or '(none)'}, got {', '.join(unknown)}")
+        raise AutottsError(
+            f"{kind}: expected options {', '.join(parameters) or '(none)'}, got {plain(', '.join(unknown))}"
+        )
     proposer: Proposer = family(**options, **({known: rest} if rest else {}))
     return proposer
 
@@ -74,7 +76,7 @@ def read_options(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not name.isidentifier() or not equals:
-            raise AutottsError(f"option: expected NAME=VALUE, got {text!r}")
+            raise AutottsError(f"option: expected NAME=VALUE, got {quote(text)}")
         try:
             options[name] = json.loads(value)
         except ValueError:

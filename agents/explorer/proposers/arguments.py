@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 
 
 def number(what: str, name: str, value: object, *, zero: bool = False) -> float:
@@ -14,7 +14,9 @@ def number(what: str, name: str, value: object, *, zero: bool = False) -> float:
     """
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not (value >= 0 if zero else value > 0):  # type: ignore[operator]
-        raise AutottsError(f"{what}: {name}: expected a number {'of at least' if zero else 'above'} 0, got {value!r}")
+        raise AutottsError(
+            f"{what}: {name}: expected a number {'of at least' if zero else 'above'} 0, got {quote(value)}"
+        )
     return float(value)  # type: ignore[arg-type]
 
 
@@ -25,7 +27,7 @@ def whole(what: str, name: str, value: object, least: int) -> int:
         AutottsError: it is none, or too small.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise AutottsError(f"{what}: {name}: expected a whole number of at least {least}, got {value!r}")
+        raise AutottsError(f"{what}: {name}: expected a whole number of at least {least}, got {quote(value)}")
     return value
 
 
@@ -36,7 +38,7 @@ def word(what: str, name: str, value: object) -> str:
         AutottsError: it is none.
     """
     if not isinstance(value, str):
-        raise AutottsError(f"{what}: {name}: expected text, got {value!r}")
+        raise AutottsError(f"{what}: {name}: expected text, got {quote(value)}")
     return value
 
 
@@ -48,5 +50,5 @@ def variables(what: str, names: object) -> tuple[str, ...]:
     """
     listed = names.split(",") if isinstance(names, str) else names
     if not isinstance(listed, Sequence) or not all(isinstance(name, str) for name in listed):
-        raise AutottsError(f"{what}: env: expected names of environment variables, got {names!r}")
+        raise AutottsError(f"{what}: env: expected names of environment variables, got {quote(names)}")
     return tuple(name.strip() for name in listed if name.strip())

@@ -22,7 +22,7 @@ from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usa
 from agents.explorer.proposers.processes import Command, TimedOutError, TooMuchOutputError, ended, found, run
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, extract_program, one_line
 from agents.explorer.proposers.workspace import PROGRAM, PROMPT, furnish, written_program
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
 from autotts_gym.files import write_atomically
 
 INSTRUCTIONS = Path(__file__).parent / "coding_agent.md"
@@ -88,12 +88,14 @@ class CodingAgent(ABC):
         try:
             self._extra = shlex.split(word(self.kind, "arguments", arguments))
         except ValueError as error:
-            raise AutottsError(f"{self.kind}: arguments: expected words, got {arguments!r}: {error}") from error
+            raise AutottsError(
+                f"{self.kind}: arguments: expected words, got {quote(arguments)}: {plain(error)}"
+            ) from error
         file = Path(word(self.kind, "instructions", instructions)) if instructions else INSTRUCTIONS
         try:
             self._instructions = file.read_text()
         except (OSError, ValueError) as error:
-            raise AutottsError(f"{file}: expected a prompt file, got {error}") from error
+            raise AutottsError(f"{file}: expected a prompt file, got {plain(error)}") from error
 
     @property
     def name(self) -> str:
@@ -172,7 +174,7 @@ class CodingAgent(ABC):
         # An agent that was stopped by its own limits may have written the program before; the checks will tell.
         if not source and (transcript.error or code != 0):
             last = complaints.decode("utf-8", "replace").strip().splitlines()[-1:]
-            said = one_line(transcript.error or "".join(last) or "it did not say why", secrets)
+            said = one_line(transcript.error or "".join(last) or "it did not say why", secrets, LONGEST_QUOTE)
             raise ProposerError(f"{self.name}: {ended(code)}: {said}", usage)
         return Proposal(source, reply, usage, self.model)
 

@@ -21,7 +21,7 @@ from agents.explorer.proposers.arguments import number, whole, word
 from agents.explorer.proposers.base import Proposal, Request, Usage
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, extract_program, one_line
 from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
 
 MAX_STREAM_BYTES = 32 * MAX_REPLY_BYTES
 """Of a response as it is sent: an event of a stream wraps a few characters of the reply in some hundred bytes."""
@@ -103,7 +103,7 @@ class EndpointProposer(ABC):
         if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise AutottsError(f"{kind}: expected a key of plain characters, got one with others")
         if not isinstance(extra_body or {}, Mapping):
-            raise AutottsError(f"{kind}: extra_body: expected an object, got {extra_body!r}")
+            raise AutottsError(f"{kind}: extra_body: expected an object, got {quote(extra_body)}")
         self.model = model
         self.base_url = checked_url(kind, base_url)
         self.max_tokens = whole(kind, "max_tokens", max_tokens, 1)
@@ -204,13 +204,17 @@ class EndpointProposer(ABC):
     def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
         """Make one call through ``http``, fill in ``reply`` and yield text as it arrives."""
 
+    def _shown(self, text: str) -> str:
+        """What a server or a client said, without the key, as a message shows it."""
+        return one_line(text, (self._key,), LONGEST_QUOTE)
+
     def _broken(self, what: str, request: Request) -> CallError:
         """A call that may have been paid and may be repeated."""
-        return CallError(f"{self.name}: {one_line(what, (self._key,))}", again=True, usage=self._bound(request))
+        return CallError(f"{self.name}: {self._shown(what)}", again=True, usage=self._bound(request))
 
     def _refused(self, what: str, request: Request) -> CallError:
         """A call that may have been paid and must not be repeated."""
-        return CallError(f"{self.name}: {one_line(what, (self._key,))}", again=False, usage=self._bound(request))
+        return CallError(f"{self.name}: {self._shown(what)}", again=False, usage=self._bound(request))
 
     def _failure(self, error: Exception, request: Request) -> CallError:
         """What an error means."""
@@ -223,12 +227,10 @@ class EndpointProposer(ABC):
         cause = error.__cause__ if isinstance(error.__cause__, httpx2.HTTPError) else error
         where = urlsplit(self.base_url).netloc.rpartition("@")[2]
         if isinstance(cause, _UNSENT):
-            what = (
-                f"{self.name}: {where} cannot be reached: {one_line(str(cause), (self._key,)) or type(cause).__name__}"
-            )
+            what = f"{self.name}: {where} cannot be reached: {self._shown(str(cause)) or type(cause).__name__}"
             return CallError(what, again=True)
         if isinstance(cause, _HOPELESS):
-            return CallError(f"{self.name}: {where}: {one_line(str(cause), (self._key,))}", again=False)
+            return CallError(f"{self.name}: {where}: {self._shown(str(cause))}", again=False)
         if isinstance(cause, httpx2.TimeoutException):
             return self._broken(f"no answer from {where} for {self.read_timeout:g} s", request)
         if isinstance(cause, httpx2.HTTPError):
@@ -238,7 +240,7 @@ class EndpointProposer(ABC):
             broken = self._broken(text or str(error), request)
             broken.again = not kind or kind in _RETRIED_TYPES or kind == "server_error"
             return broken
-        return self._broken(f"malformed reply: {type(error).__name__}: {error}", request)
+        return self._broken(f"malformed reply: {type(error).__name__}: {plain(error)}", request)
 
     def _status(self, response: httpx2.Response, body: object) -> CallError:
         """What a status other than success means; such a call costs nothing."""
@@ -247,7 +249,7 @@ class EndpointProposer(ABC):
         again = (code in _RETRIED or code >= 500) and kind not in _SPENT
         if response.headers.get("x-should-retry") == "false":
             again = False
-        said = one_line(text or response.reason_phrase, (self._key,))
+        said = self._shown(text or response.reason_phrase)
         wait = asked_wait(response.headers) if again else None
         return CallError(f"{self.name}: HTTP {code}: {said}", again=again, wait=wait)
 
@@ -297,7 +299,7 @@ def checked_url(kind: str, url: str) -> str:
     except (ValueError, AttributeError, TypeError):
         valid = False
     if not valid:
-        raise AutottsError(f"{kind}: base_url: expected http://… or https://…, got {one_line(str(url))!r}")
+        raise AutottsError(f"{kind}: base_url: expected http://… or https://…, got {quote(str(url))}")
     return url
 
 
@@ -310,7 +312,7 @@ def count(value: object) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"expected a number of tokens, got {value!r}")
+        raise ValueError(f"expected a number of tokens, got {quote(value)}")
     return value
 
 

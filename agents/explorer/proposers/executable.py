@@ -28,7 +28,7 @@ from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usa
 from agents.explorer.proposers.processes import Command, TimedOutError, TooMuchOutputError, ended, found, run
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, extract_program, one_line
 from agents.explorer.proposers.workspace import PARENTS, PROGRAM, PROMPT, furnish, written_program
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
 
 USAGE = "usage.json"
 
@@ -60,7 +60,7 @@ class ExecutableProposer:
         try:
             words = shlex.split(word("exec", "command", command))
         except ValueError as error:
-            raise AutottsError(f"exec: expected a command line, got {command!r}: {error}") from error
+            raise AutottsError(f"exec: expected a command line, got {quote(command)}: {plain(error)}") from error
         if not words:
             raise AutottsError("exec: expected a command, exec:COMMAND, got none")
         self._words = [found(words[0], "exec"), *words[1:]]
@@ -131,7 +131,7 @@ class ExecutableProposer:
         usage = self._usage(request, folder / USAGE)
         if code != 0:
             lines = complaints.decode("utf-8", "replace").strip().splitlines()
-            said = one_line(lines[-1], secrets) if lines else "nothing on stderr"
+            said = one_line(lines[-1], secrets, LONGEST_QUOTE) if lines else "nothing on stderr"
             raise ProposerError(f"{self.name}: {ended(code)}: {said}", usage)
         try:
             program = written_program(request)

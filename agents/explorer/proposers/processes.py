@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.errors import AutottsError, quote
 
 KEPT = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "TMPDIR", "TZ", "SSL_CERT_FILE",
@@ -81,7 +81,7 @@ def found(word: str, what: str) -> str:
     """
     path = shutil.which(word)
     if path is None:
-        raise AutottsError(f"{what}: expected an executable {word!r}, found none on PATH or under that path")
+        raise AutottsError(f"{what}: expected an executable {quote(word)}, found none on PATH or under that path")
     return os.path.abspath(path)
 
 
