@@ -15,6 +15,7 @@
     runs/controllers/   budget curves of the hand-written controllers, for all runs that select on the same questions
 """
 
+import io
 import json
 import os
 import pickle
@@ -39,7 +40,7 @@ from agents.provenance import git_commit
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import EvaluationResult
-from autotts_gym.files import replacing, write_atomically
+from autotts_gym.files import append, replacing, write_atomically
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "sb3_contrib", "stable_baselines3", "tensorboard", "torch")
 KEPT_CHECKPOINTS = 2
@@ -198,11 +199,11 @@ class RunFolder:
             for name in ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
         }
         path = self.path / "evaluations" / f"{counters.steps:012d}.npz"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, cost_weight=np.array(told["cost_weight"]), **arrays)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, cost_weight=np.array(told["cost_weight"]), **arrays)
+        write_atomically(path, packed.getvalue())
         line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **told}
-        with (self.path / "evaluations.jsonl").open("a") as lines:
-            lines.write(json.dumps(line) + "\n")
+        append(self.path / "evaluations.jsonl", (json.dumps(line) + "\n").encode())
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The averages of all evaluations; a line that a killed process left unfinished is left out."""

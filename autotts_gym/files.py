@@ -2,41 +2,155 @@
 
 import os
 import secrets
+import shutil
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autotts_gym.errors import AutottsError, plain
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` and moves it there when the block succeeds.
-
-    Whatever interrupts the block, ``path`` keeps what it had (or stays absent) and the temporary file goes.
-    Missing parent folders are made.
-
-    Raises:
-        AutottsError: if the folder or the file cannot be written.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise AutottsError(f"{target}: cannot be written: {plain(error)}") from error
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
     """Writes a file so that it is there whole or not at all.
 
+    Whatever interrupts this, ``path`` keeps what it had (or stays absent), and no other file is left. Missing parent
+    folders are made. A link stays and what it leads to is written; a file that is replaced passes its permissions on.
+    What is there and no plain file (a device, a named pipe), or is what this process prints to, is written to and
+    never replaced.
+
+    Args:
+        path: where to.
+        data: all of the file.
+        durable: return only when it is safe on the disk.
+
     Raises:
-        AutottsError: if the folder or the file cannot be written.
+        AutottsError: the folder or the file cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    with _refusals(path):
+        if (descriptor := _stream(path)) is not None:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            return
+        target = Path(os.path.realpath(path))
+        mode = _mode(target)
+        with _beside(target) as temporary:
+            with temporary.open("xb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
+            os.replace(temporary, target)
+
+
+def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
+    """Adds to the end of a file all of something or, where that fails, nothing.
+
+    Args:
+        path: where to; made with its folders unless it is there.
+        data: what to add.
+        durable: return only when it is safe on the disk.
+
+    Raises:
+        AutottsError: the folder or the file cannot be written.
+    """
+    with _refusals(path):
+        file_path = Path(path)
+        file_path.parent.mkdir(parents=True, exist_ok=True)
+        new = not file_path.exists()
+        with file_path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                if durable:
+                    os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(size)
+                if new:
+                    file_path.unlink()
+                raise
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a path beside ``path``, for a folder, and moves it there when the block succeeds.
+
+    Whatever interrupts the block, ``path`` keeps what it had (or stays absent) and the folder beside it goes. Missing
+    parent folders are made.
+
+    Raises:
+        AutottsError: it cannot be written.
+    """
+    target = Path(path)
+    with _refusals(target), _beside(target) as temporary:
+        yield temporary
+        os.replace(temporary, target)
+
+
+@contextmanager
+def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What the system says of a path, as an error of the user's."""
+    try:
+        yield
+    except AutottsError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte, or without a form on this disk
+        raise AutottsError(f"{plain(path)}: cannot be written: {plain(error)}") from error
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Yields a temporary path in the folder of a target; it and the folders made for it go if the block fails."""
+    missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.tmp")  # a long name may leave no room for more
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        for folder in missing:
+            with suppress(OSError):  # something else is in it by now, or it was never made
+                folder.rmdir()
+        raise
+
+
+def _mode(target: Path) -> int | None:
+    """The permissions of a file that is to be replaced; None: there is none.
+
+    Raises:
+        OSError: there is something that must not be replaced.
+    """
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError("Is a directory")
+    if not os.access(target, os.W_OK):
+        raise PermissionError("Permission denied")
+    return stat.S_IMODE(status.st_mode)
+
+
+def _stream(path: str | os.PathLike[str]) -> int | None:
+    """A new descriptor of what is there, if that is to be written to rather than replaced; else None."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none of the system's
+            number = stream.fileno()
+            if os.path.samestat(status, os.fstat(number)):
+                stream.flush()  # what was printed before comes first
+                return os.dup(number)
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        return None
+    return os.open(path, os.O_WRONLY)

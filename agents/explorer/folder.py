@@ -33,6 +33,7 @@ to keep.
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
@@ -52,7 +53,7 @@ from agents.explorer.proposers.base import Parent, Proposal, Usage
 from agents.provenance import git_commit
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation import EvaluationResult
-from autotts_gym.files import replacing
+from autotts_gym.files import write_atomically
 from autotts_gym.replay import ReplayStore
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "tensorboard")
@@ -62,10 +63,7 @@ _ARRAYS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "b
 
 def write(path: Path, data: bytes | str) -> None:
     """Write a file whole or not at all, and not before it is safe on the disk."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_atomically(path, data.encode() if isinstance(data, str) else data, durable=True)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -358,8 +356,9 @@ def save_results(path: Path, results: Sequence[EvaluationResult]) -> None:
     arrays: dict[str, Any] = {
         f"{name}_{i}": getattr(result, name) for i, result in enumerate(results) for name in _ARRAYS
     }
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    write_atomically(path, packed.getvalue())
 
 
 def load_results(path: Path) -> list[EvaluationResult]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from agents.explorer.proposers.base import BudgetError, Usage
 from autotts_gym.errors import AutottsError, quote
+from autotts_gym.files import append
 
 _DATED = re.compile(r"(-latest|-\d{8}|-\d{4}-\d{2}-\d{2})$")
 
@@ -149,11 +150,7 @@ class Ledger:
         )
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, json.dumps(line).encode() + b"\n", durable=True)
         self._count(line)
 
     @property

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.frontier import Frontier
+from autotts_gym.files import append
 
 if TYPE_CHECKING:
     from autotts_gym.evaluation.diagnosis import Diagnosis
@@ -32,9 +35,15 @@ Layout = Mapping[str, Mapping[str, Sequence[str]]]
 
 Number = bool | int | float | np.generic
 
+_MOST_PENDING = 1 << 20
+"""Bytes of events that wait to be written."""
+
 
 class EventLog:
-    """An event file in a folder; also a context manager that closes it.
+    """An event file in a folder; also a context manager that writes what is left at its end.
+
+    Events are written by the caller, when asked to: TensorBoard's own writer does so in a thread, which cannot say that
+    a disk is full.
 
     Args:
         folder: the run's folder; made unless it is there.
@@ -42,15 +51,25 @@ class EventLog:
 
     Raises:
         AutottsError: if TensorBoard is not installed.
+
+    Attributes:
+        folder: the run's folder.
+        file: the event file.
     """
 
     def __init__(self, folder: str | os.PathLike[str], purge_step: int | None = None) -> None:
         try:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.compat.proto.event_pb2 import Event
+            from tensorboard.summary.writer.event_file_writer import RecordWriter
         except ImportError as error:
             raise AutottsError("tensorboard: expected it installed; try: pip install tensorboard") from error
         self.folder = Path(folder)
-        self._writer = EventFileWriter(os.fspath(folder))
+        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self.file = self.folder / name
+        self._event = Event
+        self._pending = io.BytesIO()
+        self._records = RecordWriter(self._pending)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge_step is not None:
             from tensorboard.compat.proto.event_pb2 import SessionLog
 
@@ -65,17 +84,27 @@ class EventLog:
         self.close()
 
     def close(self) -> None:
-        """Write what is left; nothing can be added afterwards."""
-        self._writer.close()
+        """Write what is left."""
+        self.flush()
 
     def flush(self) -> None:
-        """Write what is left."""
-        self._writer.flush()
+        """Write what is left, whole or not at all.
+
+        Raises:
+            AutottsError: the folder cannot be written.
+        """
+        if pending := self._pending.getvalue():
+            append(self.file, pending)
+            self._pending.seek(0)
+            self._pending.truncate()
 
     def _add(self, step: int, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        self._write(self._event(wall_time=time.time(), step=step, **content))
 
-        self._writer.add_event(Event(wall_time=time.time(), step=step, **content))
+    def _write(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+        if self._pending.tell() > _MOST_PENDING:
+            self.flush()
 
     def _add_values(self, step: int, *values: Any) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary

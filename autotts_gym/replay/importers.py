@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from autotts_gym.errors import StoreError, plain, quote
-from autotts_gym.files import replacing
+from autotts_gym.files import write_atomically
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 
@@ -147,8 +147,7 @@ def export_json(store: ReplayStore, path: Path) -> Path:
     """
     items = [_exported(store, index, text) for index, text in enumerate(store.questions)]
     data = json.dumps(items, ensure_ascii=False, indent=2).encode()
-    with replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
+    write_atomically(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
     return path
 
 
