@@ -27,7 +27,7 @@ class Sandbox:
         seconds: wall-clock time of all episodes together.
         audit_share: of the episodes of an evaluation, those that are played again in other company.
         packages: installed packages that a program may import beside the standard library's modules, and modules of
-            them that they do not load by themselves, such as ``scipy.stats``; loaded for programs that import them.
+            them that they do not load by themselves, such as ``scipy.signal``; loaded for programs that import them.
     """
 
     require: tuple[str, ...] = REQUIRED
@@ -36,7 +36,7 @@ class Sandbox:
     round_seconds: float = 10.0
     seconds: float = 600.0
     audit_share: float = 0.02
-    packages: tuple[str, ...] = ("numpy",)
+    packages: tuple[str, ...] = ("numpy", "scipy")
 
     def __post_init__(self) -> None:
         """Check every field.

@@ -8,7 +8,6 @@ import builtins
 import json
 import marshal
 import os
-import random
 import signal
 import struct
 import sys
@@ -21,8 +20,8 @@ from typing import Any, NoReturn
 
 from greenlet import getcurrent, greenlet
 
+from autotts_gym.sandbox.modules import importer
 from autotts_gym.sandbox.protocol import (
-    ALLOWED_MODULES,
     FAILURE,
     FORBIDDEN_BUILTINS,
     MAX_STEPS,
@@ -380,16 +379,7 @@ class _Program:
         sys.modules["program"] = ModuleType("program")  # where dataclasses and enum look up a class's module
 
     def namespace(self) -> dict[str, Any]:
-        own: dict[str, ModuleType] = {}
-
-        def guarded(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-            if level or name.partition(".")[0] not in ALLOWED_MODULES | _packages:
-                raise ImportError(f"a program may not import {'.' * level}{name}")
-            if name == "random":
-                return own.setdefault(name, own_random())
-            return __import__(name, {}, {}, fromlist, 0)
-
-        namespace = {"__name__": "program", "__builtins__": {**self.builtins, "__import__": guarded}}
+        namespace = {"__name__": "program", "__builtins__": {**self.builtins, "__import__": importer(_packages)}}
         exec(self.code, namespace)
         return namespace
 
@@ -428,16 +418,6 @@ class _Program:
 
 _packages: frozenset[str] = frozenset()
 """Allowed beyond the standard library; set by the nursery."""
-
-
-def own_random() -> ModuleType:
-    """The module ``random`` with a generator of its own, always seeded alike."""
-    module = ModuleType("random")
-    generator = random.Random(0)
-    for name in random.__all__:
-        bound = getattr(random, name)
-        setattr(module, name, bound if isinstance(bound, type) else getattr(generator, name))
-    return module
 
 
 # ------------------------------------------------------------------------------------------------------------ messages

@@ -7,7 +7,6 @@ socket closes or its parent dies.
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import signal
@@ -38,11 +37,10 @@ def main() -> None:
     settings = json.loads(control.recv(1 << 16))
     sys.path += settings["paths"]
     _without_the_package()
-    from autotts_gym.sandbox import confinement, guest, protocol
+    from autotts_gym.sandbox import confinement, guest, modules
 
     guest._packages = frozenset(name.partition(".")[0] for name in settings["packages"])
-    for name in [*sorted(protocol.ALLOWED_MODULES | {"collections.abc"}), *settings["packages"]]:
-        importlib.import_module(name)
+    modules.preload(settings["packages"])
     sys.path.clear()
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0) if os.getppid() != settings["parent"] else None)
     confinement.die_with_parent(signal.SIGUSR1)

@@ -154,7 +154,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> EvaluationResult:
         *("import autotts_gym", "import autotts_gym.replay as store", "from autotts_gym import evaluate"),
         *("import os", "import sys", "import gc", "import socket", "import subprocess", "import ctypes"),
         *("import pickle", "import mmap", "import signal", "import threading", "import time", "import inspect"),
-        *("import multiprocessing.shared_memory", "import importlib", "import scipy", "import greenlet"),
+        *("import multiprocessing.shared_memory", "import importlib", "import pandas", "import greenlet"),
         *("from . import guest", "from random import _os", "from collections import _sys"),
         *("open('/etc/passwd')", "eval('1')", "exec('1')", "compile('1', '', 'eval')", "__import__('os')"),
         *("globals()", "locals()", "vars(session)", "breakpoint()", "input()", "setattr(session, 'x', 1)"),
