@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import autotts_gym
-from autotts_gym.engine import jit
+from autotts_gym.engine import cache
 
 PACKAGE = Path(autotts_gym.__file__).parent
 
@@ -39,7 +39,7 @@ def test_the_digest_covers_every_source_of_compiled_code(monkeypatch: pytest.Mon
     read: set[Path] = set()
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path) or read_bytes(path))
-    jit._digest()
+    cache._digest()
     assert {file.relative_to(PACKAGE).as_posix() for file in compiled_sources() - read} == set()
 
 
@@ -47,12 +47,12 @@ def test_the_digest_changes_with_any_kernels_file(monkeypatch: pytest.MonkeyPatc
     read_bytes = Path.read_bytes
     files = sorted(PACKAGE.rglob("kernels.py"))
     assert len(files) >= 3
-    digests = {jit._digest()}
+    digests = {cache._digest()}
     for changed in files:
         monkeypatch.setattr(
             Path, "read_bytes", lambda path, changed=changed: read_bytes(path) + b"#" * (path == changed)
         )
-        digests.add(jit._digest())
+        digests.add(cache._digest())
     assert len(digests) == 1 + len(files)
 
 
@@ -60,4 +60,4 @@ def test_every_kernel_carries_the_digest_in_its_stamp():
     from autotts_gym.engine import kernels
 
     stamp = kernels.act_all._cache._cache_file._source_stamp
-    assert jit._DIGEST in stamp
+    assert cache.DIGEST in stamp
