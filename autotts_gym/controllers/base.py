@@ -1,9 +1,12 @@
 """What a controller is, and the names under which controllers are made."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
@@ -18,11 +21,7 @@ class Controller(Protocol):
 
     - ``look(revealed)`` of what ``begin`` returned is called after each round that leaves episodes running;
     - ``close()`` of it is called when the episodes have ended, however they ended;
-    - ``lanes``: in how many parts a chunk is played by turns, so that those whom the controller waits for, told by
-      ``look``, work on one part while another is played; no part has a question oftener than needed;
-    - ``chunk(questions)``: how many episodes are best played side by side on a store of so many questions;
-    - ``audit(bank, rules, seeds, questions, fields)`` is called with the episodes of a chunk and what they came to when
-      all of them have ended, and raises if that cannot be trusted.
+    - all that ``Staged`` has.
     """
 
     @property
@@ -38,6 +37,49 @@ class Controller(Protocol):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Write the next round of every running episode into an empty plan."""
+
+
+@runtime_checkable
+class Staged(Controller, Protocol):
+    """A controller that says which episodes are played side by side, such as one that waits for other processes.
+
+    A lane is an object with ``rows`` (n,) int64, of the episodes of a chunk, and is given to ``begin``. Lanes are
+    played by turns, so that those whom the controller waits for, told by ``look``, work on one lane while a round of
+    another is played.
+    """
+
+    def chunk(self, questions: int) -> int:
+        """How many episodes are best played at a time on a store of so many questions."""
+
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Any]:
+        """The lanes of a chunk. A row may be in several lanes, and must come out alike in all.
+
+        Args:
+            problems: (N,) int64, equal for episodes of one question.
+            since: when the evaluation began, by ``time.monotonic``; None: now.
+        """
+
+    def together(self, problems: NDArray[np.int64]) -> Any:
+        """One lane that holds each episode once, in order, for episodes that are watched."""
+
+    def begin(self, revealed: Revealed, lane: Any = None) -> Any:
+        """The episodes of a lane begin."""
+
+    def audit(
+        self,
+        fields: dict[str, NDArray[Any]],
+        again: dict[str, NDArray[Any]],
+        seeds: NDArray[np.int64],
+        questions: NDArray[np.int64],
+    ) -> None:
+        """Raise if what episodes came to can't be trusted.
+
+        Args:
+            fields: what the rows of all lanes came to, (rows,) each, with that of its first lane for each row.
+            again: the same, with that of its own lane for each row.
+            seeds: (rows,) int64.
+            questions: (rows,) int64, numbered through the bank.
+        """
 
 
 class HandWritten:

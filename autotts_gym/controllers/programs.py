@@ -1,5 +1,6 @@
 """Controllers written as programs: a file each, played in the sandbox."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.controllers.base import controller_families, share
-from autotts_gym.engine import Bank, Revealed, RoundPlan, Rules
+from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
-from autotts_gym.sandbox.checks import audit_episodes
+from autotts_gym.sandbox.checks import compare
+from autotts_gym.sandbox.companies import Lane, alone, assign
+
+LANES = 2
 
 COMPANIES = 25
-"""Processes of a lane: enough to keep processors busy, few enough for their caches."""
+"""Episodes of a question that a lane plays side by side, each in another process: enough to keep processors busy."""
+
+AUDIT_LEAST, AUDIT_MOST = 8, 64
+"""Episodes of a chunk that are played twice, unless there are fewer or all of them are to be."""
 
 
 class Program:
@@ -35,8 +42,6 @@ class Program:
         ProgramError: the text does not pass the static checks.
         ControllerError: the knob is out of range.
     """
-
-    lanes = 2
 
     def __init__(self, path: str | os.PathLike[str], beta: float = 0.5, sandbox: Sandbox | None = None) -> None:
         self.path = os.fspath(path)
@@ -61,12 +66,25 @@ class Program:
         return hash((self.source, self.beta, self.limits))
 
     def chunk(self, questions: int) -> int:
-        """Episodes to play side by side on a store of so many questions: one of each in every process."""
-        return self.lanes * COMPANIES * questions
+        """Episodes to play side by side on a store of so many questions."""
+        return LANES * COMPANIES * questions
 
-    def begin(self, revealed: Revealed) -> Fleet:
-        """Start the processes; no process holds two episodes of a question, whose branches it could pool."""
-        return Fleet(self.source, self.beta, revealed, self.limits, revealed.cohorts())
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+        """Two lanes, so that the processes of one work while a round of the other is played; some episodes in both."""
+        share, episodes = self.limits.audit_share, len(problems)
+        repeats = max(AUDIT_LEAST, min(AUDIT_MOST, math.ceil(share * episodes))) if share else 0
+        if share == 1:
+            repeats = episodes
+        return assign(problems, LANES, repeats, since)
+
+    def together(self, problems: NDArray[np.int64]) -> Lane:
+        """All episodes side by side, each once."""
+        (lane,) = assign(problems, 1, 0)
+        return lane
+
+    def begin(self, revealed: Revealed, lane: Lane | None = None) -> Fleet:
+        """Start the processes of a lane; without one, a process for every episode."""
+        return Fleet(self.source, self.beta, revealed, self.limits, lane or alone(revealed.episodes))
 
     def decide(self, revealed: Revealed, memory: Fleet, plan: RoundPlan) -> None:
         """Write what the processes ask for."""
@@ -74,11 +92,10 @@ class Program:
 
     def audit(
         self,
-        bank: Bank,
-        rules: Rules,
+        fields: dict[str, NDArray[Any]],
+        again: dict[str, NDArray[Any]],
         seeds: NDArray[np.int64],
         questions: NDArray[np.int64],
-        fields: dict[str, NDArray[Any]],
     ) -> None:
-        """Play a sample of episodes again, in other company."""
-        audit_episodes(self, bank, rules, seeds, questions, fields)
+        """Compare the episodes that were played twice."""
+        compare(self.source, fields, again, seeds, questions)

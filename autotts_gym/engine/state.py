@@ -115,15 +115,12 @@ class Revealed:
         arrays: all that follows but the history, for kernels.
         history: ``history(n, i)`` gives the answers revealed at depths 1 .. depth of branch i of episode n.
         reveals: ``reveals(rows, slots, starts)`` gives those beyond the depths ``starts`` of many branches at once.
-        cohorts: ``cohorts()`` numbers the episodes of each question, (N,) int64: no two of one cohort share a question,
-            which is all that it tells of questions.
     """
 
     rules: Rules
     arrays: RevealedArrays
     history: Callable[[int, int], NDArray[np.int32]]
     reveals: Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.int32]]
-    cohorts: Callable[[], NDArray[np.int64]]
 
     @property
     def episodes(self) -> int:
@@ -242,7 +239,7 @@ class PoolState:
     @property
     def revealed(self) -> Revealed:
         """Read-only views of what is revealed."""
-        return Revealed(self.rules, self._shown, self.history, self.reveals, self.cohorts)
+        return Revealed(self.rules, self._shown, self.history, self.reveals)
 
     @property
     def pools(self) -> NDArray[np.void]:
@@ -399,18 +396,6 @@ class PoolState:
         out = np.empty(int((depths - starts).sum()), np.int32)
         kernels.reveals(self.handle, rows, slots, starts, out)
         return out
-
-    def cohorts(self) -> NDArray[np.int64]:
-        """The number of each episode among those of its question, in the order of rows, (N,) int64.
-
-        A question of a benchmark is the same one in all its stores.
-        """
-        problems = self.bank.problems[self.questions]
-        order = np.argsort(problems, kind="stable")
-        _, firsts, counts = np.unique(problems[order], return_index=True, return_counts=True)
-        cohorts = np.empty(self.episodes, np.int64)
-        cohorts[order] = np.arange(self.episodes) - np.repeat(firsts, counts)
-        return cohorts
 
     def outcomes(self, answers: bool) -> dict[str, NDArray[Any]]:
         """What the episodes came to, a fresh array (N,) for each of ``layout.COUNTS``.

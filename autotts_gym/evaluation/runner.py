@@ -2,18 +2,19 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.controllers import Controller
-from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
+from autotts_gym.controllers.base import Staged
+from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.evaluation.workers import worker_pool
@@ -41,16 +42,22 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
     Raises:
         ControllerError: it names an answer that it has not seen, or does not stop.
     """
-    for _ in _rounds(controller, state, watch):
+    begin: Callable[[Revealed], Any] = controller.begin
+    if isinstance(controller, Staged):
+        begin = partial(controller.begin, lane=controller.together(state.bank.problems[state.questions]))
+    for _ in _rounds(controller, state, begin, watch):
         pass
 
 
 def _rounds(
-    controller: Controller, state: PoolState, watch: Callable[[RoundPlan], None] | None = None
+    controller: Controller,
+    state: PoolState,
+    begin: Callable[[Revealed], Any],
+    watch: Callable[[RoundPlan], None] | None = None,
 ) -> Generator[None]:
     """Play round by round."""
     revealed = state.revealed
-    memory = controller.begin(revealed)
+    memory = begin(revealed)
     plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
     try:
         yield
@@ -78,29 +85,41 @@ def play_chunk(
     seeds: NDArray[np.int64],
     questions: NDArray[np.int64],
     answers: bool,
+    since: float | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Play episodes, one a pair of seed and question, and audit them if the controller asks for it.
+    """Play episodes, one a pair of seed and question; those that a controller has played twice must come out alike.
+
+    Args:
+        controller: decides each round.
+        bank: the stores.
+        rules: of all episodes.
+        seeds: (N,) int64.
+        questions: (N,) int64, numbered through the bank.
+        answers: whether to keep the answers given.
+        since: when the evaluation began, by ``time.monotonic``; None: now.
 
     Returns:
-        The fields of an ``EvaluationResult``, each (episodes,).
+        The fields of an ``EvaluationResult``, each (N,).
     """
-    lanes = _lanes(getattr(controller, "lanes", 1), len(questions), bank.num_problems)
-    states = [PoolState.begun(bank, rules, seeds[lane], questions[lane]) for lane in lanes]
+    if not isinstance(controller, Staged):
+        state = PoolState.begun(bank, rules, seeds, questions)
+        play(controller, state)
+        return state.outcomes(answers)
+    lanes = controller.stage(bank.problems[questions], since)
+    states = [PoolState.begun(bank, rules, seeds[lane.rows], questions[lane.rows]) for lane in lanes]
     with ExitStack() as stack:
-        playing = [stack.enter_context(closing(_rounds(controller, state))) for state in states]
+        playing = [
+            stack.enter_context(closing(_rounds(controller, state, partial(controller.begin, lane=lane))))
+            for lane, state in zip(lanes, states, strict=True)
+        ]
         while playing:
             playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
-    fields = join_fields([state.outcomes(answers) for state in states])
-    if hasattr(controller, "audit"):  # now that no process of theirs is left to talk to
-        controller.audit(bank, rules, seeds, questions, fields)
+    every = join_fields([state.outcomes(answers) for state in states])
+    rows = np.concatenate([lane.rows for lane in lanes])
+    _, firsts = np.unique(rows, return_index=True)
+    fields = {name: values[firsts] for name, values in every.items()}
+    controller.audit({name: values[rows] for name, values in fields.items()}, every, seeds[rows], questions[rows])
     return fields
-
-
-def _lanes(count: int, episodes: int, unit: int) -> list[slice]:
-    """Episodes in at most so many parts, alike in size, none of which splits a unit."""
-    parts = np.array_split(np.arange(0, episodes, unit), count)
-    firsts = [int(part[0]) for part in parts if part.size]
-    return [slice(*bounds) for bounds in pairwise([*firsts, episodes])]
 
 
 def evaluate(
@@ -166,7 +185,7 @@ def evaluate_all(
         raise AutottsError("seeds: expected at least one, got none")
     if workers < 1:
         raise AutottsError(f"workers: expected at least 1, got {workers}")
-    job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers)
+    job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {})
     tasks = [
         _Task(c, s, first, min(first + size, len(seeds) * bank.num_questions))
         for s, bank in enumerate(job.banks)
@@ -201,8 +220,7 @@ def evaluate_all(
 
 def chunk_size(controller: Controller, bank: Bank) -> int:
     """Episodes to play side by side."""
-    size: int = controller.chunk(bank.num_problems) if hasattr(controller, "chunk") else CHUNK_EPISODES
-    return size
+    return controller.chunk(bank.num_problems) if isinstance(controller, Staged) else CHUNK_EPISODES
 
 
 def join_fields(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
@@ -227,6 +245,8 @@ class _Job(NamedTuple):
     rules: Rules
     seeds: tuple[int, ...]
     answers: bool
+    since: dict[tuple[int, int], float]
+    """When this process began to play each controller on each store."""
 
     def play(self, task: _Task) -> dict[str, NDArray[Any]]:
         """Play the episodes of a task."""
@@ -234,7 +254,8 @@ class _Job(NamedTuple):
         rows, questions = np.divmod(np.arange(task.first, task.end), bank.num_questions)
         seeds = np.array(self.seeds)[rows]
         controller = self.controllers[task.controller]
-        return play_chunk(controller, bank, self.rules, seeds, questions, self.answers)
+        since = self.since.setdefault((task.controller, task.store), time.monotonic())
+        return play_chunk(controller, bank, self.rules, seeds, questions, self.answers, since)
 
 
 _jobs: list[_Job] = []

@@ -1,4 +1,4 @@
-"""What is asked of a program before it is played, and after: its schedule, and the same episodes in other company."""
+"""What is asked of a program: its schedule before it is played, and that an episode does not depend on its company."""
 
 import json
 import math
@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
+from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.engine.layout import COUNTS
 from autotts_gym.errors import ProgramError
+from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.fleet import Crew, Fleet
 from autotts_gym.sandbox.protocol import SCHEDULE
@@ -26,9 +27,6 @@ MAX_NUMBERS = 200
 MAX_NAME = 80
 MAX_SCHEDULE = 1 << 20
 """Bytes of all its numbers over the grid."""
-
-AUDIT_LEAST, AUDIT_MOST = 8, 64
-"""Episodes of an audit, unless there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +112,14 @@ class Played(Protocol):
     def source(self) -> Source:
         """Its text."""
 
-    @property
-    def beta(self) -> float:
-        """Its knob."""
+    def chunk(self, questions: int) -> int:
+        """Episodes that are played side by side."""
 
-    @property
-    def limits(self) -> Sandbox:
-        """Its sandbox."""
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Lane]:
+        """How episodes are played."""
+
+    def begin(self, revealed: Revealed, lane: Lane) -> Fleet:
+        """Start the processes of a lane."""
 
 
 class Result(Protocol):
@@ -132,16 +131,22 @@ class Result(Protocol):
 
 
 def audit(
-    program: Played, store: Any, result: Any, episodes: int | None = None, seed: int = 0, rules: Rules | None = None
+    program: Played,
+    store: Any,
+    result: Any,
+    episodes: int | None = None,
+    seed: int | None = None,
+    rules: Rules | None = None,
 ) -> int:
-    """Play a sample of a result's episodes again, each alone in a process, and compare.
+    """Play episodes of a result again, in other processes and among others, and compare.
 
     Args:
         program: the controller of the result.
         store: the ``ReplayStore`` of the result.
         result: its ``EvaluationResult``.
-        episodes: how many to play; None: the share that the program's sandbox names.
-        seed: of the sample, with the program's text, so that no program is written for its sample.
+        episodes: how many to play; None: as many as are played side by side. Fewer are a smaller company than that of
+            the result, which a program may notice.
+        seed: of the choice; None: by chance, so that no program is written for it.
         rules: of the result; None: those that it names, without a budget.
 
     Returns:
@@ -151,60 +156,28 @@ def audit(
         ProgramError: of kind "nondeterminism", if one differs.
     """
     rules = rules or Rules(max_branches=result.max_branches, accounting=result.accounting)
+    bank = Bank([store])
     seeds = np.repeat(np.array(result.seeds, np.int64), store.num_questions)
     questions = np.tile(np.arange(store.num_questions), len(result.seeds))
     fields = {name: np.asarray(getattr(result, name)).reshape(-1) for name in COUNTS}
     if result.answers is not None:
         fields["answers"] = np.asarray(result.answers, object).reshape(-1)
-    return audit_episodes(program, Bank([store]), rules, seeds, questions, fields, episodes, seed)
-
-
-def audit_episodes(
-    program: Played,
-    bank: Bank,
-    rules: Rules,
-    seeds: NDArray[np.int64],
-    questions: NDArray[np.int64],
-    fields: dict[str, NDArray[Any]],
-    episodes: int | None = None,
-    seed: int = 0,
-) -> int:
-    """As ``audit``, for episodes one a pair of seed and question, and what they came to by field."""
-    if episodes is None:
-        share = program.limits.audit_share
-        episodes = min(AUDIT_MOST, max(AUDIT_LEAST, math.ceil(share * len(questions)))) if share else 0
-    if not episodes:
-        return 0
-    picked = np.random.default_rng([seed, 0xA0D17, program.source.digest]).permutation(len(questions))[:episodes]
-    again = play_alone(program, bank, rules, seeds[picked], questions[picked], "answers" in fields)
-    for name, values in again.items():
-        differs = np.flatnonzero(values != fields[name][picked])
-        if len(differs):
-            k = differs[0]
-            raise ProgramError(
-                program.source.path,
-                "nondeterminism",
-                f"{name} of question {questions[picked[k]]} under seed {seeds[picked[k]]} differs when played alone"
-                + ("" if name in ("answers", "correct") else f": {fields[name][picked[k]]}, then {values[k]}"),
-            )
+    count = program.chunk(bank.num_problems) if episodes is None else episodes
+    picked = np.random.default_rng(seed).permutation(len(questions))[:count]
+    for lane in program.stage(bank.problems[questions[picked]]):
+        rows = picked[lane.rows]
+        again = _play(program, lane, PoolState.begun(bank, rules, seeds[rows], questions[rows]), "answers" in fields)
+        compare(program.source, {name: fields[name][rows] for name in fields}, again, seeds[rows], questions[rows])
     return len(picked)
 
 
-def play_alone(
-    program: Played,
-    bank: Bank,
-    rules: Rules,
-    seeds: NDArray[np.int64],
-    questions: NDArray[np.int64],
-    answers: bool,
-) -> dict[str, NDArray[Any]]:
-    """Play episodes, each in a process of its own."""
-    state = PoolState.begun(bank, rules, seeds, questions)
-    plan = RoundPlan.empty(state.episodes, rules.max_branches)
+def _play(program: Played, lane: Lane, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+    """What the episodes of a lane come to."""
     revealed = state.revealed
-    fleet = Fleet(program.source, program.beta, revealed, program.limits, np.arange(len(questions)))
+    plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
+    fleet = program.begin(revealed, lane)
     try:
-        running = len(questions)
+        running = state.episodes
         while running:
             plan.clear()
             fleet.decide(revealed, plan)
@@ -214,3 +187,27 @@ def play_alone(
     finally:
         fleet.close()
     return state.outcomes(answers)
+
+
+def compare(
+    source: Source,
+    fields: dict[str, NDArray[Any]],
+    again: dict[str, NDArray[Any]],
+    seeds: NDArray[np.int64],
+    questions: NDArray[np.int64],
+) -> None:
+    """Compare what episodes came to with what they came to in other company.
+
+    Raises:
+        ProgramError: of kind "nondeterminism", if one differs.
+    """
+    for name, values in again.items():
+        differs = np.flatnonzero(values != fields[name])
+        if len(differs):
+            k = differs[0]
+            raise ProgramError(
+                source.path,
+                "nondeterminism",
+                f"{name} of question {questions[k]} under seed {seeds[k]} differs when played again in other company"
+                + ("" if name in ("answers", "correct") else f": {fields[name][k]}, then {values[k]}"),
+            )

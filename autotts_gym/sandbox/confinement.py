@@ -98,8 +98,8 @@ def mapped() -> int:
 
 
 def rlimits(memory: int, cpu_seconds: int) -> None:
-    """Bound address space (bytes) and CPU time; no files, no processes, no core."""
-    for limit, soft, hard in (
+    """Bound address space (bytes) and CPU time; no files, no processes, no core. A lower limit stays."""
+    for limit, *wanted in (
         (resource.RLIMIT_AS, memory, memory),
         (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1),
         (resource.RLIMIT_NPROC, 0, 0),
@@ -107,6 +107,8 @@ def rlimits(memory: int, cpu_seconds: int) -> None:
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_NOFILE, 4, 4),
     ):
+        _, most = resource.getrlimit(limit)
+        soft, hard = (each if most == resource.RLIM_INFINITY else min(each, most) for each in wanted)
         resource.setrlimit(limit, (soft, hard))
 
 
@@ -205,6 +207,6 @@ def confine(memory: int, cpu_seconds: int, wanted: frozenset[str]) -> dict[str, 
         if name in wanted:
             try:
                 apply()
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 failed[name] = str(error)
     return failed

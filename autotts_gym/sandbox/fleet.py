@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import json
 import marshal
 import os
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.engine.layout import RUNNING, UNLIMITED
+from autotts_gym.engine.layout import RUNNING
 from autotts_gym.errors import ControllerError, ProgramError, quote
 from autotts_gym.sandbox import kernels
+from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.confinement import LAYERS
 from autotts_gym.sandbox.protocol import FAILURE, MAX_STEPS, ROUND
@@ -36,10 +39,13 @@ MAX_TEXT = 1 << 16
 """Bytes of a message that is not a round's."""
 
 GRACE = 2.0
-"""Seconds beyond a round's time, in which a process that still obeys tells where it spun."""
+"""Seconds beyond a round's time, in which a process that still obeys tells where it spins."""
 
-FDS = 250
-"""Sockets that one message can carry."""
+START_SECONDS = 60.0
+"""In which a fork server must have loaded what programs use."""
+
+REPLY_SECONDS = 15.0
+"""In which it must answer a command."""
 
 _SCRIPT = Path(__file__).with_name("nursery.py")
 
@@ -51,37 +57,49 @@ _WRONG = {
     kernels.SLOT: "names a branch that is not open",
     kernels.ANSWER: "names an answer that was not seen",
     kernels.SILENT: "leaves out an episode",
+    kernels.OWED: "does not open the branches that it asked for",
 }
 
 
 class Nursery:
-    """The process that forks the confined ones; one for each sandbox, started when first needed.
+    """The process that forks the confined ones.
+
+    Starting one is in two steps, so that several can load at once: the second is ``await_start``.
 
     Attributes:
         missing: why not, for each layer that confines nothing here.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control = ours
         self._lock = threading.Lock()
-        self._numbers = count()
-        with theirs:
-            self._process = subprocess.Popen(
-                # No site, no user's site, no folder of the script, no bytecode; nothing of the environment.
-                [sys.executable, *["-S", "-s", "-P", "-B"], str(_SCRIPT), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        self.missing: dict[str, str] = self._ask(
+        self.missing: dict[str, str] = {}
+        paths = sorted({_home(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)})
+        try:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    # No site, no user's site, no folder of the script, no bytecode; nothing of the environment.
+                    [sys.executable, *["-S", "-s", "-P", "-B"], str(_SCRIPT), str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    env={
+                        "PYTHONHASHSEED": "0",
+                        "LC_ALL": "C.UTF-8",
+                        "OPENBLAS_NUM_THREADS": "1",
+                        "OMP_NUM_THREADS": "1",
+                    },
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise _no_room(error) from error
+        self._control.settimeout(START_SECONDS)
+        self._send(
             {
                 "parent": os.getpid(),
-                "paths": sorted({_home(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)}),
+                "paths": paths,
                 "packages": sandbox.packages,
                 "layers": LAYERS,
                 "memory": sandbox.memory_mib << 20,
@@ -89,37 +107,51 @@ class Nursery:
             }
         )
 
+    def await_start(self) -> None:
+        """Wait until it is ready to fork.
+
+        Raises:
+            ControllerError: it does not get so far.
+        """
+        self.missing = self._receive()["missing"]
+        self._control.settimeout(REPLY_SECONDS)
+
     def fork(self, children: int) -> list[tuple[int, socket.socket]]:
-        """Start confined processes; a number and a socket for each."""
+        """Start confined processes; its id, as the nursery knows it, and a socket for each."""
         made = []
         try:
             with self._lock:
-                for first in range(0, children, FDS):
-                    pairs = [socket.socketpair() for _ in range(min(FDS, children - first))]
-                    numbers = [next(self._numbers) for _ in pairs]
-                    made += [(number, ours) for number, (ours, _) in zip(numbers, pairs, strict=True)]
-                    try:
-                        self._ask(["fork", numbers[0]], [theirs.fileno() for _, theirs in pairs])
-                    finally:
-                        for _, theirs in pairs:
-                            theirs.close()
-        except BaseException:
+                for _ in range(children):
+                    ours, theirs = socket.socketpair()
+                    with theirs:
+                        try:
+                            self._send(["fork", None], [theirs.fileno()])
+                            made.append((self._receive(), ours))
+                        except BaseException:
+                            ours.close()
+                            raise
+        except BaseException as error:
             for _, ours in made:
                 ours.close()
+            self.close()  # and so those that it has forked
+            if isinstance(error, OSError):
+                raise _no_room(error) from error
             raise
         return made
 
-    def status(self, number: int) -> int:
+    def status(self, child: int) -> int:
         """How a process ended that has closed its socket: its exit code, or the signal, negative."""
-        with self._lock:
-            ended: int = self._ask(["status", number])
-        return ended
+        (ended,) = self._ask(["status", [child]])
+        return int(ended)
 
-    def kill(self, numbers: Sequence[int]) -> None:
+    def tell(self, children: Sequence[int]) -> None:
+        """Have processes that are late tell where they are."""
+        self._ask(["tell", list(children)])
+
+    def kill(self, children: Sequence[int]) -> None:
         """End processes, and be sure that they have ended."""
-        with self._lock:
-            for first in range(0, len(numbers), 1000):
-                self._ask(["kill", list(numbers[first : first + 1000])])
+        for first in range(0, len(children), 1000):
+            self._ask(["kill", list(children[first : first + 1000])])
 
     def close(self) -> None:
         """End the nursery, and with it all its children."""
@@ -134,17 +166,58 @@ class Nursery:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def _ask(self, what: Any, descriptors: Sequence[int] = ()) -> Any:
-        """One command and its reply; a talk that is broken off could not be taken up again, and ends the nursery."""
+    def _ask(self, what: Any) -> Any:
+        """One command and its reply."""
+        with self._lock:
+            self._send(what)
+            return self._receive()
+
+    def _send(self, what: Any, descriptors: Sequence[int] = ()) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         try:
-            socket.send_fds(self._control, [json.dumps(what).encode()], descriptors)
+            self._control.sendmsg([json.dumps(what).encode()], rights, socket.MSG_NOSIGNAL)
+        except BaseException as error:
+            self._give_up(error)
+
+    def _receive(self) -> Any:
+        try:
             reply = self._control.recv(MAX_TEXT)
-            if not reply:
-                raise ControllerError("sandbox: expected its process to run, but it has ended")
-            return json.loads(reply)
-        except BaseException:
+        except BaseException as error:
+            self._give_up(error)
+        if not reply:
+            self._give_up(BrokenPipeError())
+        told = json.loads(reply)
+        if isinstance(told, dict) and "error" in told:
             self.close()
-            raise
+            raise ControllerError(f"sandbox: its fork server failed: {quote(told['error'])}")
+        return told
+
+    def _give_up(self, error: BaseException) -> NoReturn:
+        """A talk that is broken off can't be taken up again, and ends the nursery."""
+        if isinstance(error, TimeoutError):
+            what = f"did not answer within {self._control.gettimeout():g} s"
+        elif isinstance(error, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its end follows that of its socket
+                self._process.wait(1.0)
+            what = _how_ended(self._process.poll())
+        else:
+            self.close()
+            raise error
+        self.close()
+        raise ControllerError(f"sandbox: its fork server {what}; the evaluation cannot go on") from error
+
+
+def _how_ended(status: int | None) -> str:
+    if status is None:
+        return "closed its socket"
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
+
+
+def _no_room(error: OSError) -> ControllerError:
+    cure = "; raise the limit, see ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    return ControllerError(f"sandbox: cannot start its processes: {error.strerror}{cure}")
 
 
 def _home(package: str) -> str:
@@ -155,27 +228,41 @@ def _home(package: str) -> str:
     return str(Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent)
 
 
-_nurseries: dict[tuple[int, Sandbox], Nursery] = {}
+_nurseries: dict[tuple[int, int, Sandbox], Nursery] = {}
 _nurseries_lock = threading.Lock()
 
 
-def nursery(sandbox: Sandbox) -> Nursery:
-    """The nursery of this process for a sandbox, started if need be.
+def nurseries(sandbox: Sandbox, numbers: Sequence[int]) -> list[Nursery]:
+    """Nurseries of this process for a sandbox, by number, started if need be.
 
     Raises:
-        ControllerError: a required layer is missing here.
+        ControllerError: one can't start, or a required layer is missing here.
     """
-    key = (os.getpid(), sandbox)  # one that a fork inherited is its parent's
+    keys = [(os.getpid(), number, sandbox) for number in numbers]  # one that a fork inherited is its parent's
     with _nurseries_lock:
-        if key not in _nurseries or not _nurseries[key].alive:
-            _nurseries[key] = Nursery(sandbox)
-        found = _nurseries[key]
-    for layer in sandbox.require:
-        if layer in found.missing:
-            raise ControllerError(
-                f"sandbox: the layer {layer} is required but missing here ({found.missing[layer]}); "
-                "Sandbox(require=...) names those that must be there"
-            )
+        new = [key for key in keys if key not in _nurseries or not _nurseries[key].alive]
+        started: dict[tuple[int, int, Sandbox], Nursery] = {}
+        try:
+            for key in new:
+                started[key] = Nursery(sandbox)
+            for each in started.values():
+                each.await_start()
+        except BaseException:
+            for each in started.values():
+                each.close()
+            raise
+        for key, each in started.items():
+            if key in _nurseries:
+                _nurseries[key].close()
+            _nurseries[key] = each
+        found = [_nurseries[key] for key in keys]
+    for each in found:
+        for layer in sandbox.require:
+            if layer in each.missing:
+                raise ControllerError(
+                    f"sandbox: the layer {layer} is required but missing here ({each.missing[layer]}); "
+                    "Sandbox(require=...) names those that must be there"
+                )
     return found
 
 
@@ -189,8 +276,8 @@ def close_nurseries() -> None:
 
 def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
     """Which layers confine a program on this machine."""
-    missing = nursery(replace(sandbox or Sandbox(require=()), packages=())).missing
-    return {layer: layer not in missing for layer in LAYERS}
+    (found,) = nurseries(replace(sandbox or Sandbox(require=()), packages=()), [0])
+    return {layer: layer not in found.missing for layer in LAYERS}
 
 
 class Crew:
@@ -201,42 +288,53 @@ class Crew:
         hellos: what each process is told first.
         bounds: the most bytes that each may send at once.
         sandbox: limits and layers.
+        servers: numbers of the fork servers that they come from, by turns.
+        since: when the evaluation began, by ``time.monotonic``; None: now.
     """
 
     def __init__(
-        self, source: Source, hellos: Sequence[dict[str, Any]], bounds: Sequence[int], sandbox: Sandbox
+        self,
+        source: Source,
+        hellos: Sequence[dict[str, Any]],
+        bounds: Sequence[int],
+        sandbox: Sandbox,
+        servers: Sequence[int] = (0,),
+        since: float | None = None,
     ) -> None:
         self._source = source
         self._sandbox = sandbox
         self._bounds = bounds
-        self._end = time.monotonic() + sandbox.seconds
+        self._end = (time.monotonic() if since is None else since) + sandbox.seconds
         packages = tuple(name for name in sandbox.packages if name.partition(".")[0] in source.packages)
-        self._nursery = nursery(replace(sandbox, packages=packages))
-        children = self._nursery.fork(len(hellos))
-        self._numbers = {c: number for c, (number, _) in enumerate(children)}
-        self._sockets = [ours for _, ours in children]
-        self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
-        told = {
-            "code": marshal.dumps(source.code()).hex(),
-            "style": source.style,
-            "round_seconds": sandbox.round_seconds,
-        }
+        self._servers = nurseries(replace(sandbox, packages=packages), servers)
+        self._sockets: list[socket.socket] = []
+        self._pids: dict[int, int] = {}
+        self._late: set[int] = set()
+        told = {"code": marshal.dumps(source.code()).hex(), "style": source.style}
         try:
+            for c in range(len(hellos)):
+                ((pid, ours),) = self._server(c).fork(1)
+                self._sockets.append(ours)
+                self._pids[c] = pid
+            self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
             self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(hellos)})
         except BaseException:
             self.close()
             raise
 
+    def _server(self, c: int) -> Nursery:
+        return self._servers[c % len(self._servers)]
+
     def close(self) -> None:
         """End the processes."""
         for each in self._sockets:
             each.close()
-        numbers, self._numbers, self._sockets = [*self._numbers.values()], {}, []
-        if numbers:
-            try:
-                self._nursery.kill(numbers)
-            except (OSError, ControllerError):
-                self._nursery.close()
+        pids, self._pids, self._sockets = self._pids, {}, []
+        for k, server in enumerate(self._servers):
+            own = [pid for c, pid in pids.items() if c % len(self._servers) == k]
+            if own and server.alive:
+                with contextlib.suppress(ControllerError):  # it has ended, and they with it
+                    server.kill(own)
 
     def fail(self, kind: str, message: str, line: int | None = None) -> NoReturn:
         """Raise what is wrong with the program."""
@@ -281,11 +379,14 @@ class Crew:
         since = time.monotonic()
         if since >= self._end:
             self._fail_of_time()
+        self._late.clear()
         for c in reversed(children):  # who was told last is done last; when it is, few others are still to wait for
             try:
                 whole[c] = self._message(c, expected, since)
             except ProgramError as error:
                 failed[c] = error
+                if c in self._late and error.kind != "timeout":  # whatever it was about when its time was over
+                    failed[c] = ProgramError(error.path, "timeout", self._too_slow(), None)
         if failed:
             raise failed[min(failed)]
         return [whole[c] for c in children]
@@ -299,7 +400,7 @@ class Crew:
             except BlockingIOError:
                 poll = select.poll()
                 poll.register(self._sockets[c], select.POLLIN)
-                self._wait(poll, since)
+                self._wait(poll, since, c)
                 continue
             except ConnectionResetError:  # it ended with something left to read
                 more = b""
@@ -334,25 +435,42 @@ class Crew:
         good = kind in _KINDS and isinstance(message, str) and (line is None or (type(line) is int and line in lines))
         if not good:
             self.fail("protocol", "sent a message that is none of the protocol's")
-        self.fail(kind, message, line)
+        self.fail(kind, self._too_slow() if kind == "timeout" else message, line)
 
     def _fail_of_end(self, c: int) -> NoReturn:
         """A process closed its socket without a word."""
-        self.fail(*_ending(self._nursery.status(self._numbers.pop(c))))
+        self.fail(*_ending(self._server(c).status(self._pids.pop(c))))
+
+    def _too_slow(self) -> str:
+        return f"expected to look or to end within {self._sandbox.round_seconds:g} s"
 
     def _fail_of_time(self) -> NoReturn:
         self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
 
-    def _wait(self, poll: Any, since: float) -> list[tuple[int, int]]:
-        """Events of a poll; ends what takes too long."""
+    def _wait(self, poll: Any, since: float, awaited: int | None = None) -> list[tuple[int, int]]:
+        """Events of a poll; ends what takes too long, once it had the chance to tell where it is."""
+        deadline = since + self._sandbox.round_seconds + (GRACE if self._late else 0.0)
+        events: list[tuple[int, int]] = poll.poll(max(0.0, min(self._end, deadline) - time.monotonic()) * 1000)
         now = time.monotonic()
-        deadline = min(self._end, since + self._sandbox.round_seconds + GRACE)
-        events: list[tuple[int, int]] = poll.poll(max(0.0, deadline - now) * 1000)
-        if not events and time.monotonic() >= deadline:
-            if deadline == self._end:
-                self._fail_of_time()
-            self.fail("timeout", f"expected to look or to end within {self._sandbox.round_seconds:g} s")
+        if not events and now >= self._end:
+            self._fail_of_time()
+        if not events and now >= deadline:
+            if self._late or awaited is None:
+                self.fail("timeout", self._too_slow())
+            self._tell_late()
         return events
+
+    def _tell_late(self) -> None:
+        """Ask all processes that have said nothing where they are."""
+        poll = select.poll()
+        for c in self._pids:
+            poll.register(self._sockets[c], select.POLLIN)
+        heard = {self._child[descriptor] for descriptor, _ in poll.poll(0)}
+        self._late = {*self._pids} - heard
+        for k, server in enumerate(self._servers):
+            late = [self._pids[c] for c in self._late if c % len(self._servers) == k]
+            if late:
+                server.tell(late)
 
 
 def _ending(status: int) -> tuple[str, str]:
@@ -365,27 +483,23 @@ def _ending(status: int) -> tuple[str, str]:
 
 
 class Fleet:
-    """All episodes of a program, a process a company, played in lockstep.
+    """All episodes of a program that one lane plays, in lockstep.
 
     Args:
         source: the program.
         beta: its knob.
         revealed: N episodes that have begun.
         sandbox: limits and layers.
-        companies: (N,) int, episodes of the same number share a process.
+        lane: which of them share a process, and in which order each process begins them.
     """
 
-    def __init__(
-        self, source: Source, beta: float, revealed: Revealed, sandbox: Sandbox, companies: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, source: Source, beta: float, revealed: Revealed, sandbox: Sandbox, lane: Lane) -> None:
         rules = revealed.rules
         if rules.probe != "auto":
             raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {quote(rules.probe)}")
         running = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
-        # Mixed within a company: the place of an episode would tell its question.
-        mixed = np.random.default_rng(source.digest).permutation(running)
-        order = mixed[np.argsort(companies[mixed], kind="stable")]
-        _, own, sizes = np.unique(companies[order], return_inverse=True, return_counts=True)
+        order = running[np.lexsort((lane.places[running], lane.companies[running]))]
+        _, own, sizes = np.unique(lane.companies[order], return_inverse=True, return_counts=True)
         self._rows = order
         self._firsts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         # By row: its process, its number there, whether it is to ask for something, the depths it was told.
@@ -397,15 +511,14 @@ class Fleet:
         self._awaited[order] = True
         self._known_depth = np.zeros(revealed.slots.shape, np.int32)
         self._asked: NDArray[np.int64] = order[:0]
-        pools = revealed.pools[order]
-        budgets = [None if budget == UNLIMITED else budget for budget in pools["budget"].tolist()]
-        episodes = list(zip(pools["slots"].tolist(), pools["interval_tokens"].tolist(), budgets, strict=True))
-        hellos = [
-            {"beta": beta, "episodes": episodes[first:end]}
-            for first, end in zip(self._firsts[:-1].tolist(), self._firsts[1:].tolist(), strict=True)
-        ]
-        bounds = (8 * (7 + 3 * rules.max_branches) * sizes).tolist()
-        self._crew = Crew(source, hellos, bounds, sandbox)
+        # How many branches can surely be opened; a pool that is smaller than the slots would tell its question.
+        pools, slots = revealed.pools[order], rules.max_branches
+        self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
+        intervals = pools["interval_tokens"].tolist()
+        told = {"beta": beta, "slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
+        hellos = [{**told, "intervals": intervals[first:end]} for first, end in pairwise(self._firsts.tolist())]
+        bounds = (8 * (7 + 3 * slots) * sizes).tolist()
+        self._crew = Crew(source, hellos, bounds, sandbox, lane.servers, lane.since)
 
     def close(self) -> None:
         """End the processes."""
@@ -426,7 +539,8 @@ class Fleet:
         words = np.frombuffer(b"".join(messages), np.int64)
         ends = np.cumsum([len(message) // 8 for message in messages])
         wrong = kernels.read_requests(
-            words, ends, companies, self._rows, self._firsts, self._awaited, revealed.pools, MAX_STEPS, plan.arrays
+            *(words, ends, companies, self._rows, self._firsts, self._awaited, revealed.pools),
+            *(revealed.rules.max_branches, self._sure, MAX_STEPS, plan.arrays),
         )
         if wrong:
             self._crew.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
@@ -439,9 +553,9 @@ class Fleet:
         grown: NDArray[np.int64] = np.empty((3, opened), np.int64)
         grown = grown[:, : kernels.find_growth(pools, slots, rows, self._known_depth, *grown)]
         answers = revealed.reveals(*grown)
-        size = 7 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
+        size = 8 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
         words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
-        kernels.write_reveals(pools, slots, rows, self._numbers[rows], *grown, answers, words, ends)
+        kernels.write_reveals(pools, slots, rows, self._numbers[rows], self._sure, *grown, answers, words, ends)
         self._awaited[rows[told["stop_reason"] == RUNNING]] = True
         companies = self._company[rows]
         stops = ends[np.flatnonzero(np.diff(companies, append=-1))]

@@ -22,6 +22,7 @@ from greenlet import getcurrent, greenlet
 
 from autotts_gym.sandbox.modules import importer
 from autotts_gym.sandbox.protocol import (
+    ASK,
     FAILURE,
     FORBIDDEN_BUILTINS,
     MAX_STEPS,
@@ -69,7 +70,7 @@ class Session:
         interval_tokens: tokens of an interval.
     """
 
-    def __init__(self, episode: int, slots: int, interval: int, budget: int | None, out: list[int]) -> None:
+    def __init__(self, episode: int, slots: int, sure: int, interval: int, budget: int | None, out: list[int]) -> None:
         self.max_branches = slots
         self.interval_tokens = interval
         self._episode = episode
@@ -82,6 +83,8 @@ class Session:
         self._reading = 0
         self._deepening: dict[int, int] = {}
         self._pruning: list[int] = []
+        # Branches that can surely be opened: where pools differ in size, no more than were asked for.
+        self._sure = sure
         # What has been revealed; the answers of past depths stay as they came until a program asks for them.
         self._tokens = 0
         self._seen = 0
@@ -105,6 +108,8 @@ class Session:
             return None
         if self._budget is not None and not self._covers_opening(self._budget):
             return None
+        if self._opened + self._opening >= self._sure and not self._ask():
+            return None
         self._waits = True
         self._opening += 1
         return self._opened + self._opening - 1
@@ -114,6 +119,8 @@ class Session:
         if self.opened >= self.max_branches:
             return None
         if self._budget is not None and self._budget - self.total_tokens < self.interval_tokens:
+            return None
+        if self.opened >= self._sure and not self._ask():
             return None
         self._waits = True
         self._reading += 1
@@ -272,6 +279,17 @@ class Session:
             self._hand_in(0, -1)
             self._hub.switch()
 
+    def _ask(self) -> bool:
+        """Whether the pool has one more branch; to ask is to open it: the parent holds the program to it."""
+        if self._sure < 0:  # it had none left
+            return False
+        wanted = self.opened + 1
+        self._out += (self._episode, ASK, -1, self._opening + 1, self._reading, 0, 0)
+        self._hub.switch()
+        if self._sure < wanted:
+            self._sure = -1
+        return self._sure > 0
+
     def _hand_in(self, stop: int, answer: int) -> None:
         deepening, pruning = self._deepening, self._pruning
         out = self._out
@@ -288,10 +306,12 @@ class Session:
 
     def _told(self, words: tuple[int, ...], at: int) -> int:
         """Take in what a round revealed, from ``words[at]`` on; returns where it ends."""
-        self._tokens, self._seen, opened, active, finished, news = words[at : at + 6]
+        self._tokens, self._seen, opened, active, finished, sure, news = words[at : at + 7]
         if self._seen >= len(_labels):
             _label_upto(self._seen)
-        at += 6
+        if self._sure >= 0:
+            self._sure = sure
+        at += 7
         self._opened = opened
         self._latest = words[at : at + opened]
         self._answers = None
@@ -452,26 +472,41 @@ def fail(kind: str, message: str, line: int | None) -> NoReturn:
 
 
 def serve() -> None:
-    """Play the episodes that the first message lists, round by round, until the socket closes."""
-    _, hello = receive()
-    told = json.loads(hello)
-    program: _Program
-    seconds: float = told["round_seconds"]
+    """Play the episodes that the first message lists, round by round, until the socket closes.
+
+    Whatever is left in a frame, a closure or a module is within a program's reach. So it is called with nothing below
+    it on the stack, and what the message told is in the program and the sessions alone.
+    """
+    program: _Program | None = None
 
     def out_of_time(_signal: int, frame: FrameType | None) -> None:
-        fail("timeout", f"expected to look or to end within {seconds:g} s", program.line(frame))
+        if frame is None or frame.f_code not in _WAITING:
+            fail("timeout", "", program.line(frame) if program else None)
 
     signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"], told.get("beta", 0.0))
-        if "betas" in told:
-            _schedule(program, told["betas"])
+        program, sessions, betas, out = _begin()
+        if betas:
+            _schedule(program, betas)
         else:
-            _play(program, told["episodes"], seconds)
+            _play(program, sessions, out)
     except BaseException as error:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        fail(*program.failure(error) if "program" in locals() else ("exception", repr(error), None))
+        try:
+            fail(*program.failure(error) if program else ("exception", repr(error), None))
+        finally:
+            os._exit(70)
+
+
+def _begin() -> tuple[_Program, list[Session], list[float], list[int]]:
+    """The first message: the program, its sessions or the betas of its schedule, and where requests are collected."""
+    told = json.loads(receive()[1])
+    program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"], told.get("beta", 0.0))
+    out: list[int] = []
+    sessions = [
+        Session(k, told["slots"], told["sure"], interval, told["budget"], out)
+        for k, interval in enumerate(told.get("intervals", ()))
+    ]
+    return program, sessions, told.get("betas", []), out
 
 
 def _schedule(program: _Program, betas: list[float]) -> None:
@@ -488,14 +523,10 @@ def _schedule(program: _Program, betas: list[float]) -> None:
                 fail("schedule", f"expected numbers by name, got {name!r}: a {type(value).__name__}", None)
             items.append([name, float(value)])
         made.append(items)
-    signal.setitimer(signal.ITIMER_REAL, 0)
     send(SCHEDULE, json.dumps(made).encode())
 
 
-def _play(program: _Program, episodes: list[list[Any]], seconds: float) -> None:
-    out: list[int] = []
-    sessions = [Session(k, slots, interval, budget, out) for k, (slots, interval, budget) in enumerate(episodes)]
-
+def _play(program: _Program, sessions: list[Session], out: list[int]) -> None:
     def run(session: Session) -> None:
         session._stop(program.solve(session))
 
@@ -504,14 +535,16 @@ def _play(program: _Program, episodes: list[list[Any]], seconds: float) -> None:
         threads.append(greenlet(run))
         threads[-1].switch(session)
     while True:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         send(ROUND, array("q", out).tobytes())
         del out[:]
         _, content = receive()
-        signal.setitimer(signal.ITIMER_REAL, seconds)
         words = struct.unpack(f"{len(content) // 8}q", content)
         at, end = 0, len(words)
         while at < end:
             episode = words[at]
             at = sessions[episode]._told(words, at + 1)
             threads[episode].switch()
+
+
+_WAITING = (receive.__code__, send.__code__)
+"""Code of this file in which a process waits for the parent, and is not late itself."""

@@ -1,14 +1,27 @@
 """Messages between the engine and confined processes, for all of them at once; guest.py has their layout."""
 
-from autotts_gym.engine.jit import kernel
+from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import ACTIVE, FINISHED, RUNNING
+from autotts_gym.sandbox.protocol import ASK, GO_ON, STOP
 
 # What may be wrong with a request.
-FINE, TORN, ROW, NUMBER, SLOT, ANSWER, SILENT = 0, 1, 2, 3, 4, 5, 6
+FINE, TORN, ROW, NUMBER, SLOT, ANSWER, SILENT, OWED = 0, 1, 2, 3, 4, 5, 6, 7
+
+
+@inline
+def _wrong(pool, verb, answer, opens, prunes, deepens, words, max_branches, sure):
+    """What is wrong with a request of an episode, of whose lists so many words are left; FINE, if nothing is."""
+    if not (-1 <= answer < pool.answers_seen) or (answer >= 0 and verb != STOP):
+        return ANSWER
+    if not (0 <= prunes <= pool.opened and 0 <= deepens <= pool.opened) or words < prunes + 2 * deepens:
+        return TORN
+    if verb == ASK:
+        return TORN if prunes or deepens else FINE
+    return OWED if sure < max_branches and pool.opened + opens < sure else FINE
 
 
 @kernel
-def read_requests(words, ends, companies, members, firsts, awaited, pools, max_steps, plan):
+def read_requests(words, ends, companies, members, firsts, awaited, pools, max_branches, sure, max_steps, plan):
     """Write the requests of all processes into an empty plan.
 
     Args:
@@ -19,6 +32,8 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_s
         firsts: int64, where the episodes of each process begin there, and where the last one's end.
         awaited: (N,) bool by row, episodes that must ask for something; those that did are cleared.
         pools: (N,) POOL.
+        max_branches: the most that one episode may open.
+        sure: (N,) int64, branches that a program was promised to be able to open; updated where it asks.
         max_steps: the most steps of one branch.
         plan: the arrays of a plan.
 
@@ -32,7 +47,7 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_s
         while at < end:
             if end - at < 7:
                 return TORN
-            episode, stop, answer, opens, reads = words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4]
+            episode, verb, answer, opens, reads = words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4]
             prunes, deepens = words[at + 5], words[at + 6]
             at += 7
             if not 0 <= episode < firsts[c + 1] - firsts[c]:
@@ -42,13 +57,15 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_s
                 return ROW
             awaited[n] = False
             pool = pools[n]
-            if not (0 <= stop <= 1 and 0 <= opens <= pool.slots and 0 <= reads <= pool.slots):
+            if not (GO_ON <= verb <= ASK and 0 <= opens <= max_branches and 0 <= reads <= max_branches):
                 return NUMBER
-            if not (-1 <= answer < pool.answers_seen) or (answer >= 0 and stop == 0):
-                return ANSWER
-            if not (0 <= prunes <= pool.opened and 0 <= deepens <= pool.opened) or end - at < prunes + 2 * deepens:
-                return TORN
-            plan.stop[n] = stop == 1
+            wrong = _wrong(pool, verb, answer, opens + reads, prunes, deepens, end - at, max_branches, sure[n])
+            if wrong:
+                return wrong
+            if verb == ASK:
+                sure[n] = max(sure[n], min(pool.opened + opens + reads, pool.slots))
+                continue
+            plan.stop[n] = verb == STOP
             plan.answer[n] = answer
             plan.open[n] = opens
             plan.read[n] = reads
@@ -100,7 +117,7 @@ def find_growth(pools, slots, rows, known_depth, rows_out, slots_out, starts_out
 
 
 @kernel
-def write_reveals(pools, slots, rows, numbers, grown_rows, grown_slots, starts, answers, words, ends):
+def write_reveals(pools, slots, rows, numbers, sure, grown_rows, grown_slots, starts, answers, words, ends):
     """Write what every running episode is told after a round.
 
     Args:
@@ -108,6 +125,7 @@ def write_reveals(pools, slots, rows, numbers, grown_rows, grown_slots, starts, 
         slots: (N, M) SLOT.
         rows: int64, episodes in the order of their messages; one that has ended is told nothing.
         numbers: int64, the number that each has in its process.
+        sure: (N,) int64, branches that each can surely open.
         grown_rows: int64, the branches that ``find_growth`` found,
         grown_slots: their slots,
         starts: and the depths last told.
@@ -130,8 +148,9 @@ def write_reveals(pools, slots, rows, numbers, grown_rows, grown_slots, starts, 
             words[at + 3] = pool.opened
             words[at + 4] = pool.active
             words[at + 5] = pool.finished
-            words[at + 6] = new
-            latest = at + 7
+            words[at + 6] = sure[n]
+            words[at + 7] = new
+            latest = at + 8
             depths = latest + pool.opened
             active = depths + pool.opened
             finished = active + pool.active

@@ -2,10 +2,10 @@
 
 It is executed as a script, with nothing of the package but this folder's files for confined processes, and never runs a
 program itself. Its control socket carries one JSON object a message; it ends, and all its children with it, when the
-socket closes or its parent dies.
+socket closes or its parent dies. It keeps no account of its children, since each of them would inherit that: the parent
+names them by the process ids that it was told.
 """
 
-import contextlib
 import gc
 import json
 import os
@@ -20,6 +20,9 @@ from typing import Any
 PATIENCE = 50
 """Hundredths of a second that a child may take to end."""
 
+MESSAGE = 1 << 16
+"""Bytes of a command or a reply."""
+
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -32,9 +35,25 @@ def _without_the_package() -> None:
 
 
 def main() -> None:
-    """Serve the control socket whose number is the only argument."""
+    """Serve the control socket whose number is the only argument.
+
+    Returns in the forked children only, each confined, with the socket that it is to serve. By then all that this
+    process knew is gone from the stack, and so out of reach of a program.
+    """
     control = socket.socket(fileno=int(sys.argv[1]))
-    settings = json.loads(control.recv(1 << 16))
+    settings = json.loads(control.recv(MESSAGE))
+    try:
+        missing = _prepare(control, settings)
+    except Exception as error:
+        control.send(json.dumps({"error": f"{type(error).__name__}: {error}"[:1000]}).encode())
+        os._exit(1)
+    control.send(json.dumps({"missing": missing}).encode())
+    settings["layers"] = sorted(set(settings["layers"]) - set(missing))
+    _obey(control, settings)
+
+
+def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]:
+    """Load what programs may use, go into namespaces, and find out which layers are missing here, and why."""
     sys.path += settings["paths"]
     _without_the_package()
     from autotts_gym.sandbox import confinement, guest, modules
@@ -45,7 +64,7 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0) if os.getppid() != settings["parent"] else None)
     confinement.die_with_parent(signal.SIGUSR1)
     if os.getppid() != settings["parent"]:
-        return
+        os._exit(0)
     settings["memory"] += confinement.mapped()
     missing: dict[str, str] = {}
     if "namespaces" in settings["layers"]:
@@ -62,10 +81,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)  # a round leaves little garbage, and a collection touches all that is shared
-    missing |= _rehearse(confinement, settings)
-    control.send(json.dumps(missing).encode())
-    settings["layers"] = sorted(set(settings["layers"]) - set(missing))
-    _Nursery(control, settings).run()
+    return missing | _rehearse(confinement, settings)
 
 
 def _become_init(control: socket.socket, confinement: Any) -> None:
@@ -88,78 +104,72 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
         os.write(theirs.fileno(), json.dumps(failed).encode())
         os._exit(0)
     theirs.close()
-    reply = ours.recv(1 << 16)
-    os.waitpid(child, 0)
-    missing: dict[str, str] = json.loads(reply) if reply else {"seccomp": "the confined process died"}
+    reply = ours.recv(MESSAGE)
+    ours.close()
+    _, status = os.waitpid(child, 0)
+    if not reply:
+        raise OSError(f"a confined process ended with status {os.waitstatus_to_exitcode(status)} before it could tell")
+    missing: dict[str, str] = json.loads(reply)
     return missing
 
 
-class _Nursery:
-    """Children by number, forked on command."""
-
-    def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
-        self.control = control
-        self.settings = settings
-        self.children: dict[int, int] = {}
-
-    def run(self) -> None:
-        """Obey until the control socket closes."""
-        while True:
-            data, descriptors, _, _ = socket.recv_fds(self.control, 1 << 16, 253)
-            if not data:
-                break
-            command, first = json.loads(data)
+def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
+    """Carry out commands until the control socket closes; returns in a child only."""
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, MESSAGE, 1)
+        if not data:
+            os._exit(0)  # and all children with it
+        command, children = json.loads(data)
+        reply: Any = None
+        try:
             if command == "fork":
-                for k, descriptor in enumerate(descriptors):
-                    self.fork(first + k, descriptor, descriptors)
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                self.control.send(b"{}")
+                reply = os.fork()
+                if not reply:
+                    _begin_child(control.detach(), descriptors[0], settings)
+                    return
             elif command == "status":
-                self.control.send(json.dumps(self.status(first)).encode())
+                reply = [_status(child) for child in children]
+            elif command == "tell":  # those that are late where they are
+                for child in children:
+                    os.kill(child, signal.SIGALRM)
             elif command == "kill":
-                self.kill(first)
-                self.control.send(b"{}")
-        self.kill(list(self.children))
+                for child in children:
+                    os.kill(child, signal.SIGKILL)
+                for child in children:
+                    os.waitpid(child, 0)
+        except OSError as error:
+            reply = {"error": f"{command}: {error}"}
+        for descriptor in descriptors:
+            os.close(descriptor)
+        control.send(json.dumps(reply).encode())
 
-    def fork(self, number: int, descriptor: int, descriptors: list[int]) -> None:
-        """Fork a child that serves a socket."""
-        child = os.fork()
-        if child:
-            self.children[number] = child
-            return
-        with contextlib.suppress(BaseException):
-            from autotts_gym.sandbox import confinement, guest
 
-            confinement.die_with_parent(signal.SIGKILL)
-            os.dup2(descriptor, guest._socket)
-            os.closerange(guest._socket + 1, max(self.control.fileno(), *descriptors) + 1)
-            settings = self.settings
-            failed = confinement.confine(settings["memory"], settings["cpu_seconds"], frozenset(settings["layers"]))
-            if not failed:
-                guest.serve()
+def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> None:
+    """Confine this child, with nothing open but the socket that it is to serve."""
+    from autotts_gym.sandbox import confinement, guest
+
+    confinement.die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    os.dup2(descriptor, guest._socket)
+    os.closerange(guest._socket + 1, max(control, descriptor) + 1)
+    if confinement.confine(settings["memory"], settings["cpu_seconds"], frozenset(settings["layers"])):
         os._exit(70)
 
-    def status(self, number: int) -> int:
-        """How a child ended that closed its socket, by ``waitstatus_to_exitcode``; one that lives on is ended."""
-        child = self.children.pop(number)
-        for _ in range(PATIENCE):
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
 
-    def kill(self, numbers: list[int]) -> None:
-        """End children, and be sure that they have ended."""
-        alive = [self.children.pop(number) for number in numbers if number in self.children]
-        for child in alive:
-            os.kill(child, signal.SIGKILL)
-        for child in alive:
-            os.waitpid(child, 0)
+def _status(child: int) -> int:
+    """How a child ended that closed its socket, by ``waitstatus_to_exitcode``; one that lives on is ended."""
+    for _ in range(PATIENCE):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":
     main()
+    for _name in {*globals()} - {"__builtins__", "__name__", "sys"}:  # what this file is made of is nobody's business
+        del globals()[_name]
+    sys.modules["autotts_gym.sandbox.guest"].serve()

@@ -3,17 +3,24 @@
 A message is a header of two little-endian words of 4 bytes (length of the rest, kind) and, for kind ``ROUND``, words of
 8 bytes. Down, for every episode that goes on::
 
-    episode, total tokens, answers seen, opened, active, finished, new answers, and then so many
+    episode, total tokens, answers seen, opened, active, finished, sure, new answers, and then so many
     latest answers, depths, active branches, finished branches in the order of their completion, new answers by branch
+
+``sure`` is how many branches can surely be opened, those that are open included. Where all pools have as many branches
+as there are slots it is the number of slots. Elsewhere it grows as the program asks, and what it asked for it opens.
 
 Up, for every episode that was told something, in the same order::
 
-    episode, stop, answer, open, read, prunes, deepens, the branches to prune, those to deepen, the steps of each
+    episode, verb, answer, open, read, prunes, deepens, the branches to prune, those to deepen, the steps of each
 
+The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks plays
+nothing in this round, and its next request opens and reads at least what it was promised.
 The first message down and the other kinds up are JSON.
 """
 
 ROUND, FAILURE, SCHEDULE = 0, 1, 2
+
+GO_ON, STOP, ASK = 0, 1, 2
 
 MAX_STEPS = 127
 """Steps that a plan can hold for one branch."""

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pools import INTERVAL, as_store, ragged_questions
 
 from autotts_gym.controllers import controller_families, make_controller
@@ -12,6 +13,7 @@ from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play, runner
 from autotts_gym.replay import synthesize
+from autotts_gym.sandbox.companies import Lane
 
 FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned", "answers")
 
@@ -147,7 +149,6 @@ class Waiting:
     """Opens a branch a round until there are as many as its lane's number, and stops; one lane may break."""
 
     name: ClassVar[str] = "waiting"
-    lanes: ClassVar[int] = 3
     log: tuple[list[tuple[str, int]], list[int]] = ([], [])
     breaks: int = -1
 
@@ -155,9 +156,25 @@ class Waiting:
     def params(self) -> dict[str, Any]:
         return {"breaks": self.breaks}
 
-    def begin(self, revealed: Revealed) -> Waited:
+    def chunk(self, questions: int) -> int:
+        return 7 * questions
+
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+        rows = np.arange(len(problems))
+        parts = np.split(rows, [6, 10]) if len(rows) > 10 else [rows]
+        return [Lane(part, part, part.astype(float)) for part in parts]
+
+    def together(self, problems: NDArray[np.int64]) -> Lane:
+        raise NotImplementedError
+
+    def begin(self, revealed: Revealed, lane: Lane) -> Waited:
+        assert len(lane.rows) == revealed.episodes
         self.log[1].append(revealed.episodes)
         return Waited(self.log[0], len(self.log[1]))
+
+    def audit(self, fields: Any, again: Any, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> None:
+        assert all(np.array_equal(fields[name], again[name]) for name in fields)
+        assert len(seeds) == len(questions) == sum(self.log[1])
 
     def decide(self, revealed: Revealed, memory: Waited, plan: RoundPlan) -> None:
         self.log[0].append(("asked", memory.lane))
@@ -167,16 +184,34 @@ class Waiting:
         plan.stop[:] = revealed.pools["opened"] + 1 == memory.lane
 
 
-def test_lanes_are_played_by_turns_and_hold_whole_sweeps_of_the_questions():
+def test_lanes_are_played_by_turns():
     controller = Waiting(log=([], []))
     result = evaluate(controller, synthesize(2, 8), seeds=range(7))
     log, sizes = controller.log
-    assert sizes == [6, 4, 4]  # seeds 3, 2, 2
+    assert sizes == [6, 4, 4]
     assert result.branches_opened.tolist() == [[1, 1]] * 3 + [[2, 2]] * 2 + [[3, 3]] * 2
     first = [("asked", 1), ("closed", 1), ("asked", 2), ("told", 2), ("asked", 3), ("told", 3)]
     assert log[:6] == first
     assert log[6:] == [("asked", 2), ("closed", 2), ("asked", 3), ("told", 3), ("asked", 3), ("closed", 3)]
     assert evaluate(Waiting(log=([], [])), synthesize(2, 8), seeds=[0]).branches_opened.tolist() == [[1, 1]]
+
+
+class Twice(Waiting):
+    """Plays the first episode in two lanes, of which it does something else in the second."""
+
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+        return [Lane(rows, rows, rows.astype(float)) for rows in (np.array([1, 0]), np.array([0]))]
+
+    def audit(self, fields: Any, again: Any, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> None:
+        assert (seeds.tolist(), questions.tolist()) == ([3, 3, 3], [1, 0, 0])
+        self.log[0].append((fields["branches_opened"].tolist(), again["branches_opened"].tolist()))
+
+
+def test_what_is_played_twice_is_told_once_and_compared():
+    controller = Twice(log=([], []))
+    result = evaluate(controller, synthesize(2, 8), seeds=[3])
+    assert result.branches_opened.tolist() == [[1, 1]]
+    assert controller.log[0][-1] == ([1, 1, 1], [1, 1, 2])
 
 
 def test_all_lanes_are_closed_when_one_breaks():

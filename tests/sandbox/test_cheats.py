@@ -278,7 +278,7 @@ if not hasattr(builtins, "walked"):
             left += gc.get_referents(thing)
             if type(thing) is types.FrameType:
                 left += [*thing.f_locals.values(), thing.f_back]
-    assert found.issuperset(("con0.5", 10**12 + 50, "round_seconds", "prune"))
+    assert found.issuperset(("con0.5", 10**12 + 50, "remaining_budget", "prune"))
     assert -{LENGTHS[0]} in found
     {HIDDEN.strip().replace(chr(10), chr(10) + "    ")}
     strings = [each for each in found if type(each) is str]
@@ -578,12 +578,13 @@ def test_a_process_that_does_not_read_holds_the_parent_no_longer_than_a_round(
     monkeypatch.setattr(fleet, "GRACE", 0.5)
     rng = random.Random(3)
     wide = [Branch([rng.choice("123") for _ in range(120)], 12_000, "1") for _ in range(64)]
-    store = build_store([Question("q", "1", wide)] * 8, model="m", benchmark="b", interval_tokens=100)
+    store = build_store([Question("q", "1", wide)] * 24, model="m", benchmark="b", interval_tokens=100)
     solve = """
-    if len(builtins.turns) < 8:
+    count = len([each for each in module("gc").get_objects() if type(each) is type(session)])
+    if len(builtins.turns) < count:
         session._hub.switch()
     module("signal").signal(14, module("signal").SIG_IGN)
-    os.write(3, request(*(each for k in range(8) for each in (k, 0, -1, 0, 64, 0, 0))))
+    os.write(3, request(*(each for k in range(count) for each in (k, 0, -1, 0, 64, 0, 0))))
     lock = module("_thread").allocate_lock()
     lock.acquire()
     lock.acquire()
@@ -724,10 +725,10 @@ def test_what_is_carried_to_the_next_episode_is_found(tmp_path: Path, carrier: s
     path = write(tmp_path, f"kept = {CARRIERS[carrier]}{CARRY}", WITH_TOOLS + KEEPERS)
     error = failure(path)
     assert error.kind == "nondeterminism"
-    assert re.fullmatch(r"\w+ of question \d under seed \d differs when played alone(: 2000000, .*)?", error.message)
+    assert re.match(r"\w+ of question \d under seed \d differs when played again in other company", error.message)
     blind = Sandbox(audit_share=0)
     result = played(path, blind)
-    assert (result.branches_opened.sum(1) == 11).all()  # carried to all episodes of a process but the first
+    assert 12 < result.branches_opened.sum() < 24  # carried to all episodes of a process but the first
     with pytest.raises(ProgramError, match="nondeterminism"):
         audit(Program(path, sandbox=blind), STORE, result, episodes=12)
 
@@ -759,6 +760,10 @@ def test_chance_is_the_same_in_every_episode(tmp_path: Path) -> None:
         "module('time').perf_counter_ns()",
         "module('time').time_ns()",
         "(id(session) >> 4)",
+        "(id(len) >> 12)",
+        "(hash(None) >> 12)",
+        "(id(type(session)) >> 12)",
+        "(id(special(special(session, 'class'), 'doc')) >> 12)",
         "session._episode",
         "len([each for each in module('gc').get_objects() if type(each) is type(session)])",
     ],
@@ -768,11 +773,76 @@ def test_what_differs_by_chance_or_by_company_is_found(tmp_path: Path, number: s
     assert error.kind == "nondeterminism"
 
 
+# Everything that a program can walk to from its session: frames below it, closures, modules, handlers of signals.
+REACHABLE = """
+gc, types = module("gc"), module("types")
+control = ["con" + str(beta), 10**12 + round(beta * 100), 123.0 + beta]
+frame = attrgetter("_getframe")(sys)()
+seen, found, names = set(), set(), []
+left = [*gc.get_objects(), *sys.modules.values(), frame, control]
+left += [module("signal").getsignal(number) for number in range(1, 65)]
+below = session._hub.gr_frame
+while below is not None:
+    names.append(below.f_code.co_name)
+    left.append(below)
+    below = below.f_back
+while left:
+    thing = left.pop()
+    if type(thing) in (str, int, float):
+        found.add(thing)
+    elif id(thing) not in seen:
+        seen.add(id(thing))
+        left += gc.get_referents(thing)
+        if type(thing) is types.FrameType:
+            left += [*thing.f_locals.values(), *thing.f_globals.values()]
+assert found.issuperset(("con0.5", 10**12 + 50, 123.5, "remaining_budget"))
+assert names == ["_play", "serve", "<module>"], names
+"""
+
+
+def test_nothing_within_reach_tells_settings_or_seeds(tmp_path: Path) -> None:
+    limits = {"memory_mib": 171, "cpu_seconds": 1_734_567_891, "round_seconds": 871.25, "seconds": 9_871.5}
+    seeds = [123_456_001, 123_456_002]
+    needles = [limits.pop("memory_mib") << 20, *limits.values(), *seeds]
+    check = (
+        f"told = found.intersection([-number for number in {[-each for each in needles]!r}])\nassert not told, told\n"
+    )
+    sandbox = Sandbox(memory_mib=171, **limits, audit_share=0.5)  # type: ignore[arg-type]
+    path = write(tmp_path, REACHABLE + check + HONEST, WITH_TOOLS)
+    plain = played(write(tmp_path, HONEST, name="plain.py"), seeds=seeds)
+    assert same(played(path, sandbox, seeds=seeds), plain)
+
+
 def test_the_place_of_an_episode_does_not_tell_its_question(tmp_path: Path) -> None:
     path = write(tmp_path, "for _ in range(1 + session._episode):\n    session.open()")
-    places = played(path, Sandbox(audit_share=0), seeds=range(24)).branches_opened - 1
-    assert (np.sort(places, axis=1) == np.arange(6)).all()
-    assert len({*map(tuple, places.tolist())}) > 6
+    unaudited = Sandbox(audit_share=0)
+    one, other = (played(path, unaudited, seeds=range(24)).branches_opened - 1 for _ in range(2))
+    assert len({*map(tuple, one.tolist())}) > 12  # another one under every seed,
+    assert (one != other).mean() > 0.5  # and in every run
+
+
+def test_what_is_the_same_in_all_processes_passes(tmp_path: Path) -> None:
+    path = write(tmp_path, "for _ in range(1 + (module('time').time_ns() >> 62) % 11):\n    session.open()", WITH_TOOLS)
+    assert len({*played(path).branches_opened.ravel().tolist()}) == 1
+
+
+def test_a_delay_is_seen_in_other_processes(tmp_path: Path) -> None:
+    """What docs/sandbox.md says that remains possible: who delays a round is noticed, though not who it is."""
+    solve = """
+    clock = module("time").perf_counter
+    session.open()
+    session.answers
+    start = clock()
+    while id(session) % 3 == 0 and clock() < start + 0.2:
+        pass
+    session.open()
+    session.answers
+    if clock() - start > 0.15:
+        session.open()
+    """
+    result = played(write(tmp_path, solve, WITH_TOOLS), Sandbox(audit_share=0), seeds=range(4))
+    assert set(result.branches_opened.ravel().tolist()) <= {2, 3}
+    assert (result.branches_opened == 3).sum() > 1
 
 
 # -------------------------------------------------------------------------- the kernel, with the text left unchecked
@@ -828,7 +898,7 @@ def test_each_layer_holds_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 "        raise ValueError(f'refused: {error!r}')\n    raise ValueError('went through')\n"
             )
             with pytest.raises(ProgramError, match=r"refused: |went through") as caught:
-                evaluate(unchecked(path, Sandbox(require=())), STORE, seeds=range(1))
+                evaluate(unchecked(path, Sandbox(require=(), audit_share=0)), STORE.select([0]), seeds=range(1))
             if caught.value.message.endswith("went through"):
                 through.add(name)
             changed = mark.exists() or secret.stat().st_mode & 0o777 != 0o600
