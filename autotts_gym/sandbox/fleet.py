@@ -513,6 +513,7 @@ class Fleet:
         self._asked: NDArray[np.int64] = order[:0]
         # How many branches can surely be opened; a pool that is smaller than the slots would tell its question.
         pools, slots = revealed.pools[order], rules.max_branches
+        self._asking = np.zeros(revealed.episodes, np.bool_)
         self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
         intervals = pools["interval_tokens"].tolist()
         told = {"beta": beta, "slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
@@ -531,23 +532,37 @@ class Fleet:
             ProgramError: the program failed.
             ControllerError: it was not told what the last round revealed.
         """
-        self._asked = self._rows[self._awaited[self._rows]]
-        if not len(self._asked):
+        self._asked = rows = self._rows[self._awaited[self._rows]]
+        if not len(rows):
             raise ControllerError("Fleet.decide: expected a call of look after each round that leaves episodes running")
-        companies = np.unique(self._company[self._asked])
+        while len(rows):
+            self._read(revealed, plan, rows)
+            rows = rows[self._asking[rows]]  # who asks for a branch is told, and then asks for the rest
+            self._asking[rows] = False
+            self._tell(revealed, rows)
+
+    def _read(self, revealed: Revealed, plan: RoundPlan, rows: NDArray[np.int64]) -> None:
+        """Write what the processes of these episodes ask for."""
+        companies = np.unique(self._company[rows])
         messages = self._crew.receive(companies.tolist(), ROUND)
         words = np.frombuffer(b"".join(messages), np.int64)
         ends = np.cumsum([len(message) // 8 for message in messages])
         wrong = kernels.read_requests(
             *(words, ends, companies, self._rows, self._firsts, self._awaited, revealed.pools),
-            *(revealed.rules.max_branches, self._sure, MAX_STEPS, plan.arrays),
+            *(revealed.rules.max_branches, self._sure, self._asking, MAX_STEPS, plan.arrays),
         )
         if wrong:
             self._crew.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
 
     def look(self, revealed: Revealed) -> None:
         """Tell the processes what the last round revealed."""
-        rows, pools, slots = self._asked, revealed.pools, revealed.slots
+        self._tell(revealed, self._asked)
+
+    def _tell(self, revealed: Revealed, rows: NDArray[np.int64]) -> None:
+        """Tell these episodes what has been revealed since they were told last."""
+        if not len(rows):
+            return
+        pools, slots = revealed.pools, revealed.slots
         told = pools[rows]
         opened = int(told["opened"].sum())
         grown: NDArray[np.int64] = np.empty((3, opened), np.int64)

@@ -21,7 +21,7 @@ def _wrong(pool, verb, answer, opens, prunes, deepens, words, max_branches, sure
 
 
 @kernel
-def read_requests(words, ends, companies, members, firsts, awaited, pools, max_branches, sure, max_steps, plan):
+def read_requests(words, ends, companies, members, firsts, awaited, pools, max_branches, sure, asking, max_steps, plan):
     """Write the requests of all processes into an empty plan.
 
     Args:
@@ -34,6 +34,7 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_b
         pools: (N,) POOL.
         max_branches: the most that one episode may open.
         sure: (N,) int64, branches that a program was promised to be able to open; updated where it asks.
+        asking: (N,) bool, written: set for episodes that ask.
         max_steps: the most steps of one branch.
         plan: the arrays of a plan.
 
@@ -64,6 +65,7 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_b
                 return wrong
             if verb == ASK:
                 sure[n] = max(sure[n], min(pool.opened + opens + reads, pool.slots))
+                asking[n] = True
                 continue
             plan.stop[n] = verb == STOP
             plan.answer[n] = answer

@@ -13,8 +13,9 @@ Up, for every episode that was told something, in the same order::
 
     episode, verb, answer, open, read, prunes, deepens, the branches to prune, those to deepen, the steps of each
 
-The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks plays
-nothing in this round, and its next request opens and reads at least what it was promised.
+The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks is
+told before the round is played, and what it then requests opens and reads at least what it was promised.
+
 The first message down and the other kinds up are JSON.
 """
 

@@ -177,7 +177,7 @@ def test_the_text_says_at_which_line_it_may_not(tmp_path: Path, line: str) -> No
         ("break", "cannot be compiled: 'break' outside loop"),
         ("def f(a, a): pass", "cannot be compiled: duplicate argument 'a' .*"),
         ("from __future__ import braces", "cannot be compiled: .*"),
-        (f"def f({'a' * 9000}, {'a' * 9000}): pass", "cannot be compiled: duplicate argument 'a{400,480}"),
+        (f"def f({'a' * 9000}, {'a' * 9000}): pass", "cannot be compiled: duplicate argument 'a{30,}…a{30,}'.*"),
         (f"x.__{'a' * 9000}", "may not use the attribute __a{400,480}"),
         ("x = " + "-" * 5000 + "1", "cannot be .*"),
         ("x = " + "(" * 5000, "cannot be parsed: .*"),
