@@ -6,8 +6,6 @@ program does wrong comes back as a ``Failure``, never as an exception.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +20,7 @@ from autotts_gym.errors import ControllerError, ProgramError
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.diagnosis import diagnose
 from autotts_gym.evaluation.runner import join_fields, play_chunk
-from autotts_gym.evaluation.workers import worker_pool
+from autotts_gym.evaluation.workers import WorkerLostError, WorkerPool, worker_pool
 from autotts_gym.replay import ReplayStore
 from autotts_gym.sandbox import check_program
 
@@ -264,21 +262,21 @@ class PoolJudge:
         self.workers = workers
         self._pool = self._fresh(workers)
 
-    def _fresh(self, workers: int) -> ProcessPoolExecutor:
+    def _fresh(self, workers: int) -> WorkerPool:
         return worker_pool(workers, _receive, self.terms)
 
     def begin(self, stage: str, path: Path) -> Callable[[], Any]:
         """See ``Judge``."""
         try:
             future = self._pool.submit(_work, stage, path)
-        except BrokenProcessPool:
+        except WorkerLostError:
             self._pool = self._fresh(self.workers)
             future = self._pool.submit(_work, stage, path)
 
         def wait() -> Any:
             try:
                 return future.result()
-            except BrokenProcessPool:
+            except WorkerLostError:
                 return self._alone(stage, path)
 
         return wait
@@ -287,12 +285,12 @@ class PoolJudge:
         with self._fresh(1) as pool:
             try:
                 return pool.submit(_work, stage, path).result()
-            except BrokenProcessPool:
+            except WorkerLostError:
                 return Failure(stage, "killed", "the process that judged it died twice")
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.close()
 
 
 def make_judge(terms: Terms, workers: int) -> Judge:

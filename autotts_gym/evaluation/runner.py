@@ -1,10 +1,7 @@
 """Playing controllers on stores: the round loop, over seeds and questions, on one process or several."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -270,17 +267,6 @@ def _play_in_worker(task: _Task) -> dict[str, NDArray[Any]]:
     return _jobs[0].play(task)
 
 
-def _submitted(pool: ProcessPoolExecutor, tasks: Iterable[Any]) -> Iterator[dict[str, NDArray[Any]]]:
-    """The map of the pool, whose processes leave an interrupt to this one, which ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        return pool.map(_play_in_worker, tasks)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return pool.map(_play_in_worker, tasks)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
 @contextmanager
 def _mapper(job: _Job, workers: int) -> Iterator[Callable[[Iterable[Any]], Iterator[dict[str, NDArray[Any]]]]]:
     """A map of the job over tasks, in their order: in this process, or in so many fresh ones."""
@@ -288,11 +274,7 @@ def _mapper(job: _Job, workers: int) -> Iterator[Callable[[Iterable[Any]], Itera
         yield partial(map, job.play)
         return
     with worker_pool(workers, _receive, job) as pool:
-        try:
-            yield lambda tasks: _submitted(pool, tasks)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        yield partial(pool.map, _play_in_worker)
 
 
 @contextmanager
