@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import LineParser, processors, whole
 from autotts_gym.cli.screen import Fitted, show
 from autotts_gym.controllers import make_controller
@@ -555,20 +556,17 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for bad use, 130 when interrupted."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not options.policy and not options.program:
-        parser.error("expected --policy or --program")
-    try:
+    """Run the command line and return its exit code, which is told in ``autotts_gym.cli.ending.run``."""
+
+    def work() -> int:
+        parser = _parser()
+        options = parser.parse_args(arguments)
+        if not options.policy and not options.program:
+            parser.error("expected --policy or --program")
         _run(options)
-    except AutottsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return ending.run(work)
 
 
 if __name__ == "__main__":

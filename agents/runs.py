@@ -15,12 +15,12 @@
     runs/controllers/   budget curves of the hand-written controllers, for all runs that select on the same questions
 """
 
-import io
 import json
 import os
 import pickle
 import platform
 import random
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +40,7 @@ from agents.provenance import git_commit
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import EvaluationResult
-from autotts_gym.files import append, replacing, write_atomically
+from autotts_gym.files import append, replacing, write_atomically, written
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "sb3_contrib", "stable_baselines3", "tensorboard", "torch")
 KEPT_CHECKPOINTS = 2
@@ -105,7 +105,9 @@ class RunFolder:
         """
         path = run_path(config)
         if path.exists() and any(path.iterdir()):
-            raise AutottsError(f"{path}: expected a new run, but there is one; continue it with --resume {path}")
+            raise AutottsError(
+                f"{path}: expected a new run, but there is one; continue it with --resume {shlex.quote(str(path))}"
+            )
         return cls(path, config)
 
     def begin(self, command: str) -> None:
@@ -199,9 +201,8 @@ class RunFolder:
             for name in ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
         }
         path = self.path / "evaluations" / f"{counters.steps:012d}.npz"
-        packed = io.BytesIO()
-        np.savez_compressed(packed, cost_weight=np.array(told["cost_weight"]), **arrays)
-        write_atomically(path, packed.getvalue())
+        with written(path) as file:
+            np.savez_compressed(file, cost_weight=np.array(told["cost_weight"]), **arrays)
         line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **told}
         append(self.path / "evaluations.jsonl", (json.dumps(line) + "\n").encode())
 

@@ -5,7 +5,7 @@ grows. ``--resume runs/<name>`` continues a run that was interrupted or killed e
 Exit codes: 0; 2 for bad use; 130 after Ctrl-C, 143 after SIGTERM, both with a checkpoint.
 """
 
-import argparse
+import shlex
 import signal
 import sys
 import threading
@@ -26,6 +26,8 @@ from agents.policies import make_model, policy_card, save_policy
 from agents.provenance import command_line, git_commit
 from agents.runs import Counters, RunFolder
 from agents.vec_env import make_vec_env
+from autotts_gym.cli import ending
+from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError
 from autotts_gym.replay import resolve_stores
 
@@ -112,7 +114,7 @@ def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, boo
     Raises:
         AutottsError: what it asks for is not possible.
     """
-    parser = argparse.ArgumentParser("python -m agents.train", description=__doc__.split("\n")[0])
+    parser = LineParser("python -m agents.train", description=__doc__.split("\n")[0])
     parser.add_argument("--config", help="a JSON file, or a name in agents/configs; by default the one of --algo")
     parser.add_argument("--resume", metavar="RUN", help="continue the run of this folder from its last checkpoint")
     add_options(parser)
@@ -136,19 +138,19 @@ def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, boo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    try:
+
+    def work() -> int:
         run, command, resume = read_arguments(arguments)
         code = train(run, command, resume)
-    except AutottsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    if code:
-        print(f"interrupted; continue with: python -m agents.train --resume {run.path}", file=sys.stderr)
-    else:
-        print(f"{run.path}: best.zip, final.zip; look at it with: tensorboard --logdir {Path(run.path).parent}")
-    return code
+        if code:
+            go_on = shlex.join(["python", "-m", "agents.train", "--resume", str(run.path)])
+            print(f"interrupted; continue with: {go_on}", file=sys.stderr)
+        else:
+            look = shlex.join(["tensorboard", "--logdir", str(Path(run.path).parent)])
+            print(f"{run.path}: best.zip, final.zip; look at it with: {look}")
+        return code
+
+    return ending.run(work)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ the same command adds trials to it. ``runs/<name>/best.json`` is the best config
 ``python -m agents.train --config``, and ``runs/<name>/trials.json`` lists all trials.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ from agents.policies import is_on_policy
 from agents.provenance import command_line
 from agents.runs import RunFolder, run_path
 from agents.train import train
+from autotts_gym.cli import ending
+from autotts_gym.cli.arguments import LineParser, whole
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
 
@@ -58,6 +59,8 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
         import optuna
     except ImportError as error:
         raise AutottsError("tune: expected Optuna installed; try: pip install optuna") from error
+    if trials < 1:
+        raise AutottsError(f"trials: expected at least 1, got {trials}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -94,26 +97,23 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser("python -m agents.tune", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", help="what the trials have in common; by default the configuration of --algo")
-    parser.add_argument("--trials", type=int, default=20, help="trials to add (default: 20)")
-    add_options(parser)
-    options = parser.parse_args(arguments)
-    values = chosen(options)
-    try:
+
+    def work() -> int:
+        parser = LineParser("python -m agents.tune", description=__doc__.split("\n")[0])
+        parser.add_argument("--config", help="what the trials have in common; by default the configuration of --algo")
+        parser.add_argument("--trials", type=whole, default=20, help="trials to add (default: 20)")
+        add_options(parser)
+        options = parser.parse_args(arguments)
+        values = chosen(options)
         base = Config.load(options.config or values.get("algo", "maskable_ppo")).updated(values)
         if "total_steps" in values and "minutes" not in values:
             base = base.updated({"minutes": 0.0})
         folder = run_path(base.updated({"name": base.name or f"tune-{base.algo}"}))
         best = tune(base, folder, options.trials, command_line("agents.tune"))
-    except AutottsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    print(f"{folder / 'best.json'}:\n{best.to_json(every=False)}", end="")
-    return 0
+        print(f"{folder / 'best.json'}:\n{best.to_json(every=False)}", end="")
+        return 0
+
+    return ending.run(work, after=lambda: "the same command goes on")
 
 
 if __name__ == "__main__":

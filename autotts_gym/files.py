@@ -1,12 +1,13 @@
 """Files that are either whole or absent."""
 
+import io
 import os
 import secrets
 import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from autotts_gym.errors import AutottsError, plain
@@ -44,6 +45,22 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool
             if mode is not None:
                 temporary.chmod(mode)
             os.replace(temporary, target)
+
+
+@contextmanager
+def written(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
+    """Yields a file in memory, and writes it as ``write_atomically`` does when the block succeeds.
+
+    What writes to it never meets a disk that is full. Missing parent folders are made before the block.
+
+    Raises:
+        AutottsError: the folder or the file cannot be written.
+    """
+    with _refusals(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    yield file
+    write_atomically(path, file.getvalue())
 
 
 def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
@@ -105,8 +122,7 @@ def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """Yields a temporary path in the folder of a target; it and the folders made for it go if the block fails."""
-    missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    """Yields a temporary path in the folder of a target; it goes if the block fails."""
     temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.tmp")  # a long name may leave no room for more
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +132,6 @@ def _beside(target: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
-        for folder in missing:
-            with suppress(OSError):  # something else is in it by now, or it was never made
-                folder.rmdir()
         raise
 
 
@@ -146,11 +159,14 @@ def _stream(path: str | os.PathLike[str]) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or none of the system's
+        try:
             number = stream.fileno()
-            if os.path.samestat(status, os.fstat(number)):
-                stream.flush()  # what was printed before comes first
-                return os.dup(number)
+            same = os.path.samestat(status, os.fstat(number))
+        except (OSError, ValueError, AttributeError):  # closed, or none of the system's
+            continue
+        if same:
+            stream.flush()  # what was printed before comes first
+            return os.dup(number)
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
         return None
     return os.open(path, os.O_WRONLY)

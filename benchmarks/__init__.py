@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.cli import ending
 
 
 def run(main: Callable[[], None]) -> None:
     """Run a benchmark; what is wrong with its arguments is one line, and exit code 2."""
-    try:
+
+    def work() -> int:
         main()
-    except AutottsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 0
+
+    if code := ending.run(work):
+        sys.exit(code)

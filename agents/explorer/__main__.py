@@ -5,14 +5,12 @@ The run's folder is described in ``agents.explorer.folder``; ``tensorboard --log
 143 after SIGTERM.
 """
 
-import argparse
 import re
-import signal
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from agents.config import add_options, chosen
 from agents.explorer.config import CHANGEABLE, Config
@@ -20,7 +18,11 @@ from agents.explorer.folder import RunFolder
 from agents.explorer.loop import explore
 from agents.explorer.proposers import make_proposer, read_options
 from agents.provenance import command_line
+from autotts_gym.cli import ending
+from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError, plain
+
+COMMAND = ("python", "-m", "agents.explorer")
 
 RUNS = Path("runs") / "explorer"
 """Where runs lie unless told otherwise."""
@@ -32,7 +34,7 @@ def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
     Raises:
         AutottsError: what it asks for is not possible.
     """
-    parser = argparse.ArgumentParser("python -m agents.explorer", description=(__doc__ or "").split("\n")[0])
+    parser = LineParser(" ".join(COMMAND), description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", metavar="FOLDER", help=f"folder of the run (default: a new one in {RUNS})")
     parser.add_argument(
         "--resume", metavar="FOLDER", nargs="?", const="", help="go on with the run of this folder, or of --out"
@@ -59,39 +61,30 @@ def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
     folder = options.out or RUNS / f"{name}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     run = RunFolder(Path(folder), config)
     if (run.path / "config.json").exists():
-        raise AutottsError(f"{run.path}: expected a new run, but there is one; go on with --resume {run.path}")
+        raise AutottsError(
+            f"{run.path}: expected a new run, but there is one; go on with --resume {shlex.quote(str(run.path))}"
+        )
     return run
-
-
-class Terminated(BaseException):
-    """SIGTERM came."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    earlier = signal.signal(signal.SIGTERM, _terminate)
-    run = None
-    try:
+    runs: list[RunFolder] = []
+
+    def work() -> int:
         run = read_arguments(arguments)
+        runs.append(run)
         config = run.config
         proposer = make_proposer(config.proposer, **read_options(config.option))
-        ending = explore(run, proposer, command_line("agents.explorer"))
-    except AutottsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, Terminated) as stop:
-        if run is not None:
-            print(f"interrupted; go on with: python -m agents.explorer --resume {run.path}", file=sys.stderr)
-        return 130 if isinstance(stop, KeyboardInterrupt) else 143
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-    best = run.path / "best.py"
-    print(f"{run.path}: ended by its {ending}; {f'the best program is {best}' if best.exists() else 'no program'}")
-    return 0
+        end = explore(run, proposer, command_line("agents.explorer"))
+        best = run.path / "best.py"
+        print(f"{run.path}: ended by its {end}; {f'the best program is {best}' if best.exists() else 'no program'}")
+        return 0
+
+    def after() -> str:
+        return f"go on with: {shlex.join([*COMMAND, '--resume', str(runs[0].path)])}" if runs else ""
+
+    return ending.run(work, after=after)
 
 
 if __name__ == "__main__":

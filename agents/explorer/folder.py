@@ -33,10 +33,10 @@ to keep.
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ from agents.explorer.proposers.base import Parent, Proposal, Usage
 from agents.provenance import git_commit
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation import EvaluationResult
-from autotts_gym.files import write_atomically
+from autotts_gym.files import write_atomically, written
 from autotts_gym.replay import ReplayStore
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "tensorboard")
@@ -280,7 +280,9 @@ class RunFolder:
             AutottsError: there is a run already.
         """
         if (self.path / "config.json").exists():
-            raise AutottsError(f"{self.path}: expected a new run, but there is one; go on with --resume {self.path}")
+            raise AutottsError(
+                f"{self.path}: expected a new run, but there is one; go on with --resume {shlex.quote(str(self.path))}"
+            )
         write_json(self.path / "stores.json", {store.name: digest_of(store) for store in stores})
         write_json(self.path / "config.json", self.config.as_dict())
 
@@ -356,9 +358,8 @@ def save_results(path: Path, results: Sequence[EvaluationResult]) -> None:
     arrays: dict[str, Any] = {
         f"{name}_{i}": getattr(result, name) for i, result in enumerate(results) for name in _ARRAYS
     }
-    packed = io.BytesIO()
-    np.savez_compressed(packed, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-    write_atomically(path, packed.getvalue())
+    with written(path) as file:
+        np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
 
 def load_results(path: Path) -> list[EvaluationResult]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -180,7 +181,7 @@ def _write_curves(folder: Path, families: "Sequence[Frontier]") -> str:
     from autotts_gym.evaluation.tensorboard import write_frontiers
 
     write_frontiers(folder, families)
-    return f"tensorboard --logdir {folder} shows the budget curves"
+    return f"tensorboard --logdir {shlex.quote(str(folder))} shows the budget curves"
 
 
 # -------------------------------------------------------------------- trace

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import PoolState, layout
 from autotts_gym.errors import AutottsError
-from autotts_gym.files import write_atomically
+from autotts_gym.files import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -270,10 +270,8 @@ def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None
     if kind not in (".png", ".svg"):
         raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
     nothing = {"Software": None} if kind == ".png" else {"Date": None}
-    picture = io.BytesIO()
-    with _style():
-        _draw(_View.of(state, n)).savefig(picture, format=kind[1:], dpi=200, metadata=nothing)
-    write_atomically(path, picture.getvalue())
+    with written(path) as file, _style():
+        _draw(_View.of(state, n)).savefig(file, format=kind[1:], dpi=200, metadata=nothing)
 
 
 @contextmanager

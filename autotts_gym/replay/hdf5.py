@@ -8,7 +8,6 @@ Every dataset has a Fletcher checksum, and the file is written in HDF5's own che
 attributes of fixed length inside it: a flipped bit is found, whichever part it hits.
 """
 
-import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.errors import StoreError, plain, quote
-from autotts_gym.files import write_atomically
+from autotts_gym.files import written
 from autotts_gym.replay.columns import DTYPES, Columns, Signal, StringTable, check_offsets
 from autotts_gym.replay.store import ReplayStore
 
@@ -45,8 +44,7 @@ def write_store(store: ReplayStore, path: Path) -> Path:
         StoreError: if it cannot be written.
     """
     # HDF5 breaks off, with the whole process, where a disk is full: so it gets no disk.
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver=("v110", "v110")) as file:
+    with written(path) as image, h5py.File(image, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = _fixed(FORMAT)
         file.attrs["version"] = np.int64(VERSION)
         file.attrs["model"] = _fixed(store.model)
@@ -60,7 +58,6 @@ def write_store(store: ReplayStore, path: Path) -> Path:
             _write(file, f"{name}/bytes", np.frombuffer(table.data, np.uint8))
         for name, signal in store.signals.items():
             _write(file, f"signals/{name}", signal)
-    write_atomically(path, image.getvalue())
     return path
 
 

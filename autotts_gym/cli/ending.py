@@ -1,0 +1,171 @@
+"""How every command ends: what a user can cause is one line on standard error and an exit code, whatever it is."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TextIO
+
+from autotts_gym.errors import AutottsError, plain
+
+BAD_USE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
+"""Exit codes; the last three are 128 and the number of a signal, as shells have it."""
+
+
+_REMEDIES = {
+    errno.EMFILE: "; raise this limit of the process: ulimit -n",
+    errno.EAGAIN: "; raise the limit on processes: ulimit -u",
+}
+"""What to do about what the system refuses, by its number."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class OutputError(AutottsError):
+    """What is told cannot be written to standard output."""
+
+
+class _ReaderGoneError(Exception):
+    """Who read standard output went away, as in ``autotts … | head``."""
+
+
+def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lambda: "") -> int:
+    """Do the work of a command and return its exit code.
+
+    Args:
+        work: what it does; returns its exit code.
+        name: of the command, before what is told.
+        after: what to do after an interrupt, in words.
+
+    Returns:
+        What the work returned; 2 for what a user can mend: bad use, and whatever the system refuses, such as memory,
+        files, processes or standard output; 130 after an interrupt; 143 after SIGTERM; 141 if the reader of standard
+        output went away, of which nothing is told.
+    """
+    prefix = f"{name}: " if name else ""
+    with _streams(), _terminable():
+        try:
+            if sys.stdout is None:
+                raise OutputError("standard output: expected an open one, got a closed one; try: > /dev/null")
+            try:
+                return work()
+            finally:  # on SystemExit, too: argparse has printed a help
+                sys.stdout.flush()
+        except AutottsError as error:
+            told = f"error: {error}"
+        except MemoryError as error:
+            told = f"error: memory: expected enough for this, but it ran out: {plain(error)}"
+        except OSError as error:
+            told = f"error: {_refusal(error)}"
+        except (KeyboardInterrupt, Terminated) as stop:
+            interrupted = isinstance(stop, KeyboardInterrupt)
+            how, more = "interrupted" if interrupted else "terminated", after()
+            _tell(f"{prefix}{how}{f'; {more}' if more else ''}")
+            return INTERRUPTED if interrupted else TERMINATED
+        except _ReaderGoneError:
+            return READER_GONE
+        _tell(f"{prefix}{told}")
+        return BAD_USE
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused."""
+    files = ", ".join(plain(each) for each in (error.filename, error.filename2) if each is not None)
+    return f"{files or 'the system'}: {plain(error)}{_REMEDIES.get(error.errno or 0, '')}"
+
+
+def _tell(line: str) -> None:
+    """Print a line on standard error, unless that is full or closed: then nobody can be told."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Give what is left of a stream somewhere to go: Python flushes it once more at its end."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+class _Output:
+    """Standard output, whose troubles are told apart from those of other files and pipes.
+
+    Characters that it cannot show are written as escapes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As a stream does."""
+        with self._troubles():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """As a stream does."""
+        with self._troubles():
+            self._stream.flush()
+
+    @contextmanager
+    def _troubles(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            _discard(self._stream)
+            if isinstance(error, BrokenPipeError):
+                raise _ReaderGoneError from None
+            raise OutputError(f"standard output: cannot be written: {plain(error)}") from error
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Watch standard output; where standard input or error is closed, no file that is opened takes its place."""
+    for number in (0, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+    output, errors = sys.stdout, sys.stderr
+    if output is not None:
+        sys.stdout = _Output(output)
+    if errors is None:  # print would take standard output
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = output, errors
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what is being done as an interrupt does, so that it leaves nothing behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise Terminated
