@@ -45,6 +45,7 @@ from autotts_gym.engine import Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.benchmark import PRESETS, Report, check_writable, run_benchmark
+from autotts_gym.evaluation.families import readable
 from autotts_gym.evaluation.frontier import AccuracyAt, Interval, bootstrap, find_reference
 from autotts_gym.evaluation.tables import Cell, Column, Table, statistics_table
 from autotts_gym.evaluation.tensorboard import write_frontiers
@@ -262,14 +263,16 @@ class Comparison:
                 own, rival = (drawn.interval(i).estimate for i in range(2))
                 rows.append((name, f"{tokens // 1000}k", own, rival, difference.difference, difference.probability))
         columns = (
-            Column("family", ("family",)),
+            Column("family", ("family",), read=readable),
             Column("tokens", ("tokens",)),
             Column("accuracy", ("accuracy", "%"), _percent),
-            Column("rival", ("cmc", "%"), _percent),
+            Column("rival", (readable("cmc"), "%"), _percent),
             Column("difference", ("difference", "% points"), _percent),
-            Column("probability", ("P(higher", "than cmc)"), lambda value: f"{value:.2f}"),
+            Column("probability", ("P(higher", f"than {readable('cmc')})"), lambda value: f"{value:.2f}"),
         )
-        return Table("Beside cmc at equal tokens, paired 95% intervals over questions", columns, tuple(rows))
+        return Table(
+            f"Beside {readable('cmc')} at equal tokens, paired 95% intervals over questions", columns, tuple(rows)
+        )
 
     def by_store(self) -> list[Table]:
         """What the frontiers come to on every store; nothing where there is one."""
@@ -307,7 +310,7 @@ class Comparison:
                 mean.append(float(np.mean([cell for cell in cells if isinstance(cell, int | float)])))
         return replace(
             table,
-            title=f"Training seeds of {agent}; 95% intervals over questions, that of the mean over training seeds",
+            title=f"Training seeds of {readable(agent)}; 95% intervals over questions, that of the mean over training seeds",
             rows=(*rows, tuple(mean)),
         )
 

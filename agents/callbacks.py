@@ -28,7 +28,7 @@ from agents.vec_env import ReplayVecEnv
 from autotts_gym.engine import layout
 from autotts_gym.envs.macros import MACROS
 from autotts_gym.evaluation import Frontier
-from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, write_frontier
+from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, run_name, write_frontier
 from autotts_gym.replay import ReplayStore
 
 AVERAGES = ("total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
@@ -203,7 +203,7 @@ class Conductor(BaseCallback):
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
             drawn = Path(temporary) / folder.name
             for frontier in hand_written(*compared):
-                write_frontier(drawn / frontier.name, frontier)
+                write_frontier(drawn / run_name(frontier.name), frontier)
             try:
                 drawn.rename(folder)
             except OSError:

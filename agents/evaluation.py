@@ -84,6 +84,7 @@ def sweep(
             accounting=config.accounting,
             max_branches=config.max_branches,
             seeds=tuple(seeds),
+            synthetic=store.synthetic,
             **{name: values.reshape(shape)[k, :, end - count : end] for name, values in told.items()},
         )
         for store, count, end in zip(stores, counts, ends, strict=True)

@@ -191,6 +191,7 @@ def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rul
                 accounting=rules.accounting,
                 max_branches=rules.max_branches,
                 seeds=tuple(range(seeds)),
+                synthetic=store.synthetic,
                 **arrays,
             )
     return [results[key] for key in sorted(results)]

@@ -14,7 +14,7 @@ from autotts_gym.cli.arguments import (
     read_stores,
     whole,
 )
-from autotts_gym.cli.screen import Fitted, heading, plain_table, show
+from autotts_gym.cli.screen import Fitted, heading, pasted, plain_table, show, wrapped
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -46,7 +46,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--all-examples", action="store_true", help="list them for every store and difficulty band as well"
     )
-    parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png or .svg file for a figure")
+    parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png, .svg or .pdf file for a figure")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object")
     output.add_argument("--prompt", action="store_true", help="print what a language model is told")
@@ -85,9 +85,9 @@ def _report(diagnosis: "Diagnosis", all_examples: bool) -> None:
     show(Fitted(diagnosis.table()), "", Fitted(diagnosis.bounds_table()), "")
     show(heading("What the words mean, and episodes to look at"))
     for name, meaning in LOSSES.items():
-        print(f"{name.replace('_', ' ')}: {meaning}")
+        print(wrapped(f"{name.replace('_', ' ')}: {meaning}"))
         for example in diagnosis.overall.examples[name]:
-            print(f"  {diagnosis.command(example)}")
+            print(pasted(diagnosis.command(example)))
     if all_examples:
         show("", heading("By store and by difficulty"), _examples(diagnosis))
 
@@ -96,10 +96,11 @@ def _examples(diagnosis: "Diagnosis") -> "RichTable":
     from rich.text import Text
 
     table = plain_table()
-    for name in ("episodes", "what", "store"):
-        table.add_column(name)
+    table.add_column("episodes", overflow="fold")
+    table.add_column("what", no_wrap=True)
+    table.add_column("store", overflow="fold")
     for name in ("question", "seed"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for part in diagnosis.shown[1:]:
         table.add_section()
         for name, examples in part.examples.items():

@@ -19,7 +19,7 @@ from autotts_gym.cli.arguments import (
     read_stores,
     whole,
 )
-from autotts_gym.cli.screen import Fitted, heading, one_line, plain_table, show
+from autotts_gym.cli.screen import Fitted, heading, one_line, plain_table, show, wrapped
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -72,30 +72,45 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(json.dumps([result.summary() for result in results], indent=2))
     else:
         show(Fitted(_evaluation_table(results)))
+        print(wrapped(_interval_words(results)))
     return 0
 
 
 def _evaluation_table(results: "Sequence[EvaluationResult]") -> "Table":
+    from autotts_gym.evaluation.results import mean_accuracy
     from autotts_gym.evaluation.tables import Column, Table
 
     columns = (
         Column("store", ("store",)),
-        Column("accuracy", ("accuracy %",), lambda value: f"{100 * value:.1f}"),
+        Column("accuracy", ("accuracy %", "[interval]"), lambda value: f"{100 * value:.1f}"),
         Column("mean_tokens", ("total tokens",), lambda value: f"{value:,.0f}"),
         Column("mean_sequential_tokens", ("sequential tokens",), lambda value: f"{value:,.0f}"),
         Column("mean_branches_opened", ("opened",), lambda value: f"{value:.1f}"),
         Column("mean_branches_pruned", ("pruned",), lambda value: f"{value:.1f}"),
     )
     summaries = [result.summary() for result in results]
-    rows: list[tuple[Any, ...]] = [tuple(summary[column.key] for column in columns) for summary in summaries]
+    counts = [[summary[column.key] for column in columns[2:]] for summary in summaries]
+    rows: list[tuple[Any, ...]] = [
+        (result.store, mean_accuracy([result]), *each) for result, each in zip(results, counts, strict=True)
+    ]
     if len(rows) > 1:
-        rows.append(("mean", *(sum(column) / len(rows) for column in list(zip(*rows, strict=True))[1:])))
+        rows.append(("mean", mean_accuracy(results), *(sum(each) / len(rows) for each in zip(*counts, strict=True))))
     first = results[0]
     return Table(
         f"{first.label}, {first.accounting} accounting, {len(first.seeds)} seeds, {first.max_branches} branch slots",
         columns,
         tuple(rows),
     )
+
+
+def _interval_words(results: "Sequence[EvaluationResult]") -> str:
+    """Returns what the intervals are of."""
+    text = "[ ]: 95% bootstrap intervals over questions, each averaged over the seeds"
+    benchmarks = [result.benchmark for result in results]
+    if len(set(benchmarks)) < len(benchmarks):
+        text += "; in that of the mean, stores of one benchmark share the drawn questions"
+    made_up = [result.store for result in results if result.synthetic]
+    return f"{text}. Synthetic, no language model's results: {', '.join(made_up)}." if made_up else f"{text}."
 
 
 # -------------------------------------------------------------------- benchmark
@@ -163,7 +178,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     written = [] if arguments.out is None else report.write(arguments.out)
     for table in (*report.comparisons(), report.statistics()):
         show(Fitted(table), "")
-    synthetic = [store.name for store in stores if store.attributes.get("synthetic")]
+    synthetic = [store.name for store in stores if store.synthetic]
     if synthetic:
         print(f"Synthetic, no language model's results: {', '.join(synthetic)}")
     if written:
@@ -201,8 +216,10 @@ def _add_trace(subparsers: Subparsers) -> None:
         "--seed", metavar="S", type=whole, default=0, help="order of the branches (default: %(default)s)"
     )
     add_rules(parser)
-    parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for trace.jsonl, trace.png and trace.svg")
-    parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png or .svg file for the picture")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="a folder for trace.jsonl, trace.png, trace.svg and trace.pdf"
+    )
+    parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png, .svg or .pdf file for the picture")
     parser.add_argument("--jsonl", metavar="FILE", type=Path, help="a file for the trace: a line a round, and the end")
     parser.set_defaults(run=_trace)
 
@@ -212,13 +229,14 @@ def _trace(arguments: argparse.Namespace) -> int:
 
     from autotts_gym.envs.rendering import render_ansi, save_picture
     from autotts_gym.evaluation.trace import trace
+    from autotts_gym.pictures import SUFFIXES
 
     (store,) = read_stores([arguments.store])
     played = trace(read_controller(arguments), store, arguments.question, arguments.seed, read_rules(arguments))
     pictures = [arguments.picture] if arguments.picture else []
     traces = [arguments.jsonl] if arguments.jsonl else []
     if arguments.out:
-        pictures += [arguments.out / "trace.png", arguments.out / "trace.svg"]
+        pictures += [arguments.out / f"trace{suffix}" for suffix in SUFFIXES]
         traces.append(arguments.out / "trace.jsonl")
     for path in pictures:
         save_picture(played.state, 0, path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,15 +19,26 @@ if TYPE_CHECKING:
 
     from autotts_gym.evaluation.tables import Table
 
-_ENDLESS = 1000
-"""Width of what is not a terminal."""
+_PAGE = 100
+"""Columns of what is not a terminal."""
+
+_LEAST_NAME = 8
+"""Columns that the names of a table's rows have at least, however wide the others are."""
+
+
+def columns() -> int | None:
+    """Returns how many columns the terminal has, or COLUMNS says; None where there is neither."""
+    told = os.environ.get("COLUMNS", "")
+    if sys.stdout.isatty() or (told.isdecimal() and int(told) > 0):
+        return shutil.get_terminal_size().columns
+    return None
 
 
 def show(*renderables: Any) -> None:
-    """Prints what rich can render: as wide as the terminal, or as wide as it needs where there is none."""
+    """Prints what rich can render, as wide as the terminal; where there is none, on a page of 100 columns."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else _ENDLESS)
+    console = Console(width=columns() or _PAGE)
     with console.capture() as capture:
         for renderable in renderables:
             console.print(renderable)
@@ -35,6 +50,23 @@ def one_line(text: str, width: int) -> str:
     """Returns a model's text on one line of at most ``width``, without characters that would steer a terminal."""
     line = "".join(character if character.isprintable() else "□" for character in " ".join(text.split()))
     return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def wrapped(text: str) -> str:
+    """Returns a sentence on as many lines as the page needs, those after the first indented."""
+    return textwrap.fill(text, columns() or _PAGE, subsequent_indent="    ", break_on_hyphens=False)
+
+
+def pasted(command: str) -> str:
+    """Returns a command to be pasted into a shell: on one line, or on several that the shell joins where it is long."""
+    width = columns()
+    lines: list[str] = []
+    for word in map(shlex.quote, shlex.split(command)):
+        if width is not None and lines and len(lines[-1]) + len(word) + 3 > width:
+            lines.append(f"    {word}")
+        else:
+            lines[-1:] = [f"{lines[-1]} {word}" if lines else f"  {word}"]
+    return " \\\n".join(lines)
 
 
 def heading(text: str) -> Text:
@@ -64,14 +96,18 @@ class Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable | Text]:
         """Yields the title and the tables."""
         names, *blocks = _blocks(self.table)
-        families = _families(self.table)
+        families, keys = _families(self.table)
         if families:
-            knobs = [_knobs(name, family) for name, family in zip(names.cells, families, strict=True)]
+            knobs = [_knobs(name, key) for name, key in zip(names.cells, keys, strict=True)]
             names = _Block(names.header, tuple(knobs))
-        room = options.max_width - max(map(len, (*names.header, *names.cells, *families))) - 2
+        width = max(map(len, (*names.header, *names.cells, *families)))
+        widest = max((block.width for block in blocks), default=0)
+        if width + 2 + sum(block.width + 2 for block in blocks) > options.max_width:
+            # Long names are folded, so that figures never are.
+            width = min(width, max(_LEAST_NAME, min(2 * options.max_width // 5, options.max_width - widest - 2)))
         yield heading(self.table.title)
-        for part in _packed(blocks, room):
-            yield _drawn(names, part, families)
+        for part in _packed(blocks, options.max_width - width - 2):
+            yield _drawn(names, width, part, families)
 
 
 @dataclass(frozen=True)
@@ -106,12 +142,12 @@ def _block(table: Table, indices: list[int]) -> _Block:
     return _Block((*columns[0].header[:-1], *lines[:2]), tuple(lines[2:]))
 
 
-def _families(table: Table) -> list[str]:
-    """Returns the family of every row if that is a hidden column, else nothing."""
+def _families(table: Table) -> tuple[list[str], list[str]]:
+    """Returns the family of every row, as people and as code call it, if that is a hidden column; else nothing."""
     for i, column in enumerate(table.columns):
         if column.key == "family" and not column.header:
-            return [str(row[i]) for row in table.rows]
-    return []
+            return [column.text(row[i]) for row in table.rows], [str(row[i]) for row in table.rows]
+    return [], []
 
 
 def _knobs(setting: str, family: str) -> str:
@@ -132,11 +168,11 @@ def _packed(blocks: Sequence[_Block], room: int) -> list[list[_Block]]:
     return parts
 
 
-def _drawn(names: _Block, blocks: Sequence[_Block], families: Sequence[str]) -> RichTable:
+def _drawn(names: _Block, width: int, blocks: Sequence[_Block], families: Sequence[str]) -> RichTable:
     from rich.text import Text
 
     drawn = plain_table()
-    drawn.add_column(Text("\n".join(names.header)), no_wrap=True)
+    drawn.add_column(Text("\n".join(names.header)), width=width, overflow="fold")
     for block in blocks:
         drawn.add_column(Text("\n".join(block.header), justify="right"), justify="right", no_wrap=True)
     for i, cells in enumerate(zip(names.cells, *(block.cells for block in blocks), strict=True)):

@@ -5,18 +5,15 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import PoolState, layout
-from autotts_gym.errors import AutottsError
-from autotts_gym.files import written
+from autotts_gym.pictures import picture_paths, style, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +41,6 @@ _TEXT_WIDTH, _TEXT_CELLS, _TEXT_ANSWER = 100, 72, 20
 
 _LEAST_INTERVALS, _MORE_INTERVALS = 20, 10
 _STYLE: dict[Any, object] = {
-    "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": _INK,
     "axes.edgecolor": _MUTED,
@@ -52,8 +48,6 @@ _STYLE: dict[Any, object] = {
     "hatch.linewidth": 0.7,
     "xtick.color": _MUTED,
     "ytick.color": _MUTED,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "autotts_gym",
 }
 
 
@@ -248,7 +242,7 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
     """Episode n as a frame, (640, 960, 3) uint8; the same state gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with _style():
+    with style(_STYLE):
         canvas: Any = FigureCanvasAgg(_draw(_View.of(state, n)))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -256,16 +250,17 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
 
 def figure(state: PoolState, n: int) -> Figure:
     """Episode n as a figure: branches as rows, intervals as cells coloured by answer; votes and spend beside them."""
-    with _style():
+    with style(_STYLE):
         return _draw(_View.of(state, n))
 
 
 def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None:
-    """Write ``figure(state, n)`` to a file ending in .png or .svg, whole or not at all; equal states, equal bytes.
+    """Write ``figure(state, n)`` to a file ending in .png, .svg or .pdf, whole or not at all; equal states, equal bytes.
 
     Raises:
         AutottsError: the file name ends otherwise, or the file cannot be written.
     """
+<<<<<<< HEAD
     kind = Path(path).suffix.lower()
     if kind not in (".png", ".svg"):
         raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
@@ -283,6 +278,11 @@ def _style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
+=======
+    targets = picture_paths(path)
+    with style(_STYLE):
+        write_figure(_draw(_View.of(state, n)), targets)
+>>>>>>> 3ad29ce (wip)
 
 
 def _draw(view: _View) -> Figure:

@@ -26,6 +26,7 @@ from autotts_gym.evaluation.results import EvaluationResult, setting_label
 from autotts_gym.evaluation.runner import evaluate_all
 from autotts_gym.evaluation.tables import Table, comparison_table, statistics_table
 from autotts_gym.files import write_atomically
+from autotts_gym.pictures import SUFFIXES
 from autotts_gym.replay import ReplayStore
 
 Params = Mapping[str, Any]
@@ -207,14 +208,13 @@ class Report:
         }
         for name, text in texts.items():
             write_atomically(out / name, text.encode())
-        figures: dict[str, tuple[list[str], Panels, Axis]] = {
-            "frontier": ([".png", ".svg"], "mean", "total_tokens"),
-            "frontier_stores": ([".png", ".svg"], "stores", "total_tokens"),
-            "frontier_sequential": ([".png"], "mean", "sequential_tokens"),
-        }
+        figures: dict[str, tuple[Panels, Axis]] = {"frontier": ("mean", "total_tokens")}
+        if len(self.stores) > 1:  # a single store is its own mean
+            figures["frontier_stores"] = ("stores", "total_tokens")
+        figures["frontier_sequential"] = ("mean", "sequential_tokens")
         paths = [out / name for name in texts]
-        for name, (suffixes, panels, x) in figures.items():
-            targets = [out / f"{name}{suffix}" for suffix in suffixes]
+        for name, (panels, x) in figures.items():
+            targets = [out / f"{name}{suffix}" for suffix in SUFFIXES]
             plot_frontiers(self.families, targets, x, panels=panels, resamples=self.resamples)
             paths += targets
         return paths

@@ -27,20 +27,18 @@ from __future__ import annotations
 
 import copy
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal, Protocol, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.evaluation.resampling import Floats, Interval, Stratum, percentile_interval, resample
 from autotts_gym.evaluation.results import EvaluationResult, setting_label
 
 Axis = Literal["total_tokens", "sequential_tokens"]
-Floats = npt.NDArray[np.float64]
 
 _SAME = 1e-9  # accuracies, log-tokens and ratios closer than this differ by rounding only
 
@@ -73,7 +71,19 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class StoreMeans:
-    """What a family did on one store, per question; arrays are float64 (settings, questions), means over seeds."""
+    """What a family did on one store, per question; arrays are float64 (settings, questions), means over seeds.
+
+    Attributes:
+        store: Name of the store.
+        model: Whose branches it holds.
+        benchmark: Where its questions come from.
+        accuracy: In [0, 1].
+        total_tokens: Tokens generated.
+        sequential_tokens: Tokens on the critical path.
+        orders: Number of orders of the pools that the means are over.
+        repeats: How often each order was played: by every training seed of an agent once.
+        synthetic: Whether the store's branches are drawn from a statistical model.
+    """
 
     store: str
     model: str
@@ -81,30 +91,19 @@ class StoreMeans:
     accuracy: Floats
     total_tokens: Floats
     sequential_tokens: Floats
+    orders: int = 1
+    repeats: int = 1
+    synthetic: bool = False
 
     @property
-    def stratum(self) -> tuple[str, int]:
-        """Benchmark and number of questions: stores that share it are taken to hold the same questions."""
-        return self.benchmark, self.accuracy.shape[1]
+    def questions(self) -> int:
+        """Number of questions."""
+        return self.accuracy.shape[1]
 
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its percentile interval.
-
-    Attributes:
-        estimate: The value on the data; NaN where it is not defined.
-        low: Lower end; -inf where the statistic, larger being better, is undefined too often to tell.
-        high: Upper end; +inf where the statistic, smaller being better, is undefined too often to tell.
-        level: Nominal coverage, such as 0.95.
-        defined: Share of the resamples in which the statistic is defined, in [0, 1].
-    """
-
-    estimate: float
-    low: float
-    high: float
-    level: float
-    defined: float
+    @property
+    def stratum(self) -> Stratum:
+        """What decides which stores share resamples."""
+        return self.benchmark, self.questions
 
 
 @dataclass(frozen=True)
@@ -252,6 +251,9 @@ class Frontier:
                     accuracy=np.stack([group[store].correct.mean(axis=0) for group in groups]),
                     total_tokens=np.stack([group[store].total_tokens.mean(axis=0) for group in groups]),
                     sequential_tokens=np.stack([group[store].sequential_tokens.mean(axis=0) for group in groups]),
+                    orders=len(set(result.seeds)),
+                    repeats=len(result.seeds) // len(set(result.seeds)),
+                    synthetic=result.synthetic,
                 )
                 for store, result in first.items()
             ),
@@ -320,6 +322,15 @@ class Frontier:
         return tuple(sorted(points, key=lambda point: (point.tokens, point.accuracy)))
 
     @property
+    def undominated(self) -> tuple[Point, ...]:
+        """The points that no other point of the family beats: each is more accurate than all that cost no more."""
+        kept: list[Point] = []
+        for point in self.points:
+            if not kept or point.accuracy > kept[-1].accuracy + _SAME:
+                kept = [each for each in kept if each.tokens < point.tokens] + [point]
+        return tuple(kept)
+
+    @property
     def peak(self) -> Point:
         """The most accurate point; of equally accurate ones the cheapest.
 
@@ -382,7 +393,9 @@ class Frontier:
             tokens = 1.0 - tokens / cost[:, None]
         labels = [setting.label for setting in self.settings]
         order = [labels.index(point.setting.label) for point in self.points]
-        return tuple((_interval(accuracy[:, i], level), _interval(tokens[:, i], level)) for i in order)
+        return tuple(
+            (percentile_interval(accuracy[:, i], level), percentile_interval(tokens[:, i], level)) for i in order
+        )
 
 
 class Draws:
@@ -403,7 +416,7 @@ class Draws:
         if resamples < 0 or seed < 0:
             raise AutottsError(f"bootstrap: expected resamples >= 0 and seed >= 0, got {resamples} and {seed}")
         self._counts = {
-            means.stratum: _resample(means.stratum, resamples, seed)
+            means.stratum: resample(means.stratum, resamples, seed)
             for means in sorted(frontier.stores, key=lambda means: means.stratum)
         }
         self._cover = _cover(frontier)
@@ -572,7 +585,7 @@ class Bootstrap:
         """Returns the estimate and percentile interval of one family, by its index."""
         values = self.values[family]
         defined = 1.0 - float(np.isnan(values[1:]).mean())
-        return replace(_interval(self._filled(family), level), estimate=float(values[0]), defined=defined)
+        return replace(percentile_interval(self._filled(family), level), estimate=float(values[0]), defined=defined)
 
     def compare(self, a: int, b: int, level: float = 0.95) -> Comparison:
         """Returns the paired comparison of two families, by their indices."""
@@ -583,7 +596,7 @@ class Bootstrap:
         both = ~np.isnan(self.values[a] + self.values[b])
         return Comparison(
             difference=replace(
-                _interval(difference, level),
+                percentile_interval(difference, level),
                 estimate=float(difference[0]) if both[0] else math.nan,
                 defined=float(both[1:].mean()),
             ),
@@ -679,25 +692,8 @@ def _describe(cover: tuple[str, frozenset[tuple[str, str, int]]]) -> str:
     return f"{', '.join(f'{store} ({questions})' for store, _, questions in sorted(stores))} [{accounting}]"
 
 
-def _resample(stratum: tuple[str, int], resamples: int, seed: int) -> Floats:
-    """Counts of a stratum's questions, (1 + resamples, questions), each row summing to questions; row 0 is all ones."""
-    benchmark, questions = stratum
-    rng = np.random.default_rng([seed, zlib.crc32(benchmark.encode()), questions])
-    counts = rng.multinomial(questions, np.full(questions, 1 / questions), size=resamples)
-    return np.concatenate([np.ones((1, questions)), counts])
-
-
 def _left_out(counts: Floats) -> Floats:
     """Counts of the questions that each row lacks, scaled to sum to their number as those of a resample do."""
     missing = np.where((counts == 0).any(axis=1, keepdims=True), counts == 0, counts)
     scaled: Floats = missing * (counts.shape[1] / missing.sum(axis=1, keepdims=True))
     return scaled
-
-
-def _interval(values: Floats, level: float) -> Interval:
-    """Estimate in element 0, resamples behind it; their k-th smallest and k-th largest, k = (R + 1)(1 - level) / 2."""
-    if not 0 < level < 1:
-        raise AutottsError(f"interval: expected a level in (0, 1), got {level}")
-    ordered = np.sort(values[1:])
-    k = max(1, math.floor((len(ordered) + 1) * (1 - level) / 2 + _SAME))
-    return Interval(float(values[0]), float(ordered[k - 1]), float(ordered[-k]), level, 1.0)

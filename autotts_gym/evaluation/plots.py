@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import numpy as np
 
 from autotts_gym.errors import AutottsError, quote
-from autotts_gym.evaluation.frontier import Axis, Floats, Frontier, find_reference
-from autotts_gym.files import write_atomically
+from autotts_gym.evaluation.families import Look, looks
+from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
+from autotts_gym.evaluation.resampling import Floats
+from autotts_gym.pictures import Paths, picture_paths, style, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,23 +32,7 @@ class _Spread(TypedDict):
     seed: int
 
 
-# Okabe & Ito's colours that read on white, best told apart first; self-consistency is black. Markers repeat the
-# coding, and dashes tell families beyond the sixth apart.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5, 1, 1.5)), (0, (1, 1)))
-_NAMES = {
-    "sc": "Self-consistency",
-    "asc": "ASC",
-    "esc": "ESC",
-    "parallel_probe": "Parallel-Probe",
-    "cmc": "CMC",
-    "answer_consistency": "Answer consistency",
-    "short_m": "short-m@k",
-    "doubling": "Doubling SC",
-}
 _STYLE: dict[Any, object] = {
-    "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -66,12 +50,12 @@ _STYLE: dict[Any, object] = {
     "ytick.major.width": 0.7,
     "legend.frameon": False,
     "legend.fontsize": 8,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "autotts_gym",
 }
-
-
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+_TITLE, _CAPTION = 11.0, 7.0  # points
+_WIDTH, _GAP = 1.1, 2.6
+"""Width of a whisker and least distance between two, in points."""
+_BIGGER = {"*": 1.7, "d": 1.2, "h": 1.1, "p": 1.2, "P": 1.15, "X": 1.15}
+"""Markers that need more room to look as large as the others."""
 
 
 def plot_frontiers(
@@ -86,13 +70,17 @@ def plot_frontiers(
     seed: int = 0,
     title: str | None = None,
 ) -> None:
-    """Draws accuracy (%) against mean tokens (log axis) and writes the figure.
+    """Draws accuracy (%) against mean tokens (log axis), with a caption, and writes the figure.
 
-    The same families give the same bytes: no date is written and element ids are fixed.
+    A family looks the same in every figure; see `autotts_gym.evaluation.families`. Along total tokens a line is the
+    curve A(t) of its family. Along sequential tokens it joins only the settings that no other of the family beats, as
+    width changes the tokens and hardly the critical path. Whiskers are moved sideways where they would overlap, and
+    then tied to their markers. The same families give the same bytes.
 
     Args:
-        families: Families measured on the same stores; one curve each. Self-consistency is drawn as the reference.
-        paths: One path or several, ending in ``.png`` or ``.svg``; each is written atomically.
+        families: Families measured on the same stores, of different names; one curve each. Self-consistency is drawn
+            as the reference.
+        paths: One path or several, ending in ``.png``, ``.svg`` or ``.pdf``; each is written atomically.
         x: Token axis, ``"total_tokens"`` or ``"sequential_tokens"``.
         panels: The ``"mean"`` over stores, one panel for each of the ``"stores"``, or ``"all"`` of these.
         intervals: Whiskers, intervals over questions. ``"paired"``: of the difference to the accuracy of SC@64, drawn
@@ -105,16 +93,20 @@ def plot_frontiers(
         title: Heading of the figure; none by default.
 
     Raises:
-        AutottsError: If there is no family, stores differ, or a path ends otherwise.
+        AutottsError: If there is no family, two share a name, stores differ, or a path ends otherwise.
     """
-    targets = _targets(paths)
+    targets = picture_paths(paths)
     if intervals not in get_args(Intervals):
         raise AutottsError(f"intervals: expected one of {', '.join(get_args(Intervals))}, got {quote(intervals)}")
     if not families:
         raise AutottsError("plot: expected at least one family, got none")
+    names = [family.name for family in families]
+    for name in names:
+        if names.count(name) > 1:
+            raise AutottsError(f"plot: expected families of different names, got {quote(name)} more than once")
     spread: _Spread = {"level": level, "resamples": resamples, "seed": seed}
-    with _style():
-        _write(_draw([family.along(x) for family in families], panels, intervals, spread, title), targets)
+    with style(_STYLE):
+        write_figure(_draw([family.along(x) for family in families], panels, intervals, spread, title), targets)
 
 
 def plot_diagnosis(diagnosis: Diagnosis, paths: Paths) -> None:
@@ -124,43 +116,28 @@ def plot_diagnosis(diagnosis: Diagnosis, paths: Paths) -> None:
 
     Args:
         diagnosis: What to draw.
-        paths: One path or several, ending in ``.png`` or ``.svg``; each is written atomically.
+        paths: One path or several, ending in ``.png``, ``.svg`` or ``.pdf``; each is written atomically.
 
     Raises:
         AutottsError: If a path ends otherwise.
     """
-    targets = _targets(paths)
-    with _style():
-        _write(_draw_diagnosis(diagnosis), targets)
+    targets = picture_paths(paths)
+    with style(_STYLE):
+        write_figure(_draw_diagnosis(diagnosis), targets)
 
 
-def _targets(paths: Paths) -> list[Path]:
-    targets = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-    for path in targets:
-        if path.suffix not in (".png", ".svg"):
-            raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
-    return targets
+# -------------------------------------------------------------------- frontiers
 
 
-def _write(figure: Figure, targets: Sequence[Path]) -> None:
-    for path in targets:
-        buffer = io.BytesIO()
-        if path.suffix == ".png":
-            figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-        else:
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        write_atomically(path, buffer.getvalue())
+@dataclass(frozen=True, eq=False)
+class _Whiskers:
+    """The intervals of a family in a panel, one a point: tokens, accuracy (%) and both ends (%), float64 (points,)."""
 
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Matplotlib's defaults with the style of this project on top, whatever the user has set, and as it was after."""
-    import matplotlib as mpl
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
+    look: Look
+    tokens: Floats
+    accuracy: Floats
+    low: Floats
+    high: Floats
 
 
 def _draw(
@@ -173,92 +150,224 @@ def _draw(
     columns = math.ceil(math.sqrt(len(layout)))
     rows = math.ceil(len(layout) / columns)
     legend_columns = {1: 3, 2: 4}.get(columns, 7)
+    reference = find_reference(families)
+    looked = looks(family.name for family in families)
+    width, height = (5.6, 3.4) if len(layout) == 1 else (3.3 * columns, 2.5 * rows + 0.3)
     legend_height = 0.18 * math.ceil((len(families) + 2) / legend_columns)
-    width, height = (5.6, 3.4) if len(layout) == 1 else (3.1 * columns, 2.5 * rows + 0.3)
-    figure = Figure(figsize=(width, height + legend_height), layout="constrained")
+    caption = textwrap.wrap(_caption(families, panels, intervals, spread), int(width * 18.5))
+    caption_height = 0.14 * len(caption) + 0.06
+    figure = Figure(figsize=(width, height + legend_height + caption_height), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(height + legend_height, caption_height), hspace=0.0)
+    whiskers: list[tuple[Axes, list[_Whiskers]]] = []
     for i, (heading, stores) in enumerate(layout):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        _draw_panel(axes, [family.on(stores) for family in families], intervals, spread)
+        axes = above.add_subplot(rows, columns, i + 1)
+        drawn = [family.on(stores) for family in families]
+        _draw_panel(axes, drawn, looked)
+        if intervals != "none":
+            against = find_reference(drawn) if intervals == "paired" else None
+            whiskers.append((axes, [_intervals(family, looked[family.name], against, spread) for family in drawn]))
         axes.set_title(heading, loc="left")
         if i % columns == 0:
             axes.set_ylabel("Accuracy (%)")
         if i + columns >= len(layout):
             axes.set_xlabel(f"Mean {families[0].x.replace('_', ' ')} per question")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+    handles = [Line2D([], [], label=looked[f.name].name, linewidth=1.5, **_marks(looked[f.name])) for f in families]
+    if reference is not None:
+        label = f"Accuracy of {_called(reference)}"
+        handles.append(Line2D([], [], label=label, color="black", linewidth=0.8, linestyle=(0, (1, 2))))
     if intervals != "none":
-        paired = intervals == "paired" and find_reference(families) is not None
-        handles.append(Line2D([], [], color="#999999", linewidth=1.1, marker="|", markersize=9, linestyle="none"))
-        labels.append(f"{spread['level']:.0%} interval{', paired' if paired else ''}")
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=legend_columns,
-        columnspacing=1.6,
-        handlelength=2.6,
+        label = f"{spread['level']:.0%} interval{', paired' if intervals == 'paired' and reference else ''}"
+        mark: dict[str, Any] = {"marker": "|", "markersize": 9, "linestyle": "none"}
+        handles.append(Line2D([], [], label=label, color="#999999", **mark))
+    above.legend(handles=handles, loc="outside lower center", ncols=legend_columns, columnspacing=1.6, handlelength=2.8)
+    below.text(
+        0.012, 1.0, "\n".join(caption), ha="left", va="top", fontsize=_CAPTION, color="#333333", linespacing=1.25
     )
     if title is not None:
-        figure.suptitle(title, fontsize=11, fontweight="bold")
+        above.suptitle(title, fontsize=_TITLE, fontweight="bold")
+    for axes, each in whiskers:
+        _make_room(axes, each)
+    figure.draw_without_rendering()  # lays the figure out: where whiskers are in each other's way depends on its size
+    figure.set_layout_engine("none")
+    for axes, each in whiskers:
+        _draw_whiskers(axes, each)
     return figure
 
 
 def _layout(family: Frontier, panels: Panels) -> list[tuple[str, list[str]]]:
-    """Returns heading and stores of every panel."""
+    """Returns heading and stores of every panel; a single store is its own mean."""
     each = [(f"{means.model} · {means.benchmark}", [means.store]) for means in family.stores]
-    mean = (f"Mean over {len(each)} stores", [means.store for means in family.stores])
-    layouts = {"mean": each if len(each) == 1 else [mean], "stores": each, "all": [*each, mean]}
+    mean = [(f"Mean over {len(each)} stores", [means.store for means in family.stores])] if len(each) > 1 else []
+    layouts = {"mean": mean or each, "stores": each, "all": [*each, *mean]}
     if panels not in layouts:
         raise AutottsError(f"panels: expected one of {', '.join(layouts)}, got {quote(panels)}")
     return layouts[panels]
 
 
-def _draw_panel(axes: Axes, families: Sequence[Frontier], intervals: Intervals, spread: _Spread) -> None:
+def _draw_panel(axes: Axes, families: Sequence[Frontier], looked: Mapping[str, Look]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axes.set_xscale("log")
     axes.grid(color="#e6e6e6", linewidth=0.6)
+    for family in families:
+        look = looked[family.name]
+        joined = family.points if family.x == "total_tokens" else family.undominated
+        apart = [point for point in family.points if point not in joined]
+        axes.plot(*_coordinates(joined), linewidth=1.5, zorder=3, label=look.name, **_marks(look))
+        if apart:
+            axes.plot(*_coordinates(apart), zorder=2.5, alpha=0.45, **{**_marks(look), "linestyle": "none"})
     reference = find_reference(families)
-    coloured = 0
-    for i, family in enumerate(families):
-        is_reference = all(setting.controller == "sc" for setting in family.settings)
-        turn, hue = divmod(coloured, len(_COLOURS))
-        colour, dashes = ("black", (0, (4, 1.5))) if is_reference else (_COLOURS[hue], _DASHES[turn % len(_DASHES)])
-        coloured += not is_reference
-        tokens = np.array([point.tokens for point in family.points])
-        accuracy = 100 * np.array([point.accuracy for point in family.points])
-        axes.plot(
-            tokens,
-            accuracy,
-            label=_NAMES.get(family.name, family.name),
-            color=colour,
-            linestyle=dashes,
-            linewidth=1.5,
-            marker=_MARKERS[i % len(_MARKERS)],
-            markersize=4.8,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            zorder=3,
-        )
-        if intervals != "none":
-            low, high = _limits(family, reference if intervals == "paired" else None, spread)
-            axes.vlines(tokens, low, high, color=colour, alpha=0.4, linewidth=1.1, zorder=2)
     if reference is not None:
-        best = reference.peak
-        label = f"Accuracy of SC@{best.setting.params['branches']}"
-        axes.axhline(100 * best.accuracy, label=label, color="black", lw=0.8, ls=(0, (1, 2)), zorder=1.5)
+        axes.axhline(100 * reference.peak.accuracy, color="black", lw=0.8, ls=(0, (1, 2)), zorder=1.5)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
 
 
-def _limits(family: Frontier, against: Frontier | None, spread: _Spread) -> tuple[Floats, Floats]:
-    """Returns lower and upper accuracy (%) of every point; with a reference, those of the difference around it."""
+def _coordinates(points: Iterable[Any]) -> tuple[list[float], list[float]]:
+    pairs = [(point.tokens, 100 * point.accuracy) for point in points]
+    return [tokens for tokens, _ in pairs], [accuracy for _, accuracy in pairs]
+
+
+def _marks(look: Look) -> dict[str, Any]:
+    """Returns how a family's line and markers are drawn."""
+    size = (4.8 if look.filled else 4.2) * _BIGGER.get(look.marker, 1.0)
+    return {**look.style, "markersize": size, "markeredgewidth": 0.6 if look.filled else 1.1}
+
+
+def _intervals(family: Frontier, look: Look, against: Frontier | None, spread: _Spread) -> _Whiskers:
+    """Returns the intervals of every point; with a reference, those of the difference around the reference."""
     centre = 0.0 if against is None else against.peak.accuracy
     pairs = family.point_intervals(against, **spread)
     low, high = np.array([(accuracy.low, accuracy.high) for accuracy, _ in pairs]).T
-    return 100 * (centre + low), 100 * (centre + high)
+    tokens, accuracy = map(np.array, _coordinates(family.points))
+    return _Whiskers(look, tokens, accuracy, 100 * (centre + low), 100 * (centre + high))
 
+
+def _make_room(axes: Axes, whiskers: Sequence[_Whiskers]) -> None:
+    for each in whiskers:
+        axes.update_datalim(np.column_stack([np.tile(each.tokens, 2), [*each.low, *each.high]]))
+    axes.autoscale_view()
+
+
+def _draw_whiskers(axes: Axes, whiskers: Sequence[_Whiskers]) -> None:
+    """Draws the intervals of a panel that has its final size, side by side."""
+    from matplotlib.collections import LineCollection
+
+    limits = axes.get_xlim(), axes.get_ylim()
+    points = 72 / axes.figure.dpi  # of a pixel
+    tokens = np.concatenate([each.tokens for each in whiskers])
+    wide = np.concatenate([each.high - each.low for each in whiskers]) > 1e-9  # the reference has none to itself
+    if not wide.any():
+        return
+    pixels = axes.transData.transform(np.column_stack([tokens, np.full(tokens.size, limits[1][0])]))[:, 0]
+    box = axes.bbox
+    gap = min(_GAP, box.width * points / wide.sum())
+    places = pixels.copy()
+    places[wide] = spaced(pixels[wide], gap / points, box.x0, box.x1)
+    moved = axes.transData.inverted().transform(np.column_stack([places, np.full(places.size, box.y0)]))[:, 0]
+    start = 0
+    for each in whiskers:
+        own = slice(start, start + each.tokens.size)
+        start = own.stop
+        rows = np.flatnonzero(wide[own])
+        at = moved[own]
+        lines = [[(at[i], each.low[i]), (at[i], each.high[i])] for i in rows]
+        ties = [
+            [(each.tokens[i], each.accuracy[i]), (at[i], each.accuracy[i])]
+            for i in rows
+            if abs(places[own][i] - pixels[own][i]) * points > _WIDTH / 2
+        ]
+        for segments, label, width in ((lines, "_whiskers", min(_WIDTH, 0.6 * gap)), (ties, "_ties", 0.5)):
+            style: dict[str, Any] = {"colors": each.look.colour, "linewidths": width, "alpha": 0.5, "zorder": 2}
+            axes.add_collection(LineCollection(segments, label=label, **style), autolim=False)
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def spaced(places: Floats, gap: float, low: float, high: float) -> Floats:
+    """Returns the places nearest to the given ones, in the sense of least squares, that keep a gap and their order.
+
+    Args:
+        places: Where things would be, (N,) float64.
+        gap: Least distance of two; at most (high - low) / N.
+        low: Least place, less half a gap.
+        high: Largest place, plus half a gap.
+    """
+    order = np.argsort(places, kind="stable")
+    steps = gap * np.arange(places.size)
+    # Without the steps the task is to make a sequence monotone: neighbours that are not are pooled (pool adjacent
+    # violators).
+    blocks: list[tuple[float, int]] = []
+    for value in (places[order] - steps).tolist():
+        mean, size = value, 1
+        while blocks and blocks[-1][0] >= mean:
+            before, count = blocks.pop()
+            mean, size = (before * count + mean * size) / (count + size), count + size
+        blocks.append((mean, size))
+    flat = np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])
+    flat = np.clip(flat, low + gap / 2, high - gap / 2 - steps[-1])
+    found = np.empty_like(places)
+    found[order] = flat + steps
+    return found
+
+
+# -------------------------------------------------------------------- what stands below
+
+
+def _caption(families: Sequence[Frontier], panels: Panels, intervals: Intervals, spread: _Spread) -> str:
+    """Returns what was measured on how much, what lines and whiskers are, and what is synthetic."""
+    first = families[0]
+    stores = first.stores
+    each = "; every store has its panel" if panels == "stores" and len(stores) > 1 else ""
+    questions = f"{_range(means.questions for means in stores)} questions"
+    measured = f"{len(stores)} stores with {questions} each" if len(stores) > 1 else f"{stores[0].store}: {questions}"
+    orders = _range(means.orders for family in families for means in family.stores)
+    text = [f"{measured}, {orders} order{'s' * (orders != '1')} of the branches, {first.accounting} accounting{each}."]
+    looked = looks(family.name for family in families)
+    for family in families:
+        repeats = max(means.repeats for means in family.stores)
+        if repeats > 1:
+            text.append(f"{looked[family.name].name}: mean over {repeats} training seeds.")
+    if first.x == "total_tokens":
+        text.append("Lines join the settings of a family from the cheapest to the dearest.")
+    else:
+        text.append("Lines join the settings that no other of their family beats; the others are pale.")
+    if intervals != "none":
+        text.append(_whiskers_in_words(families, intervals, spread))
+    made_up = [means.store for means in stores if means.synthetic]
+    if made_up:
+        which = ", ".join(made_up) if len(made_up) < len(stores) else "all stores" if len(stores) > 1 else "this store"
+        text.append(f"Synthetic branches, no language model's results: {which}.")
+    return " ".join(text)
+
+
+def _whiskers_in_words(families: Sequence[Frontier], intervals: Intervals, spread: _Spread) -> str:
+    reference = find_reference(families) if intervals == "paired" else None
+    what = "of the accuracy"
+    if reference is not None:
+        name = _called(reference)
+        what = f"of the difference to {name} on the same drawn questions (paired), drawn around the accuracy of {name}"
+    benchmarks = [means.benchmark for means in families[0].stores]
+    shared = "; stores of one benchmark share the drawn questions" if len(set(benchmarks)) < len(benchmarks) else ""
+    drawn = f"{spread['resamples']:,} resamples{shared}"
+    return (
+        f"Whiskers: {spread['level']:.0%} bootstrap intervals over questions ({drawn}) {what}; "
+        "moved sideways where they would overlap."
+    )
+
+
+def _called(reference: Frontier) -> str:
+    return f"SC@{reference.peak.setting.params['branches']}"
+
+
+def _range(counts: Iterable[int]) -> str:
+    """Returns one number, or ``3 to 5``."""
+    found = sorted(set(counts))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+
+
+# -------------------------------------------------------------------- diagnoses
 
 # What could not be helped is grey, what could is coloured.
 _OUTCOME_COLOURS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotts_gym.errors import AutottsError, quote
+from autotts_gym.evaluation.resampling import Interval, percentile_interval, resample
 from autotts_gym.files import write_atomically
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -46,6 +47,7 @@ class EvaluationResult:
         branches_opened: int32; at most `max_branches`.
         branches_pruned: int32; at most `branches_opened`.
         answers: object; the answer given (str), or None where there was none. May be left out.
+        synthetic: Whether the store's branches are drawn from a statistical model, not by a language model.
 
     Raises:
         AutottsError: If shapes differ, a dtype is of the wrong kind, or a count is out of its range.
@@ -65,6 +67,7 @@ class EvaluationResult:
     branches_opened: npt.NDArray[np.int32]
     branches_pruned: npt.NDArray[np.int32]
     answers: npt.NDArray[np.object_] | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", dict(self.params))
@@ -128,19 +131,26 @@ class EvaluationResult:
         return setting_label(self.controller, self.params)
 
     def summary(self) -> dict[str, object]:
-        """Returns the setting and its averages as values that JSON can hold."""
+        """Returns the setting and its averages as values that JSON can hold.
+
+        The accuracy comes with its 95 % interval over questions; see `mean_accuracy`.
+        """
         seeds, questions = self.correct.shape
+        interval = mean_accuracy([self])
         return {
             "controller": self.controller,
             "params": dict(self.params),
             "store": self.store,
             "model": self.model,
             "benchmark": self.benchmark,
+            "synthetic": self.synthetic,
             "accounting": self.accounting,
             "max_branches": self.max_branches,
             "seeds": seeds,
             "questions": questions,
             "accuracy": self.accuracy,
+            "accuracy_low": interval.low,
+            "accuracy_high": interval.high,
             "mean_tokens": self.mean_tokens,
             "mean_sequential_tokens": self.mean_sequential_tokens,
             "mean_branches_opened": float(self.branches_opened.mean()),
@@ -175,6 +185,32 @@ class EvaluationResult:
             return cls(**meta, **arrays)
         except Exception as error:  # zipfile, numpy and json each have errors of their own for a damaged file
             raise AutottsError(f"{os.fspath(path)}: expected a saved evaluation result, got {quote(error)}") from error
+
+
+def mean_accuracy(
+    results: Sequence[EvaluationResult], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Returns the mean accuracy of one setting over stores, with its bootstrap interval over questions.
+
+    Every store weighs the same. Stores of one benchmark hold the same questions and share what is drawn, as
+    `autotts_gym.evaluation.resampling` describes; seeds are averaged, not drawn.
+
+    Args:
+        results: Of one setting, one for each store.
+        level: Nominal coverage in (0, 1).
+        resamples: Number of resamples.
+        seed: Seed of the resamples; the same seed gives the same interval.
+
+    Raises:
+        AutottsError: If there is no result, or a number is out of its range.
+    """
+    if not results:
+        raise AutottsError("accuracy: expected at least one result, got none")
+    each = [result.correct.mean(axis=0) for result in results]
+    strata = [(result.benchmark, right.size) for result, right in zip(results, each, strict=True)]
+    counts = {key: resample(key, resamples, seed) for key in strata}
+    means = [counts[key] @ right / right.size for key, right in zip(strata, each, strict=True)]
+    return percentile_interval(np.mean(means, axis=0), level)
 
 
 def setting_label(controller: str, params: Mapping[str, object]) -> str:

@@ -205,6 +205,7 @@ def evaluate_all(
             accounting=rules.accounting,
             max_branches=rules.max_branches,
             seeds=seeds,
+            synthetic=store.synthetic,
             **{
                 name: values.reshape(len(seeds), store.num_questions)
                 for name, values in join_fields(parts[c, s]).items()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.evaluation.families import readable
 from autotts_gym.evaluation.frontier import (
     Area,
     Bootstrap,
@@ -48,16 +49,18 @@ class Column:
         key: Its name in CSV and JSON.
         header: Its lines of heading in text; an empty one keeps the column out of text.
         show: How a number of it reads in text.
+        read: How a text of it reads in text.
     """
 
     key: str
     header: tuple[str, ...]
     show: Callable[[float], str] = str
+    read: Callable[[str], str] = str
 
     def text(self, cell: Cell) -> str:
         """Returns a cell as text; an interval as ``estimate [low, high]``, nothing as a dash."""
         if isinstance(cell, str):
-            return cell
+            return self.read(cell)
         if isinstance(cell, Interval):
             return f"{self._number(cell.estimate)} [{self._number(cell.low)}, {self._number(cell.high)}]"
         return "-" if cell is None else self._number(cell)
@@ -190,7 +193,7 @@ def comparison_table(
     first = _check_families(families)
     reference = find_reference(families)
     groups = _column_groups(first, by)
-    columns = [Column("family", ()), Column("setting", ("setting",)), Column("params", ())]
+    columns = [Column("family", (), read=readable), Column("setting", ("setting",)), Column("params", ())]
     for name, heading, _ in groups:
         columns += [
             Column(f"{name}:accuracy", (*heading, "acc %"), _percent),
@@ -258,7 +261,7 @@ def statistics_table(
     def spread(sampled: Bootstrap) -> list[Cell]:
         return [sampled.interval(i, level) for i in range(len(families))]
 
-    data: list[tuple[Column, list[Cell]]] = [(Column("family", ("family",)), list(names))]
+    data: list[tuple[Column, list[Cell]]] = [(Column("family", ("family",), read=readable), list(names))]
     contests: list[tuple[str, str, Bootstrap]] = []
     if reference is not None:
         goal = reference.peak.setting.short
@@ -281,7 +284,9 @@ def statistics_table(
         against = names.index(rival)
         for key, words, sampled in contests:
             chances = [sampled.compare(i, against, level).probability for i in range(len(families))]
-            data.append((Column(f"probability_{key}", (f"P({words}", f"than {rival})"), _chance), list(chances)))
+            data.append(
+                (Column(f"probability_{key}", (f"P({words}", f"than {readable(rival)})"), _chance), list(chances))
+            )
     return Table(
         title or f"Frontiers along {first.x.replace('_', ' ')}, {_scope(first)}, {level:.0%} intervals over questions",
         tuple(column for column, _ in data),

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.errors import AutottsError
+from autotts_gym.evaluation.families import readable
 from autotts_gym.evaluation.frontier import Frontier
 from autotts_gym.files import append
 
@@ -186,7 +187,7 @@ def write_frontier(log_dir: str | os.PathLike[str], frontier: Frontier) -> None:
     """Write a family's budget curves as a run of their own; whatever the folder had before goes.
 
     Args:
-        log_dir: the run's folder, such as ``runs/controllers/cmc``.
+        log_dir: the run's folder, such as ``runs/controllers/CMC``.
         frontier: the family; its points become those of ``budget/accuracy``, whose step is total tokens, and of
             ``budget/accuracy by sequential tokens``.
     """
@@ -203,12 +204,18 @@ def write_frontier(log_dir: str | os.PathLike[str], frontier: Frontier) -> None:
 
 
 def write_frontiers(log_dir: str | os.PathLike[str], families: Iterable[Frontier]) -> None:
-    """Write several families' budget curves below a folder, each as a run of the family's name."""
+    """Write several families' budget curves below a folder, each as a run of the name that people call it."""
     folder = Path(log_dir)
     for frontier in families:
-        write_frontier(folder / frontier.name, frontier)
+        write_frontier(folder / run_name(frontier.name), frontier)
     with EventLog(folder) as log:
         log.layout({"Budget curves": BUDGET_CHARTS})
+
+
+def run_name(family: str) -> str:
+    """Returns what TensorBoard calls a family: what figures and tables call it, as one folder that has no parent."""
+    name = "".join("_" if letter in "/\\\0" else letter for letter in readable(family))
+    return name if name.strip(". ") else f"_{name}"
 
 
 BUDGET_CHARTS = {

@@ -205,6 +205,11 @@ class ReplayStore:
         return self._attributes
 
     @property
+    def synthetic(self) -> bool:
+        """Whether branches are drawn from a statistical model; what comes of them says nothing of language models."""
+        return bool(self._attributes.get("synthetic"))
+
+    @property
     def path(self) -> Path | None:
         """The file that the store came from; None for a store made in memory."""
         return self._path

@@ -1,0 +1,59 @@
+"""The bootstrap over questions: what is drawn, and the intervals that come of it.
+
+Why it is done so is told in `autotts_gym.evaluation.frontier`. A resample redraws the n questions of every benchmark
+with replacement. What is drawn depends on the seed, the benchmark's name and its number of questions only, so that all
+settings, families and stores of a benchmark see the same questions: every comparison is paired.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from autotts_gym.errors import AutottsError
+
+Floats = npt.NDArray[np.float64]
+
+Stratum: TypeAlias = tuple[str, int]
+"""A benchmark and its number of questions: stores that share both are taken to hold the same questions."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its percentile interval.
+
+    Attributes:
+        estimate: The value on the data; NaN where it is not defined.
+        low: Lower end; -inf where the statistic, larger being better, is undefined too often to tell.
+        high: Upper end; +inf where the statistic, smaller being better, is undefined too often to tell.
+        level: Nominal coverage, such as 0.95.
+        defined: Share of the resamples in which the statistic is defined, in [0, 1].
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    defined: float
+
+
+def resample(stratum: Stratum, resamples: int, seed: int) -> Floats:
+    """Counts of a stratum's questions, (1 + resamples, questions), each row summing to questions; row 0 is all ones."""
+    benchmark, questions = stratum
+    rng = np.random.default_rng([seed, zlib.crc32(benchmark.encode()), questions])
+    counts = rng.multinomial(questions, np.full(questions, 1 / questions), size=resamples)
+    return np.concatenate([np.ones((1, questions)), counts])
+
+
+def percentile_interval(values: Floats, level: float) -> Interval:
+    """Estimate in element 0, resamples behind it; their k-th smallest and k-th largest, k = (R + 1)(1 - level) / 2."""
+    if not 0 < level < 1:
+        raise AutottsError(f"interval: expected a level in (0, 1), got {level}")
+    ordered = np.sort(values[1:])
+    k = max(1, math.floor((len(ordered) + 1) * (1 - level) / 2 + 1e-9))
+    return Interval(float(values[0]), float(ordered[k - 1]), float(ordered[-k]), level, 1.0)

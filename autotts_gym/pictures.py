@@ -1,0 +1,72 @@
+"""Figures as files: for the screen (.png), for the web (.svg) and for print (.pdf); equal figures give equal bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotts_gym.errors import AutottsError
+from autotts_gym.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".pdf")
+"""The formats of a figure, by the endings of file names."""
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+# Of what Matplotlib writes unasked, the date and the versions change from day to day and from machine to machine.
+_NOTHING: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+_STYLE: dict[Any, object] = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib
+    "svg.fonttype": "path",
+    "svg.hashsalt": "autotts_gym",
+    "pdf.fonttype": 42,  # TrueType, embedded: journals refuse Type 3
+}
+
+
+def picture_paths(paths: Paths) -> list[Path]:
+    """Returns one path or several as a list.
+
+    Raises:
+        AutottsError: If one ends otherwise than the formats do.
+    """
+    targets = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    for path in targets:
+        if path.suffix.lower() not in SUFFIXES:
+            raise AutottsError(f"{path}: expected a file name ending in {' or '.join(SUFFIXES)}")
+    return targets
+
+
+def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
+    """Writes a figure to files, each whole or not at all; call it under the `style` that the figure was drawn in.
+
+    Raises:
+        AutottsError: If a file cannot be written.
+    """
+    for path in targets:
+        suffix = path.suffix.lower()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix[1:], dpi=200, metadata=_NOTHING[suffix])
+        write_atomically(path, buffer.getvalue())
+
+
+@contextmanager
+def style(more: Mapping[Any, object]) -> Iterator[None]:
+    """Matplotlib's defaults with a style on top, whatever the user has set, and as it was after."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(more)
+        yield
