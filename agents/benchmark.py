@@ -46,7 +46,8 @@ from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.benchmark import PRESETS, Report, check_writable, run_benchmark
 from autotts_gym.evaluation.families import readable
-from autotts_gym.evaluation.frontier import AccuracyAt, Interval, bootstrap, find_reference
+from autotts_gym.evaluation.frontier import AccuracyAt, bootstrap, find_reference
+from autotts_gym.evaluation.resampling import Interval
 from autotts_gym.evaluation.tables import Cell, Column, Table, statistics_table
 from autotts_gym.evaluation.tensorboard import write_frontiers
 from autotts_gym.files import write_atomically
@@ -310,7 +311,8 @@ class Comparison:
                 mean.append(float(np.mean([cell for cell in cells if isinstance(cell, int | float)])))
         return replace(
             table,
-            title=f"Training seeds of {readable(agent)}; 95% intervals over questions, that of the mean over training seeds",
+            title=f"Training seeds of {readable(agent)}; 95% intervals over questions, "
+            "that of the mean over training seeds",
             rows=(*rows, tuple(mean)),
         )
 

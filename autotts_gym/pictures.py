@@ -48,7 +48,7 @@ def picture_paths(paths: Paths) -> list[Path]:
 
 
 def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
-    """Writes a figure to files, each whole or not at all; call it under the `style` that the figure was drawn in.
+    """Writes a figure to files, each whole or not at all; call it within the `drawn_in` that the figure was drawn in.
 
     Raises:
         AutottsError: If a file cannot be written.
@@ -61,7 +61,7 @@ def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
 
 
 @contextmanager
-def style(more: Mapping[Any, object]) -> Iterator[None]:
+def drawn_in(more: Mapping[Any, object]) -> Iterator[None]:
     """Matplotlib's defaults with a style on top, whatever the user has set, and as it was after."""
     import matplotlib as mpl
 

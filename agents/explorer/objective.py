@@ -20,7 +20,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from autotts_gym.evaluation.frontier import Draws, Floats, Frontier, bootstrap
+from autotts_gym.evaluation.frontier import Draws, Frontier, bootstrap
+from autotts_gym.evaluation.resampling import Floats
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import PoolState, layout
-from autotts_gym.pictures import picture_paths, style, write_figure
+from autotts_gym.pictures import drawn_in, picture_paths, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -242,7 +242,7 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
     """Episode n as a frame, (640, 960, 3) uint8; the same state gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with style(_STYLE):
+    with drawn_in(_STYLE):
         canvas: Any = FigureCanvasAgg(_draw(_View.of(state, n)))
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -250,39 +250,19 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
 
 def figure(state: PoolState, n: int) -> Figure:
     """Episode n as a figure: branches as rows, intervals as cells coloured by answer; votes and spend beside them."""
-    with style(_STYLE):
+    with drawn_in(_STYLE):
         return _draw(_View.of(state, n))
 
 
 def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None:
-    """Write ``figure(state, n)`` to a file ending in .png, .svg or .pdf, whole or not at all; equal states, equal bytes.
+    """Write ``figure(state, n)`` to a .png, .svg or .pdf file, whole or not at all; equal states give equal bytes.
 
     Raises:
         AutottsError: the file name ends otherwise, or the file cannot be written.
     """
-<<<<<<< HEAD
-    kind = Path(path).suffix.lower()
-    if kind not in (".png", ".svg"):
-        raise AutottsError(f"{path}: expected a file name ending in .png or .svg")
-    nothing = {"Software": None} if kind == ".png" else {"Date": None}
-    with written(path) as file, _style():
-        _draw(_View.of(state, n)).savefig(file, format=kind[1:], dpi=200, metadata=nothing)
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Matplotlib's defaults with this picture's style on top, whatever the user has set, and as it was after."""
-    import matplotlib as mpl
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        yield
-=======
     targets = picture_paths(path)
-    with style(_STYLE):
+    with drawn_in(_STYLE):
         write_figure(_draw(_View.of(state, n)), targets)
->>>>>>> 3ad29ce (wip)
 
 
 def _draw(view: _View) -> Figure:

@@ -98,7 +98,7 @@ class StoreMeans:
     @property
     def questions(self) -> int:
         """Number of questions."""
-        return self.accuracy.shape[1]
+        return int(self.accuracy.shape[1])
 
     @property
     def stratum(self) -> Stratum:

@@ -14,7 +14,7 @@ from autotts_gym.errors import AutottsError, quote
 from autotts_gym.evaluation.families import Look, looks
 from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
 from autotts_gym.evaluation.resampling import Floats
-from autotts_gym.pictures import Paths, picture_paths, style, write_figure
+from autotts_gym.pictures import Paths, drawn_in, picture_paths, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def plot_frontiers(
         if names.count(name) > 1:
             raise AutottsError(f"plot: expected families of different names, got {quote(name)} more than once")
     spread: _Spread = {"level": level, "resamples": resamples, "seed": seed}
-    with style(_STYLE):
+    with drawn_in(_STYLE):
         write_figure(_draw([family.along(x) for family in families], panels, intervals, spread, title), targets)
 
 
@@ -122,7 +122,7 @@ def plot_diagnosis(diagnosis: Diagnosis, paths: Paths) -> None:
         AutottsError: If a path ends otherwise.
     """
     targets = picture_paths(paths)
-    with style(_STYLE):
+    with drawn_in(_STYLE):
         write_figure(_draw_diagnosis(diagnosis), targets)
 
 
@@ -157,7 +157,8 @@ def _draw(
     caption = textwrap.wrap(_caption(families, panels, intervals, spread), int(width * 18.5))
     caption_height = 0.14 * len(caption) + 0.06
     figure = Figure(figsize=(width, height + legend_height + caption_height), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(height + legend_height, caption_height), hspace=0.0)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(height + legend_height, caption_height), hspace=0.0)
+    above, below = parts
     whiskers: list[tuple[Axes, list[_Whiskers]]] = []
     for i, (heading, stores) in enumerate(layout):
         axes = above.add_subplot(rows, columns, i + 1)

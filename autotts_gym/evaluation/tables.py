@@ -23,7 +23,6 @@ from autotts_gym.evaluation.frontier import (
     Area,
     Bootstrap,
     Frontier,
-    Interval,
     Peak,
     Saving,
     Statistic,
@@ -31,6 +30,7 @@ from autotts_gym.evaluation.frontier import (
     bootstrap,
     find_reference,
 )
+from autotts_gym.evaluation.resampling import Interval
 from autotts_gym.files import write_atomically
 
 if TYPE_CHECKING:

@@ -63,9 +63,9 @@ def test_runs_that_select_on_the_same_questions_share_the_curves_of_the_controll
     settings = sorted((tmp_path / "controllers").iterdir())
     assert len(settings) == 2
     for setting in settings:
-        assert {path.name for path in setting.iterdir()} == {"sc", "asc", "esc", "parallel_probe", "cmc"}
-        assert len(read(setting / "cmc").Scalars("budget/accuracy")) > 3
-    one, other = ([event.value for event in read(path / "cmc").Scalars("budget/accuracy")] for path in settings)
+        assert {path.name for path in setting.iterdir()} == {"Self-consistency", "ASC", "ESC", "Parallel-Probe", "CMC"}
+        assert len(read(setting / "CMC").Scalars("budget/accuracy")) > 3
+    one, other = ([event.value for event in read(path / "CMC").Scalars("budget/accuracy")] for path in settings)
     assert one != other
 
 

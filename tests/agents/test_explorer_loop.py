@@ -172,7 +172,7 @@ def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(whole):
     (curve,) = [v for tag, v in scalars(run.path / "budget" / "best").items() if tag == "budget/accuracy"]
     record = {each.id: each for each in run.records()}[best["id"]]
     assert {round(tokens) for _, _, tokens in record.frontier} == {step for step, _ in curve}
-    for name in ("cmc", "sc", "parallel_probe"):
+    for name in ("CMC", "Self-consistency", "Parallel-Probe"):
         assert "budget/accuracy" in scalars(run.path / "controllers" / name)
     assert (run.path / "budget" / "round 002").is_dir()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from autotts_gym.cli.main import main
 from autotts_gym.controllers import make_controller
 from autotts_gym.engine import Rules
 from autotts_gym.evaluation import diagnose
@@ -58,6 +59,60 @@ def test_the_report_shows_tables_words_and_commands_that_show_the_episodes(paths
         for name, examples in part.examples.items():
             for each in examples:
                 assert [part.name, *name.split("_"), each.store, str(each.question), str(each.seed)] in listed
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("long")
+    names = (f"a-model-with-a-rather-long-name-{i}-{'x' * 20 * i}" for i in (1, 2))
+    stores = [synthesize(6, 12, seed=1, model=name, benchmark="and-a-benchmark-with-one") for name in names]
+    return [store.save(folder / f"{i}.h5") for i, store in enumerate(stores)]
+
+
+@pytest.mark.parametrize("columns", [None, "100", "80", "60"])
+@pytest.mark.parametrize("names", ["short", "long"])
+def test_the_report_fits_the_page_and_drops_no_figure(
+    paths: list[Path],
+    long_names: list[Path],
+    columns: str | None,
+    names: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stores = paths if names == "short" else long_names
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    knobs = ("--controller", "cmc", "--beta", "0.1", "--seeds", "3", "--all-examples")
+    assert main(["diagnose", *map(str, stores), *knobs]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if line.startswith("  autotts trace")]
+    width = int(columns or 100)
+    for line in lines:
+        if columns is None and line in commands:
+            assert "--seed" in line  # in a file or a pipe a command stays one line
+        else:
+            assert len(line) <= max(width, 4 + len(max(line.split(), key=len, default="")) + 2), line
+    assert not [line for line in lines if "…" in line]
+    found = diagnose(make_controller("cmc", beta=0.1), stores, seeds=range(3), examples=1)
+    numbers = " ".join(lines).split()
+    for part in found.shown:
+        for value in (*part.causes.values(), *part.cause_tokens.values(), *part.waste.values(), *part.signs.values()):
+            assert f"{100 * value:.1f}" in numbers
+
+
+def test_a_long_command_is_pasted_as_it_is(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["diagnose", *map(str, paths), "--controller", "cmc", "--beta", "0.1", "--seeds", "3"]) == 0
+    text = capsys.readouterr().out
+    found = diagnose(make_controller("cmc", beta=0.1), paths, seeds=range(3), examples=1)
+    assert " \\\n    --" in text
+    joined = text.replace(" \\\n    ", " ")
+    for examples in found.overall.examples.values():
+        for example in examples:
+            assert f"\n  {found.command(example)}\n" in joined
 
 
 def test_json_and_prompt_are_those_of_diagnose(paths: list[Path], tmp_path: Path) -> None:

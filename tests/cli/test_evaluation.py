@@ -12,13 +12,15 @@ from rich.console import Console
 
 from autotts_gym.cli.screen import Fitted, one_line
 from autotts_gym.controllers import make_controller
-from autotts_gym.evaluation import evaluate
+from autotts_gym.evaluation import Frontier, evaluate
+from autotts_gym.evaluation.results import mean_accuracy
 from autotts_gym.evaluation.tables import Column, Table
 from autotts_gym.replay import Branch, Question, build_store, synthesize
 
+KINDS = ("png", "svg", "pdf")
 FILES = [
     "results.json", "results.csv", "comparison.md", "comparison.csv", "statistics.md", "statistics.csv",
-    "frontier.png", "frontier.svg", "frontier_stores.png", "frontier_stores.svg", "frontier_sequential.png",
+    *(f"{name}.{kind}" for name in ("frontier", "frontier_stores", "frontier_sequential") for kind in KINDS),
 ]  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_evaluate_prints_every_store_and_the_mean(paths):
     text = answered("evaluate", *paths, "--controller", "cmc", "--beta", 0.2, "--seeds", 4)
-    title, _, header, _, *rows, _ = text.splitlines()
+    title, _, header, _, _, *rows, _, words, synthetic = text.splitlines()
     assert title == "cmc(beta=0.2), exact accounting, 4 seeds, 64 branch slots"
     assert header.split("  ")[0].strip() == "store"
     results = [evaluate(make_controller("cmc", beta=0.2), path, seeds=range(4)) for path in paths]
@@ -73,9 +75,36 @@ def test_evaluate_prints_every_store_and_the_mean(paths):
     expected.append(tuple(sum(column) / 2 for column in zip(*expected, strict=True)))
     for row, name, values in zip(rows, ("even/x", "ragged/y", "mean"), expected, strict=True):
         accuracy, total, sequential, opened, pruned = values
+        some = [result for result in results if name in ("mean", result.store)]
+        interval = mean_accuracy(some)
+        assert interval.estimate == pytest.approx(accuracy)
+        assert interval.low < accuracy < interval.high
         assert row.split() == [
-            name, f"{100 * accuracy:.1f}", f"{total:,.0f}", f"{sequential:,.0f}", f"{opened:.1f}", f"{pruned:.1f}"
+            name, f"{100 * accuracy:.1f}", f"[{100 * interval.low:.1f},", f"{100 * interval.high:.1f}]",
+            f"{total:,.0f}", f"{sequential:,.0f}", f"{opened:.1f}", f"{pruned:.1f}"
         ]  # fmt: skip
+    said = f"{words} {synthetic.strip()}"
+    assert said == (
+        "[ ]: 95% bootstrap intervals over questions, each averaged over the seeds. "
+        "Synthetic, no language model's results: even/x."
+    )
+
+
+def test_evaluate_pairs_stores_over_their_questions(tmp_path):
+    stores = [synthesize(8, 10, seed=i, model=f"m{i}", benchmark="same") for i in range(2)]
+    paths = [store.save(tmp_path / f"{store.model}.h5") for store in stores]
+    text = answered("evaluate", *paths, "--controller", "sc", "--param", "branches=5", "--seeds", 3)
+    assert "in that of the mean, stores of one benchmark share the drawn questions" in " ".join(text.split())
+    results = [evaluate(make_controller("sc", branches=5), store, seeds=range(3)) for store in stores]
+    interval = Frontier.from_results("sc", results).point_intervals()[0][0]
+    assert f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in text.split("mean ")[1].splitlines()[0]
+    records = json.loads(
+        answered("evaluate", *paths, "--controller", "sc", "--param", "branches=5", "--seeds", 3, "--json")
+    )
+    for record, result in zip(records, results, strict=True):
+        own = mean_accuracy([result])
+        assert (record["accuracy_low"], record["accuracy_high"]) == (own.low, own.high)
+        assert record["synthetic"] is True
 
 
 def test_evaluate_gives_json_equal_to_evaluate(paths):
@@ -135,7 +164,9 @@ def test_benchmark_prints_tables_and_writes_files(paths, tmp_path):
     assert "Frontiers along total tokens, 2 stores, exact accounting, 95% intervals over questions\n" in text
     assert "\n   beta=0.5 " in text
     assert "Synthetic, no language model's results: even/x\n" in text
-    assert f"\n{out}: {', '.join(path for path in FILES)}\n" in text
+    assert f"\n{out}: {', '.join(FILES)}\n" in text
+    assert "\n CMC " in text
+    assert "\n Self-consistency " in text
     assert sorted(os.listdir(out)) == sorted([*FILES, "tensorboard"])
     records = json.loads((out / "results.json").read_text())["results"]
     with (out / "results.csv").open() as file:
@@ -176,6 +207,7 @@ def test_trace_shows_every_round_the_end_and_the_picture_and_writes_both(paths, 
     assert sum(each["ledger"]["tokens"] for each in rounds) == end["total_tokens"]
     assert matplotlib.image.imread(out / "trace.png").std() > 0.05
     assert "<svg" in (out / "trace.svg").read_text()
+    assert (out / "trace.pdf").read_bytes().startswith(b"%PDF-")
     direct = evaluate(make_controller("parallel_probe", branches=3), paths[1], seeds=[2])
     assert direct.total_tokens[0, 3] == end["total_tokens"]
     picture, trace = tmp_path / "p.svg", tmp_path / "t.jsonl"
@@ -226,6 +258,7 @@ def test_a_table_too_wide_for_the_terminal_is_shared_out_over_several():
         console.print(Fitted(table))
         return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
+    assert "\n CMC " in "\n".join(drawn(200))
     natural = max(map(len, drawn(200)))
     for width, parts in ((natural, 1), (natural - 1, 2), (46, 2), (32, 4)):
         lines = drawn(width)
@@ -269,7 +302,7 @@ def test_benchmark_writes_budget_curves_that_tensorboard_reads(tmp_path):
     out = tmp_path / "out"
     lines = answered("benchmark", "--preset", "quick", "--seeds", "2", "--workers", "1", "--out", out)
     assert f"tensorboard --logdir {out / 'tensorboard'} shows the budget curves" in " ".join(lines.split())
-    log = EventAccumulator(str(out / "tensorboard" / "cmc"))
+    log = EventAccumulator(str(out / "tensorboard" / "CMC"))
     log.Reload()
     points = log.Scalars("budget/accuracy")
     records = json.loads((out / "results.json").read_text())["results"]

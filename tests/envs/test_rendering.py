@@ -386,9 +386,12 @@ def test_saved_pictures_decode(tmp_path):
     assert (tmp_path / "b.PNG").read_bytes() == (tmp_path / "a.png").read_bytes()
     root = ElementTree.parse(tmp_path / "deep/er/c.svg").getroot()
     assert root.tag.endswith("svg")
-    once = (tmp_path / "deep/er/c.svg").read_bytes()
-    save_picture(state, 0, tmp_path / "deep/er/c.svg")
-    assert (tmp_path / "deep/er/c.svg").read_bytes() == once
+    for name in ("deep/er/c.svg", "d.pdf"):
+        save_picture(state, 0, tmp_path / name)
+        once = (tmp_path / name).read_bytes()
+        save_picture(state, 0, tmp_path / name)
+        assert (tmp_path / name).read_bytes() == once
+    assert once.startswith(b"%PDF-")
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -397,8 +400,8 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     save_picture(state, 0, target)
     before = target.read_bytes()
 
-    def broken(self, path, **_):
-        path.write_bytes(b"half")
+    def broken(self, file, **_):
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
@@ -410,8 +413,8 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_bad_paths(tmp_path):
     state = start()
-    with pytest.raises(AutottsError, match=r"a\.pdf: expected a file name ending in \.png or \.svg"):
-        save_picture(state, 0, tmp_path / "a.pdf")
+    with pytest.raises(AutottsError, match=r"a\.gif: expected a file name ending in \.png or \.svg or \.pdf"):
+        save_picture(state, 0, tmp_path / "a.gif")
     (tmp_path / "file").write_text("")
     with pytest.raises(AutottsError, match="cannot be written"):
         save_picture(state, 0, tmp_path / "file" / "a.png")

@@ -13,9 +13,10 @@ from autotts_gym.evaluation import evaluate
 from autotts_gym.evaluation.benchmark import PRESETS, Report, check_writable, run_benchmark
 from autotts_gym.replay import ReplayStore, synthesize
 
+KINDS = ("png", "svg", "pdf")
 FILES = [
     "results.json", "results.csv", "comparison.md", "comparison.csv", "statistics.md", "statistics.csv",
-    "frontier.png", "frontier.svg", "frontier_stores.png", "frontier_stores.svg", "frontier_sequential.png",
+    *(f"{name}.{kind}" for name in ("frontier", "frontier_stores", "frontier_sequential") for kind in KINDS),
 ]  # fmt: skip
 
 
@@ -128,6 +129,14 @@ def test_every_file_is_written_and_can_be_read(report, tmp_path):
     for name in ("frontier.png", "frontier_stores.png", "frontier_sequential.png"):
         assert matplotlib.image.imread(out / name).std() > 0.05
     assert (out / "frontier.svg").read_text().startswith("<?xml")
+
+
+def test_one_store_gives_one_set_of_files(tmp_path):
+    alone = run_benchmark([synthesize(4, 6)], PRESETS["quick"].controllers(["sc", "cmc"]), seeds=[0], resamples=20)
+    written = alone.write(tmp_path)
+    assert [path.name for path in written] == [name for name in FILES if "stores" not in name]
+    contents = [path.read_bytes() for path in written]
+    assert len(set(contents)) == len(contents)
 
 
 def test_the_same_settings_give_the_same_files_for_any_number_of_workers(report, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.frontier import Frontier
 from autotts_gym.evaluation.results import EvaluationResult
-from autotts_gym.evaluation.tensorboard import EventLog, write_frontier, write_frontiers
+from autotts_gym.evaluation.tensorboard import EventLog, run_name, write_frontier, write_frontiers
 
 pytest.importorskip("tensorboard")
 
@@ -58,10 +58,29 @@ FAMILIES = Frontier.families(
 
 def test_a_budget_curve_has_tokens_as_steps_and_a_run_for_every_family(tmp_path: Path) -> None:
     write_frontiers(tmp_path, FAMILIES)
-    assert curve(tmp_path / "sc", "budget/accuracy") == [(60_000, 0.5), (900_000, 0.7)]
-    assert curve(tmp_path / "cmc", "budget/accuracy") == [(50_000, 0.6), (300_000, 0.8)]
-    assert curve(tmp_path / "cmc", "budget/accuracy by sequential tokens") == [(5_000, 0.6), (30_000, 0.8)]
+    assert curve(tmp_path / "Self-consistency", "budget/accuracy") == [(60_000, 0.5), (900_000, 0.7)]
+    assert curve(tmp_path / "CMC", "budget/accuracy") == [(50_000, 0.6), (300_000, 0.8)]
+    assert curve(tmp_path / "CMC", "budget/accuracy by sequential tokens") == [(5_000, 0.6), (30_000, 0.8)]
     assert "custom_scalars__config__" in read(tmp_path).Tags()["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("family", "run"),
+    [
+        ("short_m", "short-m@k"),
+        ("maskable_ppo", "MaskablePPO agent"),
+        ("mine", "mine"),
+        ("../up", ".._up"),
+        ("/etc/x", "_etc_x"),
+        ("..", "_.."),
+        ("", "_"),
+    ],
+)
+def test_a_run_bears_the_name_of_figures_and_stays_in_its_folder(family: str, run: str, tmp_path: Path) -> None:
+    assert run_name(family) == run
+    write_frontiers(tmp_path / "log", [Frontier.from_results(family, [result("x", 1, 5, 100)])])
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert [path.name for path in (tmp_path / "log").iterdir() if path.is_dir()] == [run]
 
 
 def test_a_budget_curve_written_again_replaces_the_one_before(tmp_path: Path) -> None:
