@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from autotts_gym.evaluation.tables import Table
 
-_PAGE = 100
+_ENDLESS = 1000
 """Columns of what is not a terminal."""
 
 _LEAST_NAME = 8
@@ -35,10 +35,10 @@ def columns() -> int | None:
 
 
 def show(*renderables: Any) -> None:
-    """Prints what rich can render, as wide as the terminal; where there is none, on a page of 100 columns."""
+    """Prints what rich can render, as wide as the terminal or COLUMNS, or as it needs where there is neither."""
     from rich.console import Console
 
-    console = Console(width=columns() or _PAGE)
+    console = Console(width=columns() or _ENDLESS)
     with console.capture() as capture:
         for renderable in renderables:
             console.print(renderable)
@@ -54,7 +54,7 @@ def one_line(text: str, width: int) -> str:
 
 def wrapped(text: str) -> str:
     """Returns a sentence on as many lines as the page needs, those after the first indented."""
-    return textwrap.fill(text, columns() or _PAGE, subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.fill(text, columns() or _ENDLESS, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def pasted(command: str) -> str:

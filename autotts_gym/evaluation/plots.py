@@ -414,7 +414,11 @@ def _draw_diagnosis(diagnosis: Diagnosis) -> Figure:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3 if i == 0 else 2, handlelength=1.0)
-    figure.suptitle(f"{diagnosis.label}, accuracy beside each bar", fontsize=9.5, fontweight="bold")
+    figure.suptitle(
+        f"{diagnosis.label}, {diagnosis.overall.episodes:,} episodes, accuracy beside each bar",
+        fontsize=9.5,
+        fontweight="bold",
+    )
     return figure
 
 

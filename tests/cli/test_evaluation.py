@@ -64,7 +64,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_evaluate_prints_every_store_and_the_mean(paths):
     text = answered("evaluate", *paths, "--controller", "cmc", "--beta", 0.2, "--seeds", 4)
-    title, _, header, _, _, *rows, _, words, synthetic = text.splitlines()
+    title, _, _, header, _, *rows, _, said = text.splitlines()
     assert title == "cmc(beta=0.2), exact accounting, 4 seeds, 64 branch slots"
     assert header.split("  ")[0].strip() == "store"
     results = [evaluate(make_controller("cmc", beta=0.2), path, seeds=range(4)) for path in paths]
@@ -83,7 +83,6 @@ def test_evaluate_prints_every_store_and_the_mean(paths):
             name, f"{100 * accuracy:.1f}", f"[{100 * interval.low:.1f},", f"{100 * interval.high:.1f}]",
             f"{total:,.0f}", f"{sequential:,.0f}", f"{opened:.1f}", f"{pruned:.1f}"
         ]  # fmt: skip
-    said = f"{words} {synthetic.strip()}"
     assert said == (
         "[ ]: 95% bootstrap intervals over questions, each averaged over the seeds. "
         "Synthetic, no language model's results: even/x."
