@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
@@ -27,15 +26,15 @@ _LEAST_NAME = 8
 
 
 def columns() -> int | None:
-    """Returns how many columns the terminal has, or COLUMNS says; None where there is neither."""
-    told = os.environ.get("COLUMNS", "")
-    if sys.stdout.isatty() or (told.isdecimal() and int(told) > 0):
-        return shutil.get_terminal_size().columns
-    return None
+    """Returns how many columns the terminal has, as COLUMNS or it says; None where there is none.
+
+    Without a terminal COLUMNS means nothing: GNU readline leaves it in the environment of whatever it is loaded into.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def show(*renderables: Any) -> None:
-    """Prints what rich can render, as wide as the terminal or COLUMNS, or as it needs where there is neither."""
+    """Prints what rich can render, as wide as the terminal, or as it needs where there is none."""
     from rich.console import Console
 
     console = Console(width=columns() or _ENDLESS)

@@ -80,9 +80,7 @@ def test_the_report_fits_the_terminal_and_drops_no_figure(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stores = paths if names == "short" else long_names
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns is not None:
-        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("autotts_gym.cli.screen.columns", lambda: columns and int(columns))
     knobs = ("--controller", "cmc", "--beta", "0.1", "--seeds", "3", "--all-examples")
     assert main(["diagnose", *map(str, stores), *knobs]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -105,7 +103,7 @@ def test_the_report_fits_the_terminal_and_drops_no_figure(
 def test_a_long_command_is_pasted_as_it_is(
     paths: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("autotts_gym.cli.screen.columns", lambda: 60)
     assert main(["diagnose", *map(str, paths), "--controller", "cmc", "--beta", "0.1", "--seeds", "3"]) == 0
     text = capsys.readouterr().out
     found = diagnose(make_controller("cmc", beta=0.1), paths, seeds=range(3), examples=1)
