@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotts_gym.errors import AutottsError
-from autotts_gym.files import write_atomically
+from autotts_gym.files import written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,9 +54,8 @@ def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
     """
     for path in targets:
         suffix = path.suffix.lower()
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix[1:], dpi=200, metadata=_NOTHING[suffix])
-        write_atomically(path, buffer.getvalue())
+        with written(path) as file:
+            figure.savefig(file, format=suffix[1:], dpi=200, metadata=_NOTHING[suffix])
 
 
 @contextmanager
