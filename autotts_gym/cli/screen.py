@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _ENDLESS = 1000
 """Columns of what is not a terminal."""
 
-_LEAST_NAME = 8
-"""Columns that the names of a table's rows have at least, however wide the others are."""
+_LEAST_NAME, _LONG_NAME = 8, 36
+"""Columns that the names of rows have, at least and at most, in a table that is too wide."""
 
 
 def columns() -> int | None:
@@ -103,7 +103,7 @@ class Fitted:
         widest = max((block.width for block in blocks), default=0)
         if width + 2 + sum(block.width + 2 for block in blocks) > options.max_width:
             # Long names are folded, so that figures never are.
-            width = min(width, max(_LEAST_NAME, min(2 * options.max_width // 5, options.max_width - widest - 2)))
+            width = min(width, _LONG_NAME, max(_LEAST_NAME, options.max_width - widest - 2))
         yield heading(self.table.title)
         for part in _packed(blocks, options.max_width - width - 2):
             yield _drawn(names, width, part, families)
