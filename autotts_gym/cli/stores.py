@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,10 +29,10 @@ def _add_import(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "import",
         help="turn published JSON into stores",
-        description="Import one .json or .json.gz file to a .h5 store, or a folder of <model>/<benchmark>.json[.gz] "
-        "to a folder of <model>/<benchmark>.h5.",
+        description="Import one .json or .jsonl file, perhaps with .gz, to a .h5 store, or every "
+        "<model>/<benchmark>.json[l][.gz] below a folder to a folder of <model>/<benchmark>.h5.",
     )
-    parser.add_argument("source", metavar="SRC", type=Path, help="a .json or .json.gz file, or a folder of them")
+    parser.add_argument("source", metavar="SRC", type=Path, help="a .json[l][.gz] file, or a folder to search for them")
     parser.add_argument("-o", "--output", metavar="DST", type=Path, required=True, help="a .h5 file, or a folder")
     parser.add_argument("--model", help="name of the model (default: the name of the file's folder)")
     parser.add_argument("--benchmark", help="name of the benchmark (default: the name of the file)")
@@ -44,22 +45,43 @@ def _add_import(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--format", choices=("auto", "autotts", "parallel-probe"), default="auto", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--probes",
+        choices=("checked", "unchecked", "none"),
+        default="checked",
+        help="checked: their number must fit the tokens; unchecked: take them as they are; none: leave them out, so "
+        "that answers show when branches finish (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-answer",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="a text that means no answer, beside blank ones; may be repeated",
+    )
+    parser.add_argument("--labelled-only", action="store_true", help="leave questions without a gold answer out")
     parser.add_argument("--force", action="store_true", help="replace stores that exist")
     parser.set_defaults(run=_import)
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from autotts_gym.replay.importers import import_json, import_tree, refuse_existing, tree_targets
+    from autotts_gym.replay.importers import import_json, import_tree, logger, refuse_existing, tree_targets
 
+    _warn_on_output(logger)
     source, output = arguments.source, arguments.output
+    options = {
+        "equivalence": arguments.equivalence,
+        "layout": arguments.format,
+        "probes": arguments.probes,
+        "no_answer": arguments.no_answer,
+        "labelled_only": arguments.labelled_only,
+    }
     if source.is_dir():
-        if arguments.model or arguments.benchmark:
+        if arguments.model is not None or arguments.benchmark is not None:
             raise StoreError(f"{source}: --model and --benchmark name the store of one file, got a folder")
-        total = len(tree_targets(source, output))
-        imported = import_tree(
-            source, output, equivalence=arguments.equivalence, layout=arguments.format, force=arguments.force
-        )
-        for path, store in _progress(imported, total):
+        targets = tree_targets(source, output, layout=arguments.format)
+        imported = import_tree(source, output, targets=targets, force=arguments.force, **options)
+        for path, store in _progress(imported, len(targets)):
             _report(path, store)
         return 0
     _check_output(output)
@@ -68,11 +90,18 @@ def _import(arguments: argparse.Namespace) -> int:
         source,
         model=arguments.model,
         benchmark=arguments.benchmark,
-        equivalence=arguments.equivalence,
-        layout=arguments.format,
+        **options,
     )
     _report(store.save(output), store)
     return 0
+
+
+def _warn_on_output(logger: logging.Logger) -> None:
+    """Prints what ``logger`` warns of beside the lines about the stores."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
 
 
 def _progress(imported: Iterable[tuple[Path, "ReplayStore"]], total: int) -> Iterator[tuple[Path, "ReplayStore"]]:
@@ -97,7 +126,10 @@ def _report(path: Path, store: "ReplayStore") -> None:
     """Prints one line about a store that was just written."""
     merged = store.attributes.get("merged_answers")
     note = f", {merged} answers merged" if merged else ""
-    print(f"{path}: {store.num_questions} questions, {store.num_branches} branches, {store.num_probes} probes{note}")
+    unlabelled = int((~store.labelled).sum())
+    note += f", {unlabelled} questions unlabelled" if unlabelled else ""
+    probes = f"{store.num_probes} probes" if store.has_probes else "no probes"
+    print(f"{path}: {store.num_questions} questions, {store.num_branches} branches, {probes}{note}")
 
 
 # -------------------------------------------------------------------- info
@@ -127,6 +159,11 @@ def _info(arguments: argparse.Namespace) -> int:
     for store, summary in zip(loaded, summaries, strict=True):
         print(f"\n{summary.name}")
         print(f"  path: {store.path}")
+        if summary.unlabelled:
+            print(f"  unlabelled: {summary.unlabelled} of {summary.questions} questions have no gold answer")
+            print(f"  agreement: {_percent(summary.agreement)} of a pool's branches give its majority's answer")
+        if not summary.has_probes:
+            print("  without probes: the answer of a branch shows when it finishes")
         for name, value in summary.attributes.items():
             print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
     return 0
@@ -142,10 +179,14 @@ def _row(summary: "StoreSummary") -> dict[str, str]:
         "tokens/branch": f"{summary.mean_tokens:,.0f}",
         "tokens": f"{summary.total_tokens:,}",
         "answers/question": f"{summary.answers / summary.questions:.1f}",
-        "pass@1": f"{summary.pass_at_1:.1%}",
-        "majority": f"{summary.majority_accuracy:.1%}",
-        "coverage": f"{summary.coverage:.1%}",
+        "pass@1": _percent(summary.pass_at_1),
+        "majority": _percent(summary.majority_accuracy),
+        "coverage": _percent(summary.coverage),
     }
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:

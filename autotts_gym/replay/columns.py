@@ -79,12 +79,13 @@ class Columns:
 
     Attributes:
         branch_offsets: (Q + 1,) int64; question q owns branches [branch_offsets[q], branch_offsets[q + 1]).
-        probe_offsets: (NB + 1,) int64; branch b owns probes [probe_offsets[b], probe_offsets[b + 1]), at least one.
+        probe_offsets: (NB + 1,) int64; branch b owns probes [probe_offsets[b], probe_offsets[b + 1]); none if it ended
+            before the first one.
         answer_offsets: (Q + 1,) int64; question q owns that run of the answer table.
         probes: (NP,) int32; answer id at each depth, -1 where there is no answer yet.
         tokens: (NB,) int32; total tokens of the branch, at least 1.
         finals: (NB,) int32; id of the final answer, -1 where there is none.
-        gold: (Q,) int32; id of the gold answer.
+        gold: (Q,) int32; id of the gold answer, -1 where the question is unlabelled.
 
     Raises:
         StoreError: if an array has another dtype or is not flat; `check` looks at the rest.
@@ -105,11 +106,13 @@ class Columns:
                 raise StoreError(f"{name}: expected a flat array of {dtype}, got {array.ndim}-d {array.dtype}")
             object.__setattr__(self, name, frozen(array))
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, *, unlabelled: bool = True, unprobed: bool = True) -> None:
         """Checks every rule above.
 
         Args:
             source: the file or store that the error shall name.
+            unlabelled: whether questions may have no gold answer.
+            unprobed: whether branches may have no probe.
 
         Raises:
             StoreError: naming the column and the element that breaks a rule.
@@ -126,23 +129,32 @@ class Columns:
             if (got := getattr(self, name).size) != expected:
                 raise StoreError(f"{source}: {name}: expected length {expected}, got {got}")
         check_offsets(f"{source}: branch_offsets", self.branch_offsets, branches, least=1)
-        check_offsets(f"{source}: probe_offsets", self.probe_offsets, self.probes.size, least=1)
-        check_offsets(f"{source}: answer_offsets", self.answer_offsets, int(self.answer_offsets[-1]), least=1)
+        check_offsets(f"{source}: probe_offsets", self.probe_offsets, self.probes.size, least=0 if unprobed else 1)
+        # An unlabelled question that nobody answered has an empty table.
+        check_offsets(
+            f"{source}: answer_offsets",
+            self.answer_offsets,
+            int(self.answer_offsets[-1]),
+            least=0 if unlabelled else 1,
+        )
         if (short := np.flatnonzero(self.tokens < 1)).size:
             raise StoreError(f"{source}: tokens[{short[0]}]: expected at least 1, got {self.tokens[short[0]]}")
         table = np.diff(self.answer_offsets)
         of_branch = np.repeat(table, np.diff(self.branch_offsets))
-        _check_range(f"{source}: gold", self.gold, 0, table)
+        _check_range(f"{source}: gold", self.gold, -1 if unlabelled else 0, table)
         _check_range(f"{source}: finals", self.finals, -1, of_branch)
         self._check_probes(source, table)
 
     def _check_probes(self, source: str, table: Offsets) -> None:
         """Checks the probes by the extremes of each question, without an array as long as they are."""
-        starts = self.probe_offsets[self.branch_offsets[:-1]]
-        lowest = np.minimum.reduceat(self.probes, starts)
-        highest = np.maximum.reduceat(self.probes, starts)
-        for q in np.flatnonzero((lowest < -1) | (highest >= table)):
-            low, high = starts[q], self.probe_offsets[self.branch_offsets[q + 1]]
+        bounds = self.probe_offsets[self.branch_offsets]
+        probed = np.flatnonzero(np.diff(bounds))
+        if not probed.size:
+            return
+        lowest = np.minimum.reduceat(self.probes, bounds[probed])
+        highest = np.maximum.reduceat(self.probes, bounds[probed])
+        for q in probed[(lowest < -1) | (highest >= table[probed])]:
+            low, high = bounds[q], bounds[q + 1]
             values = self.probes[low:high]
             at = int(np.flatnonzero((values < -1) | (values >= table[q]))[0])
             raise StoreError(

@@ -1,6 +1,12 @@
 """Stores on disk: HDF5, format "autotts-replay", version 1.
 
-Root attributes: `format`, `version`, `model`, `benchmark`, `interval_tokens`, `attributes` (JSON text).
+Root attributes: `format`, `version`, `model`, `benchmark`, `interval_tokens`, `attributes` (JSON text);
+`extensions` (names, separated by blanks), if the store makes use of one:
+
+- `unlabelled`: `gold` may be -1, and the answer table of such a question empty;
+- `unprobed`: a branch may have no probe;
+- `probeless`: the branches were not probed (`attributes` has `probes` "none", and every probe is -1).
+
 Datasets: the columns of `autotts_gym.replay.columns.DTYPES`; `answers/offsets` and `questions/offsets` (int64) with
 `answers/bytes` and `questions/bytes` (UTF-8 as uint8); `signals/<name>` (float32), one value per probe.
 
@@ -26,6 +32,7 @@ from autotts_gym.replay.store import ReplayStore
 
 FORMAT = "autotts-replay"
 VERSION = 1
+EXTENSIONS = ("unlabelled", "unprobed", "probeless")
 
 _CHUNK = 1 << 18
 _MAX_DEFLATE_RATIO = 1100
@@ -51,6 +58,8 @@ def write_store(store: ReplayStore, path: Path) -> Path:
         file.attrs["benchmark"] = _fixed(store.benchmark)
         file.attrs["interval_tokens"] = np.int64(store.interval_tokens)
         file.attrs["attributes"] = _fixed(json.dumps(dict(store.attributes), ensure_ascii=False))
+        if extensions := _used(store):
+            file.attrs["extensions"] = _fixed(" ".join(extensions))
         for name in DTYPES:
             _write(file, name, getattr(store, name))
         for name, table in (("answers", store._answers), ("questions", store._questions)):
@@ -59,6 +68,12 @@ def write_store(store: ReplayStore, path: Path) -> Path:
         for name, signal in store.signals.items():
             _write(file, f"signals/{name}", signal)
     return path
+
+
+def _used(store: ReplayStore) -> list[str]:
+    """Returns the extensions that ``store`` makes use of; older releases read a store that uses none."""
+    used = (not store.labelled.all(), not np.diff(store.probe_offsets).all(), not store.has_probes)
+    return [name for name, use in zip(EXTENSIONS, used, strict=True) if use]
 
 
 def _fixed(text: str) -> NDArray[np.void]:
@@ -93,8 +108,15 @@ def read_store(path: Path) -> ReplayStore:
     fingerprint = _fingerprint(path)
     with _opened(path) as file:
         _check_header(path, file)
+        extensions = _extensions(path, file)
         columns = Columns(**{name: _read(path, file, name, dtype) for name, dtype in DTYPES.items()})
-        columns.check(str(path))
+        columns.check(str(path), unlabelled="unlabelled" in extensions, unprobed="unprobed" in extensions)
+        attributes = _attributes(path, file)
+        if ("probeless" in extensions) != (attributes.get("probes") == "none"):
+            raise StoreError(
+                f'{path}: extensions: expected probeless where attributes have probes "none" and only there, '
+                f"got {' '.join(extensions)!r} and {attributes.get('probes')!r}"
+            )
         probes = columns.probes.size
         return ReplayStore(
             columns,
@@ -103,7 +125,7 @@ def read_store(path: Path) -> ReplayStore:
             model=_text(path, file, "model"),
             benchmark=_text(path, file, "benchmark"),
             interval_tokens=_integer(path, file, "interval_tokens"),
-            attributes=_attributes(path, file),
+            attributes=attributes,
             signals={name: _signal(path, file, name, probes, fingerprint) for name in _signal_names(path, file)},
             path=path,
         )
@@ -124,8 +146,7 @@ def _fingerprint(path: Path) -> Fingerprint:
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Opens ``path`` for reading and turns whatever HDF5 meets in a damaged file into a StoreError."""
     try:
-        # A store is replaced, never written in place, so readers need no lock (and some file systems have none).
-        with h5py.File(path, "r", locking=False) as file:
+        with _file(path) as file:
             yield file
     except StoreError:
         raise
@@ -133,11 +154,33 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise StoreError(f"{path}: expected a readable HDF5 store, got: {plain(error)}") from error
 
 
+def _file(path: Path) -> h5py.File:
+    # A store is replaced, never written in place, so readers need no lock (and some file systems have none).
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        # Perhaps this process has it open under other locking flags, as a notebook has. HDF5 would join both, and
+        # refuses; what it reads through a Python file it takes for another one.
+        return h5py.File(io.BytesIO(path.read_bytes()), "r")
+
+
 def _check_header(path: Path, file: h5py.File) -> None:
     if (found := _text(path, file, "format")) != FORMAT:
         raise StoreError(f"{path}: format: expected {quote(FORMAT)}, got {quote(found)}")
     if (version := _integer(path, file, "version")) != VERSION:
         raise StoreError(f"{path}: version: expected {VERSION}, got {version} (made by another release?)")
+
+
+def _extensions(path: Path, file: h5py.File) -> list[str]:
+    if "extensions" not in file.attrs:
+        return []
+    extensions = _text(path, file, "extensions").split()
+    if unknown := sorted(set(extensions) - set(EXTENSIONS)):
+        raise StoreError(
+            f"{path}: extensions: expected some of {', '.join(EXTENSIONS)}, got {', '.join(unknown)} (made by another "
+            "release?)"
+        )
+    return extensions
 
 
 def _attribute(path: Path, file: h5py.File, name: str) -> Any:

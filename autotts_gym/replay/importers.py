@@ -1,31 +1,50 @@
 """Published replay data as JSON, in and out.
 
-Two forms are read, from `.json` and `.json.gz`:
+Two forms are read, from JSON and JSON Lines (one question a line), plain or gzipped:
 
-- "autotts", the AutoTTS release: a list of `{question, final_answers_trace, each_branch, gold_answer, probe_freq}`,
-  where `each_branch` lists `[probes, tokens, final answer]`;
-- "parallel-probe", the raw Parallel-Probe release: a list of `{probe_matrix_mxn, branch_tokens,
-  final_answers_trace, gold_answer, probe_freq}` and perhaps `question`; each row of `probe_matrix_mxn` is a branch.
-  Trailing nulls of a row are padding, nulls inside mean "no answer yet". A row of nothing but nulls is an error:
-  nothing tells its padding from its probes, so its depth is unknown.
+- "autotts", the AutoTTS release: a list of `{question, each_branch, gold_answer, probe_freq}`, where `each_branch`
+  lists `[probes, tokens, final answer]`; `final_answers_trace`, which repeats the final answers, may be there too;
+- "parallel-probe", the raw Parallel-Probe release: a list of `{probe_matrix_mxn, branch_tokens, final_answers_trace,
+  gold_answer, probe_freq}` and perhaps `question`; each row of `probe_matrix_mxn` is a branch. Trailing nulls of a row
+  are padding, nulls inside mean "no answer yet".
 
-A null probe or final answer in the AutoTTS form means "no answer yet" and "no answer"; the export writes the same.
+In both a null probe or final answer means "no answer yet" and "no answer", and so does a blank one; the export writes
+null. A null gold answer means an unlabelled question.
+
+**Probes must fit the tokens.** A branch of T tokens with a probe every Δ has n of them, at least 0.8 ⌊T/Δ⌋ less one and
+at most ⌊T/Δ⌋ + 1: the text behind the last probe may be long, but a log in which most probes are missing would show
+answers for fewer tokens than they cost. Rows of the AutoTTS form that end with nulls beyond that are padded ones, as
+the first step of Parallel-Probe's preprocessing writes them, and are trimmed. A log without any probes is imported as
+such: a branch then shows its answer when it finishes (`ReplayStore.has_probes`).
+
+What was trimmed, left out or looks like a mistake is counted in the attributes of the store and logged as a warning.
 """
 
 import gzip
 import hashlib
 import json
+import logging
 import os
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autotts_gym.errors import StoreError, plain, quote
 from autotts_gym.files import write_atomically
+from autotts_gym.replay.columns import DTYPES
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
+
+PROBES = ("checked", "unchecked", "none")
+"""What an importer does with probes: takes those that fit the tokens, takes all, or takes none."""
+
+logger = logging.getLogger(__name__)
 
 
 def import_json(
@@ -35,38 +54,55 @@ def import_json(
     benchmark: str | None = None,
     equivalence: str = "exact",
     layout: str = "auto",
+    probes: str = "checked",
+    no_answer: Sequence[str] = (),
+    labelled_only: bool = False,
 ) -> ReplayStore:
-    """Imports one JSON file.
+    """Imports one file.
 
     Args:
-        path: a `.json` or `.json.gz` file.
-        model: name of the model; by default the name of the file's folder.
-        benchmark: name of the benchmark; by default the name of the file.
+        path: a `.json` or `.jsonl` file, perhaps with `.gz` behind.
+        model: name of the model; by default that in a raw Parallel-Probe name
+            (`<model>__<benchmark>__br128__....jsonl`) or the name of the file's folder.
+        benchmark: name of the benchmark; by default that in a raw Parallel-Probe name or the name of the file.
         equivalence: which answers are one: "exact" or "math"; see `autotts_gym.replay.equivalence`.
         layout: "autotts", "parallel-probe", or "auto" to tell them by their fields.
+        probes: "checked" (their number must fit the tokens, or there is none in the whole file), "unchecked" (taken as
+            they are), or "none" (left out: the answer of a branch shows when it finishes).
+        no_answer: texts that mean "no answer", beside blank ones.
+        labelled_only: leave questions without a gold answer out.
 
     Returns:
-        A store in memory. Its attributes name the source file, its SHA-256, the layout and this package's version.
+        A store in memory. Its attributes name the source file, its SHA-256, the layout and this package's version, and
+        count what was trimmed or looks like a mistake: `padded_rows` and `padding` (nulls), `identical_branches` (of
+        one question), `repeated_questions`, `unlabelled_left_out`.
 
     Raises:
         StoreError: naming the file, the question, the branch and the field, what was expected and what came.
     """
     path = Path(path)
+    _check_choice("layout", layout, LAYOUTS)
+    _check_choice("probes", probes, PROBES)
+    named_model, named_benchmark = _names(path)
     data = _read_bytes(path)
     items = _parse(path, data)
     if layout == "auto":
         layout = _detect(path, items)
-    if layout not in _READERS:
-        raise StoreError(f"layout: expected auto, {' or '.join(_READERS)}, got {quote(layout)}")
-    interval_tokens = _interval(path, items)
-    read = _READERS[layout]
-    questions = [read(f"{path}: question {index}", item) for index, item in enumerate(items)]
+    has_matrix = any("probe_matrix_mxn" in item for item in items)
+    log = _Log(str(path), _interval(path, items), _no_answers(no_answer), has_matrix)
+    for index, item in enumerate(items):
+        log.questions.append(_READERS[layout](log, f"{path}: question {index}", item))
+    if labelled_only:
+        log.keep_labelled()
+    if layout == "autotts":
+        log.trim_padding()
+    questions = log.finished(probes)
     try:
         return build_store(
             questions,
-            model=model or path.absolute().parent.name,
-            benchmark=benchmark or _benchmark_of(path),
-            interval_tokens=interval_tokens,
+            model=named_model if model is None else model,
+            benchmark=named_benchmark if benchmark is None else benchmark,
+            interval_tokens=log.interval_tokens,
             equivalence=equivalence,
             attributes={
                 "source": path.name,
@@ -74,28 +110,316 @@ def import_json(
                 "importer": layout,
                 "package_version": version("autotts_gym"),
                 "synthetic": False,
+                **log.counts,
             },
         )
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from error
 
 
-def tree_targets(folder: str | os.PathLike[str], destination: str | os.PathLike[str]) -> dict[Path, Path]:
-    """Returns which `<model>/<benchmark>.json[.gz]` of ``folder`` becomes which `.h5` under ``destination``.
+# -------------------------------------------------------------------- what a file tells
+
+
+@dataclass
+class _Row:
+    """A branch as the file has it; ``at`` is where, for errors."""
+
+    at: str
+    field: str
+    probes: list[str | None]
+    tokens: int
+    final: str | None
+
+
+@dataclass
+class _Item:
+    """A question as the file has it."""
+
+    at: str
+    text: str
+    gold: str | None
+    rows: list[_Row]
+
+
+@dataclass
+class _Log:
+    """All questions of a file, and what was noticed about them.
+
+    Attributes:
+        path: of the file, for messages.
+        interval_tokens: tokens between probes.
+        no_answers: texts that mean "no answer".
+        has_matrix: whether a question has a matrix of probes.
+        questions: in the order of the file.
+        counts: attributes of the store that say what was noticed.
+    """
+
+    path: str
+    interval_tokens: int
+    no_answers: frozenset[str]
+    has_matrix: bool
+    questions: list[_Item] = field(default_factory=list)
+    counts: dict[str, object] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[_Row]:
+        for question in self.questions:
+            yield from question.rows
+
+    def most(self, row: _Row) -> int:
+        """The largest number of probes that so many tokens have room for."""
+        return row.tokens // self.interval_tokens + 1
+
+    def least(self, row: _Row) -> int:
+        """The smallest number of probes: 0.8 of the intervals, less 1, rounded up."""
+        return max(0, -((5 - 4 * (row.tokens // self.interval_tokens)) // 5))
+
+    def answer(self, where: str, value: Any) -> str | None:
+        """Returns an answer, None for none."""
+        if value is not None and not isinstance(value, str):
+            raise StoreError(f"{where}: expected a string or null, got {_shown(value)}")
+        return None if value is None or _bare(value) in self.no_answers else value
+
+    def gold(self, where: str, item: dict[str, Any]) -> str | None:
+        """Returns the gold answer; None where it is null."""
+        value = _field(where, item, "gold_answer")
+        if value is not None and not isinstance(value, str):
+            raise StoreError(f"{where}: gold_answer: expected a string or null, got {_shown(value)}")
+        if value is not None and _bare(value) in self.no_answers:
+            raise StoreError(
+                f"{where}: gold_answer: expected an answer, or null for an unlabelled question, got {_shown(value)}, "
+                "which is none"
+            )
+        return value
+
+    def keep_labelled(self) -> None:
+        """Leaves unlabelled questions out."""
+        kept = [question for question in self.questions if question.gold is not None]
+        if not kept:
+            raise StoreError(f"{self.path}: expected a question with a gold answer, got {len(self.questions)} without")
+        if left := len(self.questions) - len(kept):
+            self.counts["unlabelled_left_out"] = left
+            logger.warning("%s: left out %d questions without a gold answer", self.path, left)
+        self.questions = kept
+
+    def trim_padding(self) -> None:
+        """Takes away the trailing nulls that fill rows up to one length.
+
+        A row is surely padded if it ends with nulls and has more probes than its tokens allow. Where there is one, so
+        are all rows of each question whose rows have the same length: they are a matrix.
+        """
+        padded = [row for row in self.rows() if self.over(row)]
+        if not padded:
+            return
+        rows = nulls = 0
+        for question in self.questions:
+            matrix = len(question.rows) > 1 and len({len(row.probes) for row in question.rows}) == 1
+            for row in question.rows:
+                if matrix or self.over(row):
+                    trimmed = _trimmed(row.probes)
+                    rows += len(trimmed) < len(row.probes)
+                    nulls += len(row.probes) - len(trimmed)
+                    row.probes = trimmed
+        self.counts |= {"padded_rows": rows, "padding": nulls}
+        logger.warning(
+            "%s: trimmed %d trailing nulls from %d branches, as rows are longer than their tokens allow: padding",
+            self.path,
+            nulls,
+            rows,
+        )
+
+    def over(self, row: _Row) -> bool:
+        """Says whether a row ends with nulls beyond what its tokens allow."""
+        return len(row.probes) > self.most(row) and row.probes[-1] is None
+
+    def finished(self, probes: str) -> list[Question]:
+        """Returns the questions, their probes checked or left out."""
+        bare = not any(row.probes for row in self.rows())
+        if probes == "checked" and bare and any(self.least(row) > 0 for row in self.rows()):
+            logger.warning("%s: no branch has a probe: the answer of each shows when it finishes", self.path)
+            probes = "none"
+        if probes == "none":
+            self.counts["probes"] = "none"
+            for row in self.rows():
+                row.probes = [None] * (row.tokens // self.interval_tokens)
+        else:
+            self.note_identical()
+        if probes == "checked":
+            for row in self.rows():
+                self.check(row)
+        self.note_repeated()
+        return [
+            Question(question.text, question.gold, [Branch(row.probes, row.tokens, row.final) for row in question.rows])
+            for question in self.questions
+        ]
+
+    def check(self, row: _Row) -> None:
+        """Checks that a branch has as many probes as its tokens tell."""
+        low, high = self.least(row), self.most(row)
+        if not low <= len(row.probes) <= high:
+            raise StoreError(
+                f"{row.at}: {row.field}: expected {low} to {high} probes for {row.tokens} tokens with probe_freq "
+                f"{self.interval_tokens}, got {len(row.probes)}; a log without probes is imported with --probes none "
+                "(probes='none'), one that was probed otherwise with --probes unchecked"
+            )
+
+    def note_identical(self) -> None:
+        """Counts the branches that repeat another one of their question, as sampling twice from one seed gives them."""
+        repeats: list[_Row] = []
+        for question in self.questions:
+            seen: set[tuple[tuple[str | None, ...], int, str | None]] = set()
+            for row in question.rows:
+                key = (tuple(row.probes), row.tokens, row.final)
+                if row.probes and key in seen:
+                    repeats.append(row)
+                seen.add(key)
+        if repeats:
+            self.counts["identical_branches"] = len(repeats)
+            logger.warning(
+                "%s: %d branches are identical to another one of their question (sampled with equal seeds?), the first "
+                "at %s",
+                self.path,
+                len(repeats),
+                repeats[0].at.removeprefix(f"{self.path}: "),
+            )
+
+    def note_repeated(self) -> None:
+        """Counts the questions that are posed before in the file."""
+        seen: set[str] = set()
+        repeats: list[_Item] = []
+        for question in self.questions:
+            text = _bare(question.text)
+            if text and text in seen:
+                repeats.append(question)
+            seen.add(text)
+        if repeats:
+            self.counts["repeated_questions"] = len(repeats)
+            logger.warning(
+                "%s: %d questions have the text of an earlier one, the first is %s",
+                self.path,
+                len(repeats),
+                repeats[0].at.removeprefix(f"{self.path}: "),
+            )
+
+
+def _trimmed(probes: list[str | None]) -> list[str | None]:
+    end = len(probes)
+    while end and probes[end - 1] is None:
+        end -= 1
+    return probes[:end]
+
+
+_NO_WIDTH = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
+
+
+def _bare(text: str) -> str:
+    """Returns ``text`` without blanks around it and characters that nobody sees."""
+    return text.translate(_NO_WIDTH).strip()
+
+
+def _no_answers(texts: Sequence[str]) -> frozenset[str]:
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for text in texts:
+        if not isinstance(text, str):
+            raise StoreError(f"no_answer: expected texts, got {quote(text)}")
+    return frozenset(["", *map(_bare, texts)])
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise StoreError(f"{name}: expected {', '.join(choices[:-1])} or {choices[-1]}, got {quote(value)}")
+
+
+# -------------------------------------------------------------------- trees
+
+_SUFFIX = re.compile(r"\.jsonl?(?:\.gz)?$")
+_RAW_NAME = re.compile(r"(?P<model>.+)__(?P<benchmark>.+?)__br\d+(?:__.*)?")
+
+
+def _names(path: Path) -> tuple[str, str]:
+    """Returns the model and the benchmark that a path names."""
+    stem = _SUFFIX.sub("", path.name)
+    if raw := _RAW_NAME.fullmatch(stem):
+        return raw["model"], raw["benchmark"]
+    return path.absolute().parent.name, stem
+
+
+def tree_targets(
+    folder: str | os.PathLike[str], destination: str | os.PathLike[str], *, layout: str = "auto"
+) -> dict[Path, Path]:
+    """Returns which file below ``folder`` becomes which `.h5` under ``destination``.
+
+    Files are `<model>/<benchmark>.json`, `.jsonl` or one of both with `.gz`, at any depth, or have raw Parallel-Probe
+    names. Others of that kind that hold no branches are left out, with a warning that says so, and hidden folders are
+    not entered. Of copies with the same content the first counts.
 
     Raises:
-        StoreError: if there is none, or two files would become one store.
+        StoreError: if there is none, a name is no folder's, or two files with different content have one name.
     """
     folder, destination = Path(folder), Path(destination)
     targets: dict[Path, Path] = {}
-    for source in sorted([*folder.glob("*/*.json"), *folder.glob("*/*.json.gz")]):
-        target = destination / source.parent.name / f"{_benchmark_of(source)}.h5"
-        if target in targets.values():
-            raise StoreError(f"{source}: expected one file per store, got a second one for {target}")
-        targets[source] = target
+    contents: dict[Path, tuple[Path, str]] = {}
+    strays: list[str] = []
+    for source in _json_files(folder):
+        text = _sniffed(source)
+        if text is None:
+            strays.append(source.relative_to(folder).as_posix())
+            continue
+        model, benchmark = _names(source)
+        for name in (model, benchmark):
+            if name in ("", ".", "..") or not name.isprintable():
+                raise StoreError(f"{source}: expected a path that names model and benchmark, got {quote(name)} for one")
+        target = destination / model / f"{benchmark}.h5"
+        digest = hashlib.sha256(text).hexdigest()
+        if target not in contents:
+            contents[target] = source, digest
+            targets[source] = target
+        elif contents[target][1] != digest and not _same_branches(contents[target][0], source, layout):
+            raise StoreError(
+                f"{source}: expected one file per store, got a second one for {target}, with other content than "
+                f"{contents[target][0]}; remove or rename one"
+            )
+    if strays:
+        shown = ", ".join(strays[:3]) + (", ..." if len(strays) > 3 else "")
+        logger.warning("%s: left out %d JSON files without branches: %s", folder, len(strays), shown)
     if not targets:
-        raise StoreError(f"{folder}: expected files <model>/<benchmark>.json or .json.gz, got none")
+        raise StoreError(
+            f"{folder}: expected files <model>/<benchmark>.json, .jsonl or these with .gz, with each_branch or "
+            f"probe_matrix_mxn in them, got none{f' (but {len(strays)} other JSON files)' if strays else ''}"
+        )
     return targets
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    """Returns the files with names of JSON below a folder, those in its upper folders first, sorted."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if _SUFFIX.search(name) and path.is_file():
+                yield path
+
+
+def _sniffed(path: Path) -> bytes | None:
+    """Returns the text of a file that has a field of branches in it; None for one that has not."""
+    text = _unpacked(path, _read_bytes(path))
+    return text if any(mark in text for mark in (b'"each_branch"', b'"probe_matrix_mxn"', b'"branch_tokens"')) else None
+
+
+def _same_branches(one: Path, other: Path, layout: str) -> bool:
+    """Says whether two files hold the same questions and branches, in whichever form."""
+    # Imported without complaint: what is wrong with them is said when the one that counts is imported.
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        first, second = (import_json(path, layout=layout, probes="unchecked") for path in (one, other))
+    finally:
+        logger.disabled = disabled
+    questions = range(first.num_questions)
+    return (
+        first.interval_tokens == second.interval_tokens
+        and all(np.array_equal(getattr(first, name), getattr(second, name)) for name in DTYPES)
+        and all(first.answers(q) == second.answers(q) for q in questions)
+        and all(a == b or not a or not b for a, b in zip(first.questions, second.questions, strict=True))
+    )
 
 
 def import_tree(
@@ -104,28 +428,45 @@ def import_tree(
     *,
     equivalence: str = "exact",
     layout: str = "auto",
+    probes: str = "checked",
+    no_answer: Sequence[str] = (),
+    labelled_only: bool = False,
     force: bool = False,
+    targets: Mapping[Path, Path] | None = None,
 ) -> Iterator[tuple[Path, ReplayStore]]:
-    """Imports `<model>/<benchmark>.json[.gz]` to `<model>/<benchmark>.h5`, one store after the other.
+    """Imports every file of `tree_targets` to `<model>/<benchmark>.h5`, one store after the other.
 
     Args:
-        folder: the folder that holds a folder per model.
+        folder: the folder to search, such as a checkout of the published repository.
         destination: the folder for the stores.
         equivalence: see `import_json`.
         layout: see `import_json`.
+        probes: see `import_json`.
+        no_answer: see `import_json`.
+        labelled_only: see `import_json`.
         force: replace stores that exist.
+        targets: what `tree_targets` returned, if it was called before.
 
     Yields:
         The path and the content of each store, once it is saved.
 
     Raises:
-        StoreError: as `import_json` does, or before anything is read if a store exists and ``force`` is false.
+        StoreError: as `import_json` and `tree_targets` do, or before anything is imported if a store exists and
+            ``force`` is false.
     """
-    targets = tree_targets(folder, destination)
+    if targets is None:
+        targets = tree_targets(folder, destination, layout=layout)
     for target in targets.values():
         refuse_existing(target, force)
     for source, target in targets.items():
-        store = import_json(source, equivalence=equivalence, layout=layout)
+        store = import_json(
+            source,
+            equivalence=equivalence,
+            layout=layout,
+            probes=probes,
+            no_answer=no_answer,
+            labelled_only=labelled_only,
+        )
         yield store.save(target), store
 
 
@@ -135,27 +476,35 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise StoreError(f"{path}: exists already; --force (force=True) replaces it")
 
 
-def _benchmark_of(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".json")
+# -------------------------------------------------------------------- export
 
 
 def export_json(store: ReplayStore, path: Path) -> Path:
-    """Writes ``store`` in the AutoTTS form, gzipped if ``path`` ends in `.gz`; whole or not at all.
+    """Writes ``store`` in the AutoTTS form, whole or not at all.
+
+    Args:
+        store: what to write.
+        path: a name in `.jsonl` or `.jsonl.gz` gives JSON Lines, one in `.gz` is gzipped.
 
     Raises:
         StoreError: if it cannot be written.
     """
-    items = [_exported(store, index, text) for index, text in enumerate(store.questions)]
-    data = json.dumps(items, ensure_ascii=False, indent=2).encode()
+    items = (_exported(store, index, text) for index, text in enumerate(store.questions))
+    if _is_lines(path):
+        text = "".join(f"{json.dumps(item, ensure_ascii=False)}\n" for item in items)
+    else:
+        text = json.dumps(list(items), ensure_ascii=False, indent=2)
+    data = text.encode()
     write_atomically(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
     return path
 
 
 def _exported(store: ReplayStore, index: int, text: str) -> dict[str, Any]:
     answers: list[str | None] = [*store.answers(index), None]  # id -1 is the last
+    bounds = store.probe_offsets
     branches = [
         [
-            [answers[i] for i in store.probes[store.probe_offsets[b] : store.probe_offsets[b + 1]]],
+            [answers[i] for i in store.probes[bounds[b] : bounds[b + 1]]] if store.has_probes else [],
             int(store.tokens[b]),
             answers[store.finals[b]],
         ]
@@ -172,6 +521,8 @@ def _exported(store: ReplayStore, index: int, text: str) -> dict[str, Any]:
 
 # -------------------------------------------------------------------- parsing
 
+_GZIP = b"\x1f\x8b"
+
 
 def _read_bytes(path: Path) -> bytes:
     try:
@@ -182,16 +533,25 @@ def _read_bytes(path: Path) -> bytes:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
-    """Returns the questions of a file as JSON objects, at least one."""
+def _unpacked(path: Path, data: bytes) -> bytes:
     try:
-        text = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+        return gzip.decompress(data) if data.startswith(_GZIP) else data
     except (OSError, EOFError, zlib.error) as error:
         raise StoreError(f"{path}: expected whole gzip data, got: {plain(error)}") from error
-    try:
-        items = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: expected JSON, got: {plain(error)}") from error
+
+
+def _is_lines(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith(".jsonl")
+
+
+def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
+    """Returns the questions of a file as JSON objects, at least one."""
+    text = _unpacked(path, data)
+    start = text.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if start == b"{" and (_is_lines(path) or _many_lines(text)):
+        items: Any = _lines(path, text)
+    else:
+        items = _json(f"{path}", text)
     if not isinstance(items, list) or not items:
         raise StoreError(f"{path}: expected a list of questions, got {_shown(items)}")
     for index, item in enumerate(items):
@@ -200,13 +560,44 @@ def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
     return items
 
 
+def _many_lines(text: bytes) -> bool:
+    """Says whether the first of several lines is JSON by itself."""
+    first, _, rest = text.strip().partition(b"\n")
+    try:
+        _json("", first)
+    except StoreError:
+        return False
+    return bool(rest)
+
+
+def _lines(path: Path, text: bytes) -> list[Any]:
+    # Split at line feeds alone: JSON strings may hold the other characters that Python takes for ends of lines.
+    return [_json(f"{path}: line {number}", line) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
+
+
+def _json(where: str, text: bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{where}: expected JSON, got: {plain(error)}") from error
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name}, which is not a number in JSON")
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    item = dict(pairs)
+    if len(item) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {_shown(next(name for name in names if names.count(name) > 1))} twice")
+    return item
+
+
 def _detect(path: Path, items: list[dict[str, Any]]) -> str:
-    for layout, field in (("autotts", "each_branch"), ("parallel-probe", "probe_matrix_mxn")):
-        if field in items[0]:
+    fields = (("autotts", "each_branch"), ("parallel-probe", "probe_matrix_mxn"), ("parallel-probe", "branch_tokens"))
+    for layout, name in fields:
+        if name in items[0]:
             return layout
     raise StoreError(f"{path}: question 0: expected each_branch or probe_matrix_mxn, got {_shown(list(items[0]))}")
 
@@ -223,54 +614,56 @@ def _interval(path: Path, items: list[dict[str, Any]]) -> int:
     return first
 
 
-def _read_autotts(where: str, item: dict[str, Any]) -> Question:
-    branches = []
+def _read_autotts(log: _Log, where: str, item: dict[str, Any]) -> _Item:
+    rows = []
     for index, row in enumerate(_list(f"{where}: each_branch", _field(where, item, "each_branch"))):
         at = f"{where}, branch {index}"
         if not isinstance(row, list) or len(row) != 3:
             raise StoreError(f"{at}: each_branch: expected [probes, tokens, final answer], got {_shown(row)}")
-        probes, tokens, final = row
-        branches.append(
-            Branch(
-                probes=_probes(at, "probes", probes),
-                tokens=_integer(f"{at}: tokens", tokens),
-                final=_answer(f"{at}: final answer", final),
+        rows.append(
+            _Row(
+                at,
+                "probes",
+                _probes(log, at, "probes", row[0]),
+                _integer(f"{at}: tokens", row[1]),
+                log.answer(f"{at}: final answer", row[2]),
             )
         )
-    trace = _list(f"{where}: final_answers_trace", _field(where, item, "final_answers_trace"), len(branches))
-    for index, (branch, final) in enumerate(zip(branches, trace, strict=True)):
-        if final != branch.final:
-            raise StoreError(
-                f"{where}, branch {index}: final_answers_trace: expected {quote(branch.final)} as in each_branch, "
-                f"got {_shown(final)}"
-            )
-    return Question(_string(where, item, "question"), _string(where, item, "gold_answer"), branches)
+    if item.get("final_answers_trace") is not None:
+        trace = _list(f"{where}: final_answers_trace", item["final_answers_trace"], len(rows))
+        for row, value in zip(rows, trace, strict=True):
+            if log.answer(f"{row.at}: final_answers_trace", value) != row.final:
+                raise StoreError(
+                    f"{row.at}: final_answers_trace: expected {quote(row.final)} as in each_branch, got {_shown(value)}"
+                )
+    return _Item(where, _string(where, item, "question"), log.gold(where, item), rows)
 
 
-def _read_parallel_probe(where: str, item: dict[str, Any]) -> Question:
-    rows = _list(f"{where}: probe_matrix_mxn", _field(where, item, "probe_matrix_mxn"))
-    tokens = _list(f"{where}: branch_tokens", _field(where, item, "branch_tokens"), len(rows))
-    finals = _list(f"{where}: final_answers_trace", _field(where, item, "final_answers_trace"), len(rows))
-    branches = []
-    for index, row in enumerate(rows):
+def _read_parallel_probe(log: _Log, where: str, item: dict[str, Any]) -> _Item:
+    if "probe_matrix_mxn" in item or log.has_matrix or "branch_tokens" not in item:
+        matrix = _list(f"{where}: probe_matrix_mxn", _field(where, item, "probe_matrix_mxn"))
+        tokens = _list(f"{where}: branch_tokens", _field(where, item, "branch_tokens"), len(matrix))
+    else:
+        tokens = _list(f"{where}: branch_tokens", item["branch_tokens"])
+        matrix = [[] for _ in tokens]
+    finals = _list(f"{where}: final_answers_trace", _field(where, item, "final_answers_trace"), len(matrix))
+    rows = []
+    for index, row in enumerate(matrix):
         at = f"{where}, branch {index}"
-        probes = _probes(at, "probe_matrix_mxn", row)
-        while probes and probes[-1] is None:
-            probes.pop()
-        if not probes:
-            raise StoreError(f"{at}: probe_matrix_mxn: expected at least one answer, got only nulls")
-        branches.append(
-            Branch(
-                probes,
+        rows.append(
+            _Row(
+                at,
+                "probe_matrix_mxn",
+                _trimmed(_probes(log, at, "probe_matrix_mxn", row)),
                 _integer(f"{at}: branch_tokens", tokens[index]),
-                _answer(f"{at}: final_answers_trace", finals[index]),
+                log.answer(f"{at}: final_answers_trace", finals[index]),
             )
         )
     text = _string(where, item, "question") if "question" in item else ""
-    return Question(text, _string(where, item, "gold_answer"), branches)
+    return _Item(where, text, log.gold(where, item), rows)
 
 
-_READERS: dict[str, Callable[[str, dict[str, Any]], Question]] = {
+_READERS: dict[str, Callable[[_Log, str, dict[str, Any]], _Item]] = {
     "autotts": _read_autotts,
     "parallel-probe": _read_parallel_probe,
 }
@@ -290,12 +683,6 @@ def _string(where: str, item: dict[str, Any], name: str) -> str:
     return value
 
 
-def _answer(where: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise StoreError(f"{where}: expected a string or null, got {_shown(value)}")
-    return value
-
-
 def _list(where: str, value: Any, length: int | None = None) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise StoreError(f"{where}: expected a list that is not empty, got {_shown(value)}")
@@ -304,8 +691,13 @@ def _list(where: str, value: Any, length: int | None = None) -> list[Any]:
     return value
 
 
-def _probes(at: str, field: str, value: Any) -> list[str | None]:
-    return [_answer(f"{at}: {field}[{depth}]", probe) for depth, probe in enumerate(_list(f"{at}: {field}", value))]
+def _probes(log: _Log, at: str, field: str, value: Any) -> list[str | None]:
+    """Returns the probes of a branch; it has none where they are an empty list or null."""
+    if value is not None and not isinstance(value, list):
+        raise StoreError(
+            f"{at}: {field}: expected a list that is not empty, or [] for a branch without probes, got {_shown(value)}"
+        )
+    return [log.answer(f"{at}: {field}[{depth}]", probe) for depth, probe in enumerate(value or [])]
 
 
 def _integer(where: str, value: Any) -> int:

@@ -16,12 +16,12 @@ class Branch:
     """One reasoning trajectory.
 
     Attributes:
-        probes: the answer at each depth, None where there is no answer yet; at least one.
+        probes: the answer at each depth, None where there is no answer yet; none if it ended before the first one.
         tokens: total tokens, at least 1.
         final: the final answer, None if it gave none.
 
     Raises:
-        StoreError: if there is no probe, or the tokens are out of range.
+        StoreError: if the tokens are out of range.
     """
 
     probes: Sequence[str | None]
@@ -29,8 +29,6 @@ class Branch:
     final: str | None
 
     def __post_init__(self) -> None:
-        if not self.probes:
-            raise StoreError("probes: expected at least one, got none")
         if not 1 <= self.tokens <= MAX_TOKENS:
             raise StoreError(f"tokens: expected 1 to {MAX_TOKENS}, got {self.tokens}")
 
@@ -41,12 +39,12 @@ class Question:
 
     Attributes:
         text: the question.
-        gold: the gold answer.
+        gold: the gold answer; None: the question is unlabelled.
         branches: the pool, at least one branch.
     """
 
     text: str
-    gold: str
+    gold: str | None
     branches: Sequence[Branch]
 
 
@@ -62,7 +60,7 @@ def build_store(
     """Makes a store in memory.
 
     Answer ids are numbered by first appearance, branch by branch (the probes of a branch, then its final answer);
-    the gold answer comes last if no branch gives it.
+    the gold answer comes last if no branch gives it, and is -1 where there is none.
 
     Args:
         questions: the questions, in order.
@@ -71,7 +69,8 @@ def build_store(
         interval_tokens: Δ, tokens between probes.
         equivalence: which answers are one: "exact" (the same string) or "math"
             (see `autotts_gym.replay.equivalence`).
-        attributes: provenance; `equivalence` and `merged_answers`, how many answer ids it merged, are added.
+        attributes: provenance; `equivalence` and `merged_answers`, how many answer ids it merged, are added. With
+            `probes` "none", of a store without probes, every probe is None (see `ReplayStore.has_probes`).
 
     Raises:
         StoreError: if a value breaks a rule of the store, or ``equivalence`` is unknown or not installed.
@@ -100,7 +99,7 @@ def build_store(
         new_ids = np.append(merge(table), -1).astype(np.int32)  # the last entry keeps -1 what it is
         kept = [table[i] for i in np.unique(new_ids[:-1], return_index=True)[1]]
         merged += len(table) - len(kept)
-        probes.append(new_ids[pool])
+        probes.append(new_ids[np.array(pool, np.int64)])
         finals.extend(new_ids[ends].tolist())
         gold.append(int(new_ids[gold_id]))
         pools.append(len(question.branches))

@@ -42,12 +42,16 @@ class StoreSummary:
         interval_tokens: Δ, in tokens.
         total_tokens: tokens of all branches.
         mean_tokens: tokens of a branch, on average.
-        pass_at_1: share of right final answers, averaged over questions; in [0, 1].
-        majority_accuracy: share of questions whose majority of the pool's final answers is right (ties go to the
-            answer seen first, in pool order); in [0, 1].
-        coverage: share of questions with at least one right final answer; in [0, 1].
+        pass_at_1: share of right final answers, averaged over labelled questions; in [0, 1]; None if there is none.
+        majority_accuracy: share of labelled questions whose majority of the pool's final answers is right (ties go to
+            the answer seen first, in pool order); in [0, 1]; None if there is none.
+        coverage: share of labelled questions with at least one right final answer; in [0, 1]; None if there is none.
         signals: names of the per-probe signals.
         attributes: provenance, licence, sampling settings.
+        unlabelled: number of questions without a gold answer.
+        agreement: share of a pool's branches that give the answer of its majority, averaged over unlabelled questions;
+            in [0, 1]; None if there is none.
+        has_probes: whether the branches were probed.
     """
 
     name: str
@@ -60,11 +64,14 @@ class StoreSummary:
     interval_tokens: int
     total_tokens: int
     mean_tokens: float
-    pass_at_1: float
-    majority_accuracy: float
-    coverage: float
+    pass_at_1: float | None
+    majority_accuracy: float | None
+    coverage: float | None
     signals: tuple[str, ...]
     attributes: dict[str, Any]
+    unlabelled: int = 0
+    agreement: float | None = None
+    has_probes: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON-able values."""
@@ -86,7 +93,7 @@ class ReplayStore:
         model: name of the model.
         benchmark: name of the benchmark.
         interval_tokens: Δ, tokens between probes.
-        attributes: JSON-able provenance, licence, sampling settings.
+        attributes: JSON-able provenance, licence, sampling settings; `probes` "none" says that the store has no probes.
         signals: (NP,) float32 signals by name (log-probability, entropy …), or functions that read them.
         path: the file that holds exactly this content, if there is one.
 
@@ -126,6 +133,10 @@ class ReplayStore:
         self._benchmark = benchmark
         self._interval_tokens = interval_tokens
         self._attributes = MappingProxyType(_plain(where, attributes or {}))
+        if not self.has_probes and (shown := np.flatnonzero(columns.probes >= 0)).size:
+            raise StoreError(
+                f"{where}: probes[{shown[0]}]: expected -1 in a store without probes, got {columns.probes[shown[0]]}"
+            )
         self._signals = Signals(
             {name: self._signal_reader(name, signal) for name, signal in sorted((signals or {}).items())}
         )
@@ -158,11 +169,21 @@ class ReplayStore:
         model: str | None = None,
         benchmark: str | None = None,
         equivalence: str = "exact",
+        probes: str = "checked",
+        no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
         """Imports the published AutoTTS form; see `autotts_gym.replay.importers.import_json`."""
         from autotts_gym.replay.importers import import_json
 
-        return import_json(path, model=model, benchmark=benchmark, equivalence=equivalence, layout="autotts")
+        return import_json(
+            path,
+            model=model,
+            benchmark=benchmark,
+            equivalence=equivalence,
+            layout="autotts",
+            probes=probes,
+            no_answer=no_answer,
+        )
 
     @classmethod
     def from_parallel_probe_json(
@@ -171,11 +192,21 @@ class ReplayStore:
         model: str | None = None,
         benchmark: str | None = None,
         equivalence: str = "exact",
+        probes: str = "checked",
+        no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
         """Imports the raw Parallel-Probe release; see `autotts_gym.replay.importers.import_json`."""
         from autotts_gym.replay.importers import import_json
 
-        return import_json(path, model=model, benchmark=benchmark, equivalence=equivalence, layout="parallel-probe")
+        return import_json(
+            path,
+            model=model,
+            benchmark=benchmark,
+            equivalence=equivalence,
+            layout="parallel-probe",
+            probes=probes,
+            no_answer=no_answer,
+        )
 
     # ---------------------------------------------------------------- fields
 
@@ -221,7 +252,7 @@ class ReplayStore:
 
     @property
     def probe_offsets(self) -> Offsets:
-        """(NB + 1,) int64: branch b owns probes [probe_offsets[b], probe_offsets[b + 1]), at least one."""
+        """(NB + 1,) int64: branch b owns probes [probe_offsets[b], probe_offsets[b + 1]); perhaps none."""
         return self._columns.probe_offsets
 
     @property
@@ -246,8 +277,40 @@ class ReplayStore:
 
     @property
     def gold(self) -> Ids:
-        """(Q,) int32: id of each question's gold answer, which is in the table even if no branch gives it."""
+        """(Q,) int32: id of each question's gold answer, in the table even if no branch gives it; -1: unlabelled."""
         return self._columns.gold
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(Q,) bool: whether each question has a gold answer."""
+        labelled: NDArray[np.bool_] = self.gold >= 0
+        return labelled
+
+    @property
+    def has_probes(self) -> bool:
+        """Whether the branches were probed.
+
+        If not, a branch has one probe of no answer (-1) for each full interval of its tokens, so that it can be grown
+        by intervals, each of which costs what was generated; its answer shows when it finishes.
+        """
+        return self.attributes.get("probes") != "none"
+
+    def require_gold(self, purpose: str) -> None:
+        """Checks that every question has a gold answer.
+
+        Args:
+            purpose: what needs the accuracy, for the error.
+
+        Raises:
+            StoreError: if one has none; it says what to do.
+        """
+        if count := int(np.count_nonzero(~self.labelled)):
+            raise StoreError(
+                f"{self._where}: {purpose}: expected a gold answer for every question, as accuracy is asked for, but "
+                f"{count} of {self.num_questions} have none (gold_answer null): evaluate reports agreement and cost "
+                "instead; import with --labelled-only, or store.select(numpy.flatnonzero(store.labelled)), keeps the "
+                "others"
+            )
 
     @property
     def signals(self) -> Mapping[str, Signal]:
@@ -314,8 +377,10 @@ class ReplayStore:
     def summary(self) -> StoreSummary:
         """Counts the store and scores its pools; see `StoreSummary`."""
         pools = np.diff(self.branch_offsets)
-        right = self.finals == np.repeat(self.gold, pools)
-        share = np.add.reduceat(right, self.branch_offsets[:-1], dtype=np.int64) / pools
+        labelled = self.labelled
+        majority = self.majority()
+        right = self._share(self.gold)[labelled]
+        leading = self._share(majority)[~labelled]
         total = int(self.tokens.sum(dtype=np.int64))
         return StoreSummary(
             name=self.name,
@@ -328,15 +393,28 @@ class ReplayStore:
             interval_tokens=self.interval_tokens,
             total_tokens=total,
             mean_tokens=total / self.num_branches,
-            pass_at_1=float(share.mean()),
-            majority_accuracy=float(np.mean([self._majority(q) == self.gold[q] for q in range(self.num_questions)])),
-            coverage=float((share > 0).mean()),
+            pass_at_1=_mean(right),
+            majority_accuracy=_mean((majority == self.gold)[labelled]),
+            coverage=_mean(right > 0),
             signals=tuple(self.signals),
             attributes=dict(self.attributes),
+            unlabelled=int(np.count_nonzero(~labelled)),
+            agreement=_mean(leading),
+            has_probes=self.has_probes,
         )
 
+    def _share(self, answers: Ids) -> NDArray[np.float64]:
+        """Returns (Q,) the share of each pool whose final answer is the given one of its question; 0 for -1."""
+        pools = np.diff(self.branch_offsets)
+        given = (self.finals == np.repeat(answers, pools)) & (self.finals >= 0)
+        share: NDArray[np.float64] = np.add.reduceat(given, self.branch_offsets[:-1], dtype=np.int64) / pools
+        return share
+
+    def majority(self) -> Ids:
+        """Returns (Q,) int32 the leader of each pool's final answers, ties to the first seen; -1: none answered."""
+        return np.array([self._majority(q) for q in range(self.num_questions)], np.int32)
+
     def _majority(self, question: int) -> int:
-        """Returns the leader of the pool's final answers, ties to the first seen; -1 if no branch answered."""
         finals = self.finals[self.branch_offsets[question] : self.branch_offsets[question + 1]]
         finals = finals[finals >= 0]
         if not finals.size:
@@ -408,6 +486,9 @@ class ReplayStore:
     def to_autotts_json(self, path: str | os.PathLike[str]) -> Path:
         """Writes the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
 
+        A name in `.jsonl` gives JSON Lines. Branches without probes have `[]` for them, unlabelled questions null for
+        their gold answer.
+
         Raises:
             StoreError: if it cannot be written.
         """
@@ -426,7 +507,9 @@ class ReplayStore:
         )
 
     def __repr__(self) -> str:
-        return f"<ReplayStore {self.name}: {self.num_questions} questions, {self.num_branches} branches>"
+        unlabelled = int(np.count_nonzero(~self.labelled))
+        notes = (f", {unlabelled} unlabelled" if unlabelled else "") + ("" if self.has_probes else ", without probes")
+        return f"<ReplayStore {self.name}: {self.num_questions} questions, {self.num_branches} branches{notes}>"
 
 
 def _rebuild(
@@ -448,6 +531,10 @@ def _rebuild(
         attributes=attributes,
         signals=signals,
     )
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if values.size else None
 
 
 def _plain(where: str, attributes: Mapping[str, object]) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autotts_gym.errors import AutottsError, StoreError
-from autotts_gym.replay import ReplayStore, synthesize
+from autotts_gym.replay import Branch, Question, ReplayStore, build_store, synthesize
 from autotts_gym.replay.columns import DTYPES, Columns, StringTable
 
 
@@ -212,6 +212,66 @@ def test_each_damage_is_named_with_file_and_field(damage, message, file):
         read_everything(file)
     assert str(raised.value).startswith(f"{file}: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "a"])
+@pytest.mark.parametrize("locking", [None, True, False, "best-effort"])
+def test_a_store_that_is_open_elsewhere_in_the_process_loads(mode, locking, original, file):
+    with h5py.File(file, mode, locking=locking) as opened:
+        assert read_everything(file).same_content(original)
+        assert opened["tokens"].size == original.num_branches  # and the other one stays open
+    assert read_everything(file).same_content(original)
+
+
+def small(
+    golds: tuple[str | None, ...] = ("1",),
+    probes: tuple[str | None, ...] = ("1",),
+    attributes: dict[str, object] | None = None,
+) -> Any:
+    questions = [Question("", gold, [Branch(probes, 9, "1"), Branch(probes, 7, None)]) for gold in golds]
+    return build_store(questions, model="m", benchmark="b", interval_tokens=10, attributes=attributes)
+
+
+@pytest.mark.parametrize(
+    ("store", "extensions"),
+    [
+        (small(), None),
+        (small(golds=("1", None)), "unlabelled"),
+        (small(probes=()), "unprobed"),
+        (small(probes=(None,), attributes={"probes": "none"}), "probeless"),
+        (small(golds=(None,), probes=(), attributes={"probes": "none"}), "unlabelled unprobed probeless"),
+        (build_store([Question("", None, [Branch([], 1, None)])], model="m", benchmark="b", interval_tokens=1), "both"),
+    ],
+)
+def test_what_older_releases_do_not_know_is_an_extension_that_the_file_names(store, extensions, tmp_path):
+    path = store.save(tmp_path / "small.h5")
+    loaded = read_everything(path)
+    assert loaded.same_content(store)
+    assert (loaded.has_probes, loaded.labelled.tolist()) == (store.has_probes, store.labelled.tolist())
+    assert loaded.save(tmp_path / "again.h5").read_bytes() == path.read_bytes()
+    with h5py.File(path) as opened:
+        named = opened.attrs.get("extensions", b"").decode()
+    assert named == {None: "", "both": "unlabelled unprobed"}.get(extensions, extensions)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "message"),
+    [
+        ("probeless", 'extensions: expected probeless where attributes have probes "none" and only there'),
+        ("unlabelled signed", r"extensions: expected some of .*, got signed \(made by another release\?\)"),
+        (3, "extensions: expected text, got"),
+    ],
+)
+def test_an_extension_that_is_unknown_or_not_true_is_refused(extensions, message, file):
+    with h5py.File(file, "r+") as opened:
+        opened.attrs["extensions"] = extensions
+    with pytest.raises(StoreError, match=message):
+        ReplayStore.load(file)
+
+
+def test_a_store_without_probes_shows_nothing_before_the_end():
+    with pytest.raises(StoreError, match=r"probes\[0\]: expected -1 in a store without probes, got 0"):
+        small(attributes={"probes": "none"})
 
 
 def test_what_is_no_store_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 import copy
 import gzip
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from autotts_gym.errors import StoreError
 from autotts_gym.replay import ReplayStore, import_json, import_tree
+from autotts_gym.replay.importers import _bare
 
 ITEM = {
     "question": "What is 1 + 1?",
@@ -29,34 +31,34 @@ RAW = {
 
 
 answers = st.one_of(
-    st.sampled_from(["ERR", "204", "1/2", "", "π", " x ", "\x00"]),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    st.sampled_from(["ERR", "204", "1/2", "π", " x ", "\x00"]),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).filter(_bare),
 )
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 
 
 @st.composite
 def autotts_items(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Questions in the AutoTTS form: ragged pools, ragged branches, nulls, any tokens."""
+    """Questions in the AutoTTS form: ragged pools, ragged branches, nulls, tokens that have room for the probes."""
     interval = draw(st.integers(1, 1000))
     items = []
     for _ in range(draw(st.integers(1, 4))):
         table = draw(st.lists(answers, min_size=1, max_size=5))
         given_answer = st.one_of(st.none(), st.sampled_from(table))
-        branches = draw(
-            st.lists(
-                st.tuples(st.lists(given_answer, min_size=1, max_size=6), st.integers(1, 2**31 - 1), given_answer).map(
-                    list
-                ),
-                min_size=1,
-                max_size=5,
-            )
-        )
+        branches = []
+        for _ in range(draw(st.integers(1, 5))):
+            intervals = draw(st.integers(0, 8))
+            most = min(intervals + 1, 2**31 - 1)
+            count = draw(st.integers(max(0, math.ceil(0.8 * intervals - 1)), most))
+            tokens = intervals * interval + draw(st.integers(0, interval - 1))
+            probes = draw(st.lists(given_answer, min_size=count, max_size=count))
+            branches.append([probes, max(tokens, 1), draw(given_answer)])
         items.append(
             {
-                "question": draw(answers),
+                "question": draw(texts),
                 "final_answers_trace": [branch[2] for branch in branches],
                 "each_branch": branches,
-                "gold_answer": draw(st.one_of(st.sampled_from(table), answers)),
+                "gold_answer": draw(st.one_of(st.none(), st.sampled_from(table), answers)),
                 "probe_freq": interval,
             }
         )
@@ -151,7 +153,9 @@ BAD_AUTOTTS = [
     (("question",), KeyError, "question 1: question: expected this field"),
     (("question",), 3, "question 1: question: expected a string, got 3"),
     (("gold_answer",), KeyError, "question 1: gold_answer: expected this field"),
-    (("gold_answer",), None, "question 1: gold_answer: expected a string, got null"),
+    (("gold_answer",), 12, "question 1: gold_answer: expected a string or null, got 12"),
+    (("gold_answer",), "", 'question 1: gold_answer: expected an answer, or null .*, got "", which is none'),
+    (("gold_answer",), " \u200b", "question 1: gold_answer: expected an answer, or null for an unlabelled question"),
     (("gold_answer",), "\ud800", "answers: expected text that has a UTF-8 form"),
     (("probe_freq",), KeyError, "question 1: probe_freq: expected this field"),
     (("probe_freq",), 0, "question 1: probe_freq: expected a whole number"),
@@ -162,7 +166,7 @@ BAD_AUTOTTS = [
     (("each_branch",), {"a": 1}, "question 1: each_branch: expected a list that is not empty"),
     (("each_branch", 1), [["3"], 400], r"question 1, branch 1: each_branch: expected \[probes, tokens, final"),
     (("each_branch", 1), None, r"question 1, branch 1: each_branch: expected \[probes, tokens, final"),
-    (("each_branch", 1, 0), [], "question 1, branch 1: probes: expected a list that is not empty"),
+    (("each_branch", 1, 0), {}, "question 1, branch 1: probes: expected a list that is not empty"),
     (("each_branch", 1, 0), "3", "question 1, branch 1: probes: expected a list that is not empty"),
     (("each_branch", 0, 0, 1), 2, r"question 1, branch 0: probes\[1\]: expected a string or null, got 2"),
     (("each_branch", 1, 1), -400, "question 1, branch 1: tokens: expected a whole number from 1 to .*, got -400"),
@@ -173,7 +177,7 @@ BAD_AUTOTTS = [
     (("each_branch", 1, 1), 2**31, "question 1, branch 1: tokens: expected a whole number"),
     (("each_branch", 1, 1), float("nan"), "expected JSON, got: NaN"),
     (("each_branch", 1, 2), 3, "question 1, branch 1: final answer: expected a string or null, got 3"),
-    (("final_answers_trace",), KeyError, "question 1: final_answers_trace: expected this field"),
+    (("final_answers_trace",), "2", "question 1: final_answers_trace: expected a list that is not empty"),
     (
         ("final_answers_trace",),
         ["2", "3"],
@@ -182,8 +186,8 @@ BAD_AUTOTTS = [
     (("final_answers_trace", 1), "2", "question 1, branch 1: final_answers_trace: expected '3' as in each_branch"),
 ]
 BAD_RAW = [
-    (("probe_matrix_mxn", 1), [None, None], "question 1, branch 1: probe_matrix_mxn: expected at least one answer"),
-    (("probe_matrix_mxn", 1), [], "question 1, branch 1: probe_matrix_mxn: expected a list that is not empty"),
+    (("probe_matrix_mxn", 2), [None, None], "branch 2: probe_matrix_mxn: expected 2 to 4 probes for 1700 .*, got 0"),
+    (("probe_matrix_mxn", 1), "3", "question 1, branch 1: probe_matrix_mxn: expected a list that is not empty"),
     (("probe_matrix_mxn", 1, 0), 3, r"question 1, branch 1: probe_matrix_mxn\[0\]: expected a string or null"),
     (("probe_matrix_mxn",), KeyError, "question 1: probe_matrix_mxn: expected this field"),
     (("branch_tokens",), [900, 400], "question 1: branch_tokens: expected 3 entries, one per branch, got 2"),
@@ -256,7 +260,7 @@ def test_a_tree_without_data_or_with_two_files_for_one_store_is_refused(tmp_path
     with pytest.raises(StoreError, match=r"expected files <model>/<benchmark>\.json"):
         list(import_tree(tmp_path, tmp_path / "out"))
     write(tmp_path, [ITEM], "a/one.json")
-    write(tmp_path, [ITEM], "a/one.json.gz")
+    write(tmp_path, [RAW], "a/one.json.gz")
     with pytest.raises(StoreError, match="expected one file per store"):
         list(import_tree(tmp_path, tmp_path / "out"))
 
