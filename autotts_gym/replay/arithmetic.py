@@ -6,8 +6,8 @@ q and k, primes p and 0 < e < 1. Roots of different products of primes are linea
 (Besicovitch 1940), and π is transcendental, so two values are equal if and only if their forms are. Nothing is ever
 rounded.
 
-What can be read in two ways (`6/2(1+2)`, `3 1/2`, `2^10`, which LaTeX reads as 2^1 0), what this form cannot hold, and
-what would take long to work out is not evaluated.
+What can be read in two ways (`6/2(1+2)`, `3 1/2`), what this form cannot hold, and what would take long to work out is
+not evaluated.
 """
 
 import math
@@ -376,7 +376,7 @@ class _Reader:
             self.expect("}")
         else:
             kind, text = self.take()
-            if kind != "number" or len(text) != 1:
+            if kind != "number" or not text.isdigit():
                 raise NoValueError
             value = rational(int(text))
         return _as_rational(value)
