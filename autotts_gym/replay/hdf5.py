@@ -115,7 +115,7 @@ def read_store(path: Path) -> ReplayStore:
         if ("probeless" in extensions) != (attributes.get("probes") == "none"):
             raise StoreError(
                 f'{path}: extensions: expected probeless where attributes have probes "none" and only there, '
-                f"got {' '.join(extensions)!r} and {attributes.get('probes')!r}"
+                f"got {quote(' '.join(extensions))} and {quote(attributes.get('probes'))}"
             )
         probes = columns.probes.size
         return ReplayStore(
@@ -177,8 +177,8 @@ def _extensions(path: Path, file: h5py.File) -> list[str]:
     extensions = _text(path, file, "extensions").split()
     if unknown := sorted(set(extensions) - set(EXTENSIONS)):
         raise StoreError(
-            f"{path}: extensions: expected some of {', '.join(EXTENSIONS)}, got {', '.join(unknown)} (made by another "
-            "release?)"
+            f"{path}: extensions: expected some of {', '.join(EXTENSIONS)}, got {plain(', '.join(unknown))} (made by "
+            "another release?)"
         )
     return extensions
 
