@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.replay import ReplayStore
 from autotts_gym.replay.columns import Columns, StringTable
+from autotts_gym.replay.store import MAX_TOKENS
 
 
 def augmented(
@@ -59,7 +60,8 @@ def variant(
         picked.append(chosen)
         factors.append(np.full(chosen.size, np.exp(rng.uniform(*np.log(stretch)))))
     branches, factor = np.concatenate(picked), np.concatenate(factors)
-    stretched = np.maximum(1, np.rint(depths[branches] * factor)).astype(np.int64)
+    # A branch that ended before its first probe has none when it is stretched either.
+    stretched = np.where(depths[branches] > 0, np.maximum(1, np.rint(depths[branches] * factor)), 0).astype(np.int64)
     depth = np.minimum(stretched, limit)
     ends = np.cumsum(depth)
     within = np.arange(ends[-1]) - np.repeat(ends - depth, depth)
@@ -67,6 +69,9 @@ def variant(
     probes = store.probes[np.repeat(store.probe_offsets[branches], depth) + source]
     cut = stretched > limit
     interval = store.interval_tokens
+    finals = store.finals[branches].copy()
+    if store.has_probes:
+        finals[cut] = probes[ends[cut] - 1]
     writing_out = np.where(cut, 0, store.tokens[branches] - depths[branches] * interval)
     return ReplayStore(
         Columns(
@@ -74,8 +79,12 @@ def variant(
             probe_offsets=np.concatenate(([0], ends)),
             answer_offsets=store.answer_offsets,
             probes=probes,
-            tokens=np.maximum(1, depth * interval + writing_out).astype(np.int32),
-            finals=np.where(cut, probes[ends - 1], store.finals[branches]).astype(np.int32),
+            tokens=np.where(
+                depth > 0,
+                np.maximum(1, depth * interval + writing_out),
+                np.clip(np.rint(store.tokens[branches] * factor), 1, MAX_TOKENS),
+            ).astype(np.int32),
+            finals=finals,
             gold=store.gold,
         ),
         StringTable.of("answers", (answer for q in range(store.num_questions) for answer in store.answers(q))),

@@ -535,6 +535,8 @@ def _run(options: argparse.Namespace) -> None:
     taken = [name for agent in agents for name in (agent.name, *agent.policies)]
     programs = load_programs(options.program, options.betas, taken=[*hand_written, *taken])
     stores = resolve_stores(options.store)
+    for store in stores:
+        store.require_gold("agents.benchmark")
     if options.out is not None:
         check_writable(options.out)  # before the work rather than after it
     comparison = benchmark(

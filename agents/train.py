@@ -51,7 +51,10 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     if not (config.total_steps or config.minutes):
         raise AutottsError("total_steps, minutes: expected a limit, got none")
     torch.set_num_threads(config.threads)
-    training, validation = split(resolve_stores(config.store or None), config)
+    stores = resolve_stores(config.store or None)
+    for store in stores:
+        store.require_gold("agents.train")
+    training, validation = split(stores, config)
     trained_on = augmented(training, config.variants, config.seed)
     set_random_seed(config.seed)
     try:

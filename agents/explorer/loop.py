@@ -96,6 +96,8 @@ def explore(run: RunFolder, proposer: Proposer, command: str = "agents.explorer.
     """
     config = run.config
     stores = resolve_stores(config.stores or None)
+    for store in stores:
+        store.require_gold("agents.explorer")
     terms = terms_of(run, stores)
     prices = Prices.load(config.prices or PRICES, config.price)
     release = run.lock()

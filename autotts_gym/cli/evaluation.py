@@ -80,21 +80,29 @@ def _evaluation_table(results: "Sequence[EvaluationResult]") -> "Table":
     from autotts_gym.evaluation.results import mean_accuracy
     from autotts_gym.evaluation.tables import Column, Table
 
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    labelled = [result for result in results if result.agreed is None]
     columns = (
         Column("store", ("store",)),
-        Column("accuracy", ("accuracy %", "[interval]"), lambda value: f"{100 * value:.1f}"),
+        Column("accuracy", ("accuracy %", "[interval]"), percent),
+        # With the majority of the whole pool, where questions are unlabelled.
+        Column("agreement", ("agreement %",) if len(labelled) < len(results) else (), percent),
         Column("mean_tokens", ("total tokens",), lambda value: f"{value:,.0f}"),
         Column("mean_sequential_tokens", ("sequential tokens",), lambda value: f"{value:,.0f}"),
         Column("mean_branches_opened", ("opened",), lambda value: f"{value:.1f}"),
         Column("mean_branches_pruned", ("pruned",), lambda value: f"{value:.1f}"),
     )
     summaries = [result.summary() for result in results]
-    counts = [[summary[column.key] for column in columns[2:]] for summary in summaries]
+    counts = [[summary[column.key] for column in columns[3:]] for summary in summaries]
     rows: list[tuple[Any, ...]] = [
-        (result.store, mean_accuracy([result]), *each) for result, each in zip(results, counts, strict=True)
+        (result.store, None if result.agreed is not None else mean_accuracy([result]), result.agreement, *each)
+        for result, each in zip(results, counts, strict=True)
     ]
     if len(rows) > 1:
-        rows.append(("mean", mean_accuracy(results), *(sum(each) / len(rows) for each in zip(*counts, strict=True))))
+        accuracy = mean_accuracy(results) if len(labelled) == len(results) else None
+        rows.append(("mean", accuracy, None, *(sum(each) / len(rows) for each in zip(*counts, strict=True))))
     first = results[0]
     return Table(
         f"{first.label}, {first.accounting} accounting, {len(first.seeds)} seeds, {first.max_branches} branch slots",
@@ -162,8 +170,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from autotts_gym.evaluation.benchmark import PRESETS, check_writable, run_benchmark
 
     preset = PRESETS[arguments.preset]
-    controllers = preset.controllers(arguments.controller)
     stores = read_stores(arguments.stores)
+    controllers = preset.controllers(arguments.controller, stores)
     if arguments.out is not None:
         check_writable(arguments.out)  # before the work rather than after it
     report = run_benchmark(
@@ -320,7 +328,7 @@ def _ranges(numbers: Iterable[int]) -> str:
 def _ending(played: "Trace") -> str:
     end = played.end
     answer = "no answer" if end.answer is None else f"answer {one_line(end.answer, 40)}"
-    verdict = "right" if end.correct else "wrong"
+    verdict = {None: "unlabelled", True: "right", False: "wrong"}[end.correct]
     return (
         f"{answer}: {verdict} ({end.stop_reason}); {end.total_tokens:,} tokens, {end.sequential_tokens:,} sequential; "
         f"{end.branches_opened} branches opened, {end.branches_pruned} pruned"

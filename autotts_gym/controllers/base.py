@@ -1,9 +1,10 @@
 """What a controller is, and the names under which controllers are made."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.errors import ControllerError, plain, quote
+
+if TYPE_CHECKING:
+    from autotts_gym.replay import ReplayStore
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -21,6 +27,8 @@ class Controller(Protocol):
 
     - ``look(revealed)`` of what ``begin`` returned is called after each round that leaves episodes running;
     - ``close()`` of it is called when the episodes have ended, however they ended;
+    - ``needs_probes``: whether it cannot play on a store without probes, where it is then refused;
+    - ``use_of_probes``: what it does with probes, for the warning or the error on a store without;
     - all that ``Staged`` has.
     """
 
@@ -86,6 +94,8 @@ class HandWritten:
     """Base of the hand-written controllers: a dataclass of knobs, checked, with its name and its one-knob form."""
 
     name: ClassVar[str]
+    needs_probes: ClassVar[bool] = False
+    use_of_probes: ClassVar[str] = ""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -122,6 +132,34 @@ def whole(name: str, knob: str, value: Any, low: int) -> None:
 def share(name: str, knob: str, value: Any) -> None:
     """Require a number in [0, 1]."""
     require(name, knob, value, validation.is_real(value, 0, 1), "a number in [0, 1]")
+
+
+def needs_probes(controller: Controller) -> bool:
+    """Whether a controller cannot play on a store without probes."""
+    return bool(getattr(controller, "needs_probes", False))
+
+
+def check_probes(controller: Controller, stores: "Sequence[ReplayStore]") -> None:
+    """Refuse a controller that cannot do without probes on a store that has none; one that misses them is told of once.
+
+    Raises:
+        ControllerError: it is refused.
+    """
+    bare = [store.name for store in stores if not store.has_probes]
+    use = getattr(controller, "use_of_probes", "")
+    if bare and needs_probes(controller):
+        free = ", ".join(sorted(name for name, family in _FAMILIES.items() if not family.needs_probes))
+        raise ControllerError(
+            f"{controller.name}: expected a store with probes, as it {use}, got {plain(', '.join(bare))} without; "
+            f"{free} need none"
+        )
+    if bare and use:
+        logger.warning(
+            "%s %s: %s has no probes, so that nothing shows before a branch finishes",
+            controller.name,
+            use,
+            plain(", ".join(bare)),
+        )
 
 
 _FAMILIES: dict[str, type[HandWritten]] = {}

@@ -67,6 +67,8 @@ class Policy:
         cost_weight: reward per million total tokens that it is told; the knob that sweeps its frontier.
     """
 
+    use_of_probes = "observes what branches show before they finish"
+
     def __init__(
         self, path: str | os.PathLike[str], cost_weight: float | None = None, beta: float | None = None
     ) -> None:

@@ -27,6 +27,8 @@ class AnswerConsistency(HandWritten):
     """
 
     name: ClassVar[str] = "answer_consistency"
+    needs_probes: ClassVar[bool] = True
+    use_of_probes: ClassVar[str] = "ends a branch whose probes have settled"
     branches: int = 64
     patience: int = 14
 
@@ -96,6 +98,8 @@ class ParallelProbe(HandWritten):
     """
 
     name: ClassVar[str] = "parallel_probe"
+    needs_probes: ClassVar[bool] = True
+    use_of_probes: ClassVar[str] = "prunes and stops by what branches show before they finish"
     branches: int = 64
     stable_rounds: int = 40
     prune_patience: int = 7
@@ -139,6 +143,8 @@ class ConfidenceMomentum(HandWritten):
     """
 
     name: ClassVar[str] = "cmc"
+    needs_probes: ClassVar[bool] = True
+    use_of_probes: ClassVar[str] = "prunes branches whose probes dissent and grows those that agree faster"
     beta: float = 0.5
 
     def __post_init__(self) -> None:

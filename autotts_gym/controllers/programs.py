@@ -43,6 +43,8 @@ class Program:
         ControllerError: the knob is out of range.
     """
 
+    use_of_probes = "may look at answers and history"
+
     def __init__(self, path: str | os.PathLike[str], beta: float = 0.5, sandbox: Sandbox | None = None) -> None:
         self.path = os.fspath(path)
         file = Path(self.path)

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ class Bank:
         problems: (Q,) int64, equal where stores of one benchmark hold the same question, whichever model answered it.
         max_answers: the largest number of distinct answers of a question.
         max_probes: the largest number of probes of a branch.
+        probeless: names of the stores without probes.
     """
 
     def __init__(self, stores: "Sequence[ReplayStore]") -> None:
@@ -60,6 +62,7 @@ class Bank:
         self._unread = np.ones(len(self._texts), np.bool_)
         self._unread[-1] = False
         self.max_probes = int(counts.max())
+        self.probeless = tuple(store.name for store in stores if not store.has_probes)
         for array in (self.questions, self.problems, self.branches, self.probes):
             array.setflags(write=False)
 
@@ -80,6 +83,16 @@ class Bank:
     def num_problems(self) -> int:
         """Different questions among them."""
         return int(self.problems.max()) + 1
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether every question has a gold answer."""
+        return bool((self.questions["gold"] >= 0).all())
+
+    @cached_property
+    def majorities(self) -> NDArray[np.int32]:
+        """The majority of each question's whole pool, (Q,) stored ids; ties to the first seen; -1: nobody answered."""
+        return np.concatenate([store.majority() for store in self.stores])
 
     def locate(self, question: int) -> "tuple[ReplayStore, int]":
         """The store that a question of the bank comes from, and its number there."""

@@ -12,7 +12,7 @@ from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.handle import pack
 from autotts_gym.engine.layout import Arrays, RevealedArrays
 from autotts_gym.engine.plan import RoundPlan
-from autotts_gym.errors import ControllerError, quote
+from autotts_gym.errors import ControllerError, StoreError, plain, quote
 from autotts_gym.replay.pools import pool_order
 from autotts_gym.validation import check, choice, is_real, is_whole, whole, wholes
 
@@ -173,6 +173,12 @@ class PoolState:
     """
 
     def __init__(self, bank: Bank, episodes: int, rules: Rules) -> None:
+        if rules.probe == "explicit" and bank.probeless:
+            names = plain(", ".join(bank.probeless))
+            raise StoreError(
+                f"probe: expected 'auto' on a store without probes, got 'explicit', but {names} has none to reveal: "
+                "the answer of a branch shows when it finishes"
+            )
         shape = (episodes, rules.max_branches)
         explicit = rules.probe == "explicit"
         answers = max(bank.max_answers, 1)
@@ -269,8 +275,24 @@ class PoolState:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether the answer given at the end is the gold answer, (N,) bool; False while an episode runs."""
+        """Whether the answer given at the end is the gold answer, (N,) bool.
+
+        False while an episode runs, and where its question is unlabelled.
+        """
         return self.arrays.hidden_pools["correct"]
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether the question of each episode has a gold answer, (N,) bool."""
+        labelled: NDArray[np.bool_] = self.bank.questions["gold"][self.questions] >= 0
+        return labelled
+
+    def agreed(self) -> NDArray[np.bool_]:
+        """Whether the answer given at the end is the majority of the question's whole pool, (N,) bool."""
+        rows, answers = np.arange(self.episodes), self.pools["answer"]
+        given = self.arrays.stored_ids[rows, answers]
+        agreed: NDArray[np.bool_] = (answers >= 0) & (given == self.bank.majorities[self.questions])
+        return agreed
 
     def seed(self, streams: NDArray[np.uint64], chosen: NDArray[np.bool_] | slice = slice(None)) -> None:
         """Key the streams from which the chosen episodes, and all that follow them, are drawn."""

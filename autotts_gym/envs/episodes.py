@@ -1,5 +1,6 @@
 """What the single and the vector environment share: episodes with their spaces, seeds, options and infos."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from autotts_gym.envs.features import Buffers, Results, buffers, observation_spa
 from autotts_gym.envs.shares import Shares
 from autotts_gym.errors import plain, quote
 from autotts_gym.replay import StoreLike, resolve_stores
+
+logger = logging.getLogger(__name__)
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
@@ -32,6 +35,20 @@ def stream_of_seed(seed: int | None) -> int:
     return draw_stream(seeding.np_random(seed)[0])
 
 
+def _tell_missing(bank: Bank) -> None:
+    """Says once what observations and rewards lack on stores without probes or labels."""
+    if bank.probeless:
+        logger.warning(
+            "%s: no probes, so that the features of answers tell nothing of a branch before it finishes",
+            plain(", ".join(bank.probeless)),
+        )
+    if not bank.labelled:
+        logger.warning(
+            "%s: unlabelled questions, whose answers are rewarded with nothing and told as not correct",
+            plain(", ".join(store.name for store in bank.stores if not store.labelled.all())),
+        )
+
+
 class Episodes:
     """N episodes of one environment, as its faces need them.
 
@@ -46,7 +63,9 @@ class Episodes:
         self.observation = observation
         self.observation_space = observation_space(observation, rules.max_branches)
         self.action_space = spaces.Discrete(self._actions(rules))
-        self.state = PoolState(Bank(resolve_stores(store)), episodes, rules)
+        bank = Bank(resolve_stores(store))
+        _tell_missing(bank)
+        self.state = PoolState(bank, episodes, rules)
         self.confidence = confidence_table(rules.max_branches)
         self.shares = Shares(threads, episodes)
         self._make_room()

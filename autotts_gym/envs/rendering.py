@@ -91,7 +91,8 @@ class _View:
         explicit: whether depths are revealed only where they are probed.
         title: the question.
         outcome: how the episode ended; None while it runs.
-        correct: whether the answer given at the end is right; None while it runs and where it was cut off.
+        correct: whether the answer given at the end is right; None while it runs, where it was cut off, and where
+            the question is unlabelled.
     """
 
     pool: Any
@@ -120,10 +121,10 @@ class _View:
         if reason == layout.TRUNCATED:
             outcome = "truncated, not answered"
         elif reason != layout.RUNNING:
-            correct = bool(state.correct[n])
+            correct = bool(state.correct[n]) if state.labelled[n] else None
             given = int(pool["answer"])
             text = f"answer {_short(texts[given], 16)}" if given >= 0 else "no answer"
-            verdict = "correct" if correct else "wrong"
+            verdict = {None: "unlabelled", True: "correct", False: "wrong"}[correct]
             outcome = f"{text} · {verdict}" + (" · exhausted" if reason == layout.EXHAUSTED else "")
         return cls(pool, state.slots[n, : pool["opened"]], grid, answers, ranked, explicit, title, outcome, correct)
 

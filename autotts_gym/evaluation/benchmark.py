@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import platform
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import autotts_gym
-from autotts_gym.controllers import Controller, make_controller
+from autotts_gym.controllers import Controller, make_controller, needs_probes
 from autotts_gym.engine import Rules
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
@@ -30,6 +31,8 @@ from autotts_gym.pictures import SUFFIXES
 from autotts_gym.replay import ReplayStore
 
 Params = Mapping[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 def _over(knob: str, *values: float) -> tuple[Params, ...]:
@@ -52,22 +55,29 @@ class Preset:
     settings: Mapping[str, tuple[Params, ...]]
     sweep: tuple[Params, ...]
 
-    def controllers(self, names: Iterable[str] = ()) -> list[Controller]:
+    def controllers(self, names: Iterable[str] = (), stores: Sequence[ReplayStore] = ()) -> list[Controller]:
         """Makes every setting of the named controllers; of all that the preset lists, if none is named.
 
         Settings that come to the same knobs are made once.
 
         Args:
             names: Anything that `make_controller` takes.
+            stores: Where they shall play. Where one has no probes, controllers that need them are left out, unless they
+                are named.
 
         Raises:
             ControllerError: If there is no such controller.
         """
+        names = tuple(names)
         made = [
             make_controller(name, **params)
-            for name in tuple(names) or self.settings
+            for name in names or self.settings
             for params in self.settings.get(name, self.sweep)
         ]
+        if not names and not all(store.has_probes for store in stores):
+            left = sorted({controller.name for controller in made if needs_probes(controller)})
+            logger.warning("left out %s, which need probes, as there is a store without", ", ".join(left))
+            made = [controller for controller in made if not needs_probes(controller)]
         return list({setting_label(controller.name, controller.params): controller for controller in made}.values())
 
 
@@ -132,6 +142,8 @@ def run_benchmark(
         raise AutottsError("benchmark: expected at least one store and one controller, got none")
     if resamples < 1:
         raise AutottsError(f"resamples: expected at least 1, got {resamples}")
+    for store in stores:
+        store.require_gold("benchmark")
     results = evaluate_all(controllers, stores, seeds=seeds, rules=rules, workers=workers, progress=progress)
     return Report(tuple(stores), tuple(results), resamples)
 

@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller
+from autotts_gym.controllers import Controller, check_probes
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import kernels
@@ -510,6 +510,9 @@ def diagnose(
     for name, value, low in (("examples", examples, 1), ("sketches", sketches, 0)):
         if value < low:
             raise AutottsError(f"{name}: expected at least {low}, got {value}")
+    for store in resolved:
+        store.require_gold("diagnose")
+    check_probes(controller, resolved)
     rules = rules or Rules()
     diagnosis = Diagnosis(
         controller=controller.name,

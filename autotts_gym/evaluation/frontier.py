@@ -229,6 +229,9 @@ class Frontier:
                 the results mix token accountings.
         """
         by_setting: dict[str, dict[str, EvaluationResult]] = {}
+        results = tuple(results)
+        for result in results:
+            result.require_gold("frontier")
         for result in results:
             group = by_setting.setdefault(result.label, {})
             if result.store in group:

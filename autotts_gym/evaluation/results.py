@@ -41,13 +41,15 @@ class EvaluationResult:
         accounting: Token accounting, ``"exact"`` or ``"autotts"``.
         max_branches: Number of branch slots of an episode.
         seeds: The branch-order seeds, one per row.
-        correct: bool; whether the answer equals the gold answer.
+        correct: bool; whether the answer equals the gold answer; False where a question is unlabelled.
         total_tokens: int64; tokens generated in the episode.
         sequential_tokens: int64; tokens on the critical path, at most `total_tokens`.
         branches_opened: int32; at most `max_branches`.
         branches_pruned: int32; at most `branches_opened`.
         answers: object; the answer given (str), or None where there was none. May be left out.
         synthetic: Whether the store's branches are drawn from a statistical model, not by a language model.
+        agreed: bool; whether the answer is the majority of the question's whole pool. Only for a store with unlabelled
+            questions, which has no accuracy.
 
     Raises:
         AutottsError: If shapes differ, a dtype is of the wrong kind, or a count is out of its range.
@@ -68,6 +70,7 @@ class EvaluationResult:
     branches_pruned: npt.NDArray[np.int32]
     answers: npt.NDArray[np.object_] | None = None
     synthetic: bool = False
+    agreed: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", dict(self.params))
@@ -82,6 +85,8 @@ class EvaluationResult:
             self._freeze(name, dtype, shape)
         if self.answers is not None:
             self._freeze("answers", np.object_, shape)
+        if self.agreed is not None:
+            self._freeze("agreed", np.bool_, shape)
         self._check_counts("sequential_tokens", self.total_tokens, "total_tokens")
         self._check_counts("branches_opened", np.asarray(self.max_branches), "max_branches")
         self._check_counts("branches_pruned", self.branches_opened, "branches_opened")
@@ -112,8 +117,34 @@ class EvaluationResult:
 
     @property
     def accuracy(self) -> float:
-        """Share of correct episodes, in [0, 1]."""
+        """Share of correct episodes, in [0, 1].
+
+        Raises:
+            AutottsError: If the store has unlabelled questions.
+        """
+        self.require_gold("accuracy")
         return float(self.correct.mean())
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of episodes whose answer is the majority of the question's whole pool, in [0, 1].
+
+        Only for a store with unlabelled questions; None for others.
+        """
+        return None if self.agreed is None else float(self.agreed.mean())
+
+    def require_gold(self, purpose: str) -> None:
+        """Checks that every question has a gold answer.
+
+        Raises:
+            AutottsError: If one has none; it says what to do.
+        """
+        if self.agreed is not None:
+            raise AutottsError(
+                f"{self.label} on {self.store}: {purpose}: expected a gold answer for every question, got unlabelled "
+                "ones (gold_answer null); agreement and mean_tokens are known, and a store imported with "
+                "--labelled-only, or store.select(numpy.flatnonzero(store.labelled)), has an accuracy"
+            )
 
     @property
     def mean_tokens(self) -> float:
@@ -133,10 +164,10 @@ class EvaluationResult:
     def summary(self) -> dict[str, object]:
         """Returns the setting and its averages as values that JSON can hold.
 
-        The accuracy comes with its 95 % interval over questions; see `mean_accuracy`.
+        The accuracy comes with its 95 % interval over questions; see `mean_accuracy`. With unlabelled questions they
+        are None, and `agreement` is there.
         """
         seeds, questions = self.correct.shape
-        interval = mean_accuracy([self])
         return {
             "controller": self.controller,
             "params": dict(self.params),
@@ -148,21 +179,29 @@ class EvaluationResult:
             "max_branches": self.max_branches,
             "seeds": seeds,
             "questions": questions,
-            "accuracy": self.accuracy,
-            "accuracy_low": interval.low,
-            "accuracy_high": interval.high,
+            **self._quality(),
             "mean_tokens": self.mean_tokens,
             "mean_sequential_tokens": self.mean_sequential_tokens,
             "mean_branches_opened": float(self.branches_opened.mean()),
             "mean_branches_pruned": float(self.branches_pruned.mean()),
         }
 
+    def _quality(self) -> dict[str, float | None]:
+        if self.agreed is not None:
+            return {"accuracy": None, "accuracy_low": None, "accuracy_high": None, "agreement": self.agreement}
+        interval = mean_accuracy([self])
+        return {"accuracy": self.accuracy, "accuracy_low": interval.low, "accuracy_high": interval.high}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to one ``.npz`` file; a file that is there is replaced in one step."""
-        meta = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _DTYPES}
+        meta = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in (*_DTYPES, "agreed")
+        }
         if self.answers is not None:
             meta["answers"] = self.answers.tolist()
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _DTYPES}
+        if self.agreed is not None:
+            arrays["agreed"] = self.agreed
         buffer = io.BytesIO()
         np.savez_compressed(buffer, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **arrays)
         write_atomically(path, buffer.getvalue())
@@ -179,7 +218,7 @@ class EvaluationResult:
         try:
             with np.load(data, allow_pickle=False) as archive:
                 meta = json.loads(archive["meta"].tobytes())
-                arrays = {name: archive[name] for name in _DTYPES}
+                arrays = {name: archive[name] for name in (*_DTYPES, "agreed") if name != "agreed" or name in archive}
             if meta["answers"] is not None:
                 meta["answers"] = np.array(meta["answers"], dtype=np.object_)
             return cls(**meta, **arrays)
@@ -202,10 +241,12 @@ def mean_accuracy(
         seed: Seed of the resamples; the same seed gives the same interval.
 
     Raises:
-        AutottsError: If there is no result, or a number is out of its range.
+        AutottsError: If there is no result, a store has unlabelled questions, or a number is out of its range.
     """
     if not results:
         raise AutottsError("accuracy: expected at least one result, got none")
+    for result in results:
+        result.require_gold("accuracy")
     each = [result.correct.mean(axis=0) for result in results]
     strata = [(result.benchmark, right.size) for result, right in zip(results, each, strict=True)]
     counts = {key: resample(key, resamples, seed) for key in strata}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller
+from autotts_gym.controllers import Controller, check_probes
 from autotts_gym.controllers.base import Staged
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
@@ -101,7 +101,7 @@ def play_chunk(
     if not isinstance(controller, Staged):
         state = PoolState.begun(bank, rules, seeds, questions)
         play(controller, state)
-        return state.outcomes(answers)
+        return _outcomes(state, answers)
     lanes = controller.stage(bank.problems[questions], since)
     states = [PoolState.begun(bank, rules, seeds[lane.rows], questions[lane.rows]) for lane in lanes]
     with ExitStack() as stack:
@@ -111,12 +111,17 @@ def play_chunk(
         ]
         while playing:
             playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
-    every = join_fields([state.outcomes(answers) for state in states])
+    every = join_fields([_outcomes(state, answers) for state in states])
     rows = np.concatenate([lane.rows for lane in lanes])
     _, firsts = np.unique(rows, return_index=True)
     fields = {name: values[firsts] for name, values in every.items()}
     controller.audit({name: values[rows] for name, values in fields.items()}, every, seeds[rows], questions[rows])
     return fields
+
+
+def _outcomes(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+    fields = state.outcomes(answers)
+    return fields if state.bank.labelled else {**fields, "agreed": state.agreed()}
 
 
 def evaluate(
@@ -149,7 +154,8 @@ def evaluate(
 
     Raises:
         AutottsError: an argument is out of its range, or the store is not one store.
-        ControllerError: the controller names an answer that it has not seen, or does not stop.
+        ControllerError: the controller names an answer that it has not seen, does not stop, or cannot do without
+            probes on a store that has none.
     """
     stores = resolve_stores(store)
     if len(stores) != 1:
@@ -182,6 +188,8 @@ def evaluate_all(
         raise AutottsError("seeds: expected at least one, got none")
     if workers < 1:
         raise AutottsError(f"workers: expected at least 1, got {workers}")
+    for controller in controllers:
+        check_probes(controller, stores)
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {})
     tasks = [
         _Task(c, s, first, min(first + size, len(seeds) * bank.num_questions))

@@ -34,7 +34,7 @@ def sketch(played: Trace, heading: str) -> str:
         half = MOST_LINES // 2
         lines[half:-half] = [f"... {len(lines) - 2 * half} changes of leader ..."]
     end = played.end
-    verdict = "right" if end.correct else "wrong"
+    verdict = {None: "unlabelled", True: "right", False: "wrong"}[end.correct]
     return "\n".join(
         [
             f"{heading}; answers as labels:",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller
+from autotts_gym.controllers import Controller, check_probes
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError
@@ -136,7 +136,7 @@ class End:
 
     Attributes:
         answer: The answer given; None: none.
-        correct: Whether it is the gold answer.
+        correct: Whether it is the gold answer; None: the question is unlabelled.
         total_tokens: Total tokens.
         sequential_tokens: Sequential tokens.
         branches_opened: Branches opened.
@@ -145,7 +145,7 @@ class End:
     """
 
     answer: str | None
-    correct: bool
+    correct: bool | None
     total_tokens: int
     sequential_tokens: int
     branches_opened: int
@@ -229,6 +229,7 @@ def trace(
     """
     if not 0 <= question < store.num_questions:
         raise AutottsError(f"question: expected 0 to {store.num_questions - 1} in {store.name}, got {question}")
+    check_probes(controller, [store])
     rules = rules or Rules()
     bank = Bank([store])
     state = PoolState(bank, 1, rules)
@@ -249,7 +250,7 @@ def trace(
     )
     end = End(
         answer=state.answer_text(0, int(pool["answer"])),
-        correct=bool(state.correct[0]),
+        correct=bool(state.correct[0]) if state.labelled[0] else None,
         total_tokens=int(pool["total_tokens"]),
         sequential_tokens=int(pool["sequential_tokens"]),
         branches_opened=int(pool["opened"]),

@@ -229,6 +229,8 @@ class Session:
                 history += map(_labels.__getitem__, answers[at:end])
                 at = end
         self._news.clear()
+        # No news come of a branch that ended before its first probe.
+        self._histories += [[] for _ in range(len(self._depths) - len(self._histories))]
         return tuple(self._histories[branch])
 
     @property
