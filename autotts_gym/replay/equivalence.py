@@ -175,7 +175,7 @@ def _parts(inside: str) -> list[str] | None:
             depth -= 1
             if depth < 0:
                 return None
-        elif character == "," and depth == 0:
+        elif character == "," and depth == 0 and inside[at - 1 : at] != "\\":  # not that of a thin space
             parts.append(inside[start:at].strip())
             start = at + 1
     parts.append(inside[start:].strip())

@@ -177,3 +177,109 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch):
 def test_an_unknown_equivalence_is_refused():
     with pytest.raises(StoreError, match="equivalence: expected exact or math, got 'fuzzy'"):
         merger("fuzzy")
+
+
+HARMLESS = [
+    [
+        "1000",
+        "1,000",
+        "1{,}000",
+        r"1\,000",
+        "1 000",
+        r"1,\!000",
+        "1\u202f000",
+        "\uff11\uff10\uff10\uff10",
+        "1\u200b000",
+        "1000.0",
+    ],
+    ["1234567", "1,234,567", "1{,}234{,}567", r"1\,234\,567", "1 234 567"],
+    [
+        "73",
+        r"\(73\)",
+        r"\[73\]",
+        "$73$",
+        "$$73$$",
+        "**73**",
+        r"\boxed{73}",
+        r"$\boxed{\text{73}}$",
+        "\ufeff73",
+        r"\( 73 \)",
+    ],
+    ["13", r"\text{13}", r"\mathrm{13}", r"\textbf{13}", r"\mathbf{13}"],
+    ["-5", "\u22125", "\uff0d\uff15", "(-5)", "$-5$"],
+    ["(1,2)", "(1, 2)", r"\left(1, 2\right)", r"(1,\,2)", r"$(1, 2)$", "( 1 , 2 )", r"(\frac{2}{2}, 2)"],
+    [r"\{1,2\}", r"\{1, 2\}", r"\left\{1,2\right\}"],
+    [r"\sqrt{8}", r"2\sqrt{2}", r"\frac{4}{\sqrt{2}}", "8^{1/2}", r"\sqrt{2} + \sqrt{2}", r"\sqrt[4]{64}"],
+    [r"\sqrt{3+2\sqrt{2}}", r"1+\sqrt{2}", r"\frac{1}{\sqrt{2}-1}"],
+    [r"\frac{1+\frac{1}{2}}{3}", "1/2", r"\frac{1}{1+\frac{1}{1}}"],
+    ["120", "5!", r"\binom{10}{3}", r"\frac{6!}{3!}"],
+    ["1024", "2^{10}", "2^10", r"2^{2 \cdot 5}"],
+    [r"\frac{1}{2^{100}}", "1/2^100", "2^{-100}", r"\left(\frac{1}{2}\right)^{100}"],
+    ["A", r"\text{A}", "**A**", "$A$"],
+]
+APART = [
+    ["1/2^99", "1/2^98", "1-1/2^99", "1-1/2^98", "1/2^60", "1/3^60", "0", "1"],
+    ["10^{100}", "10^{100}+1", "10^{101}", "10^{99}"],
+    ["2^{3^{4^{5}}}", "2^{3^{4^{5}}}+1", "2^{3^{4^{6}}}", "9^{9^{9^9}}", "9^{9^{9^{9}}}"],
+    ["1000!", "999!", "1000!+1", "10000!", "10001!"],
+    [r"\sqrt{2}", "1.41421356", "1.4142135623730951", r"\sqrt{2+10^{-30}}", "99/70"],
+    [r"\pi", "22/7", "355/113", "3.14159265358979323846", r"\pi+10^{-40}", r"\sqrt{10}"],
+    [r"\sqrt{2}+\sqrt{3}", r"\sqrt{10}", r"\sqrt{5}", "3.1462643699419723"],
+    [r"\sqrt[3]{2}", r"\sqrt{2}", "1.2599210498948732", "2^{1/3}+2^{-200}"],
+    ["0.1+0.2", "0.30000000000000004", "3/10+10^{-60}"],
+    ["1 1/2", "11/2", "3/2", r"1\frac{1}{2}"],
+    ["5", "5 cm", r"5\text{ cm}", "5%", r"5\%", "0.05", "$5", r"5^\circ", "5x", "x=5", "[5]", "{5}", r"\{5\}"],
+    ["(1,2)", "[1,2]", "(1,2]", "[1,2)", "1,2", "1.2", "12", r"\{1,2\}", "(2,1)", "1, 2"],
+    ["(1,000)", "(1,0)", "1,000", "(1,0,0,0)"],
+    ["0,123", "123", "0.123", "0123,456"],
+    ["1,00", "100", "1,0000", "10,000"],
+    ["1 000 m", "1000", "1 00", "100"],
+    [r"\sqrt{-1}", "i", r"\sqrt{-4}", "(-8)^{1/3}", "-2"],
+    ["0^0", "1", "1/0", "2/0"],
+    ["2\u20623", "23", "6"],
+    ["A", "a", "B", "None", "ERR"],
+    [r"\boxed{1}+\boxed{2}", "3", r"\text{1}\text{2}", "12", "**1** or **2**"],
+    ["x ", "x", " x"],
+]
+
+
+@pytest.mark.parametrize("same", HARMLESS)
+def test_harmless_spellings_are_one_answer(same, merge):
+    assert merge(same) == [0] * len(same)
+    assert merge(same[::-1]) == [0] * len(same)
+
+
+@pytest.mark.parametrize("different", APART)
+def test_near_and_ambiguous_answers_stay_apart(different, merge):
+    assert merge(different) == list(range(len(different)))
+    assert merge(different[::-1]) == list(range(len(different)))
+
+
+def test_merging_does_not_depend_on_order_and_is_transitive(merge):
+    texts = list(dict.fromkeys(text for group in [*HARMLESS, *APART] for text in group))
+    classes = {frozenset(t for t, i in zip(texts, ids, strict=True) if i == k) for ids in [merge(texts)] for k in ids}
+    rng = random.Random(0)
+    for _ in range(5):
+        rng.shuffle(texts)
+        ids = merge(texts)
+        assert {frozenset(t for t, i in zip(texts, ids, strict=True) if i == k) for k in ids} == classes
+    for one, other in rng.sample([(a, b) for a in texts for b in texts], 500):
+        assert (len(set(merge(list(dict.fromkeys([one, other]))))) == 1) == any({one, other} <= c for c in classes)
+
+
+def radicals(rng: random.Random) -> tuple[str, dict[int, Fraction]]:
+    """Returns a sum of rational multiples of square roots of different primes, and its coefficients."""
+    parts = {prime: Fraction(rng.randint(1, 9), rng.randint(1, 9)) for prime in rng.sample([2, 3, 5, 7], 2)}
+    return " + ".join(rf"\frac{{{c.numerator}}}{{{c.denominator}}}\sqrt{{{p}}}" for p, c in parts.items()), parts
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_sums_of_roots_are_one_only_if_their_coefficients_are(seed, merge):
+    rng = random.Random(seed)
+    (a, x), (b, y) = radicals(rng), radicals(rng)
+    scaled = " + ".join(rf"\frac{{{c.numerator}}}{{{c.denominator * 3}}}\sqrt{{{9 * p}}}" for p, c in x.items())
+    ids = merge(list(dict.fromkeys([a, scaled, b, f"{a} + 10^{{-50}}"])))
+    assert ids[1] == 0
+    assert (0 in ids[2:-1]) == (x == y and len(ids) == 4)
+    assert ids[-1] not in ids[:-1]
