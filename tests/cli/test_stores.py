@@ -74,6 +74,40 @@ def test_import_turns_a_folder_into_a_folder_of_stores(source, tmp_path):
     )
 
 
+def test_import_says_what_it_trimmed_left_out_and_noticed(tmp_path):
+    rows = [["12"], 3000, "12"], [[], 3400, "[invalid]"], [["12"], 90, "12"]
+    log = {"question": "q", "each_branch": rows, "gold_answer": None, "probe_freq": 500}
+    path = tmp_path / "logs" / "m" / "b.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{json.dumps(log)}\n{json.dumps(log)}\n")
+    (tmp_path / "logs" / "package.json").write_text("{}")
+    line = refused(autotts("import", tmp_path / "logs", "-o", tmp_path / "out"))
+    assert "question 0, branch 0: probes: expected 4 to 7 probes for 3000 tokens with probe_freq 500, got 1" in line
+    assert "--probes none" in line
+    options = ("--probes", "none", "--no-answer", "[invalid]", "--no-answer", "?")
+    done = autotts("import", tmp_path / "logs", "-o", tmp_path / "out", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "left out 1 JSON files without branches: package.json" in done.stdout
+    assert "1 questions have the text of an earlier one" in done.stdout
+    assert "2 questions, 6 branches, no probes, 2 questions unlabelled" in done.stdout
+    store = tmp_path / "out/m/b.h5"
+    assert load_store(store).finals.tolist() == [0, -1, 0] * 2
+    told = autotts("info", store)
+    assert (told.returncode, told.stderr) == (0, "")
+    for text in ("without probes", "2 of 2 questions have no gold answer", "agreement: 66.7%"):
+        assert text in told.stdout
+    assert json.loads(autotts("info", "--json", store).stdout)[0]["pass_at_1"] is None
+    played = autotts("evaluate", store, "--controller", "sc", "--seeds", 2)
+    assert played.returncode == 0
+    assert "agreement" in played.stdout
+    for command in (("benchmark", store), ("diagnose", store, "--controller", "sc")):
+        assert "--labelled-only" in refused(autotts(*command))
+    assert "expected a store with probes" in refused(autotts("evaluate", store, "--controller", "cmc"))
+    assert "expected a question with a gold answer" in refused(
+        autotts("import", path, "-o", tmp_path / "x.h5", "--labelled-only", *options)
+    )
+
+
 def test_import_replaces_nothing_unless_forced(source, tmp_path):
     target = tmp_path / "x.h5"
     target.write_text("precious")

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotts_gym.errors import StoreError
 from autotts_gym.replay import ReplayStore, import_json, import_tree
+from autotts_gym.replay.columns import DTYPES
 from autotts_gym.replay.importers import _bare
 
 ITEM = {
@@ -301,3 +303,218 @@ def test_the_published_files_come_back_unchanged(replay_root, tmp_path):
             128,
             500,
         )
+
+
+def item(*rows: list[Any], **fields: Any) -> dict[str, Any]:
+    return {"question": "q", "each_branch": list(rows), "gold_answer": "2", "probe_freq": 500, **fields}
+
+
+# -------------------------------------------------------------------- probes and tokens
+
+
+@settings(max_examples=200, deadline=None)
+@given(count=st.integers(0, 60), tokens=st.integers(1, 30_000), interval=st.integers(1, 2000))
+def test_the_number_of_probes_must_fit_the_tokens(count, tokens, interval, tmp_path_factory):
+    path = write(
+        tmp_path_factory.mktemp("fit"), [item([["1"], 1, "1"], [["1"] * count, tokens, "1"], probe_freq=interval)]
+    )
+    intervals = tokens // interval
+    if 0.8 * intervals - 1 <= count <= intervals + 1:
+        assert import_json(path).num_probes == 1 + count
+        return
+    with pytest.raises(StoreError, match=f"branch 1: probes: .* for {tokens} tokens .*, got {count};.*--probes none"):
+        import_json(path)
+    assert import_json(path, probes="unchecked").num_probes == 1 + count
+    bare = import_json(path, probes="none")
+    assert bare.num_probes == 1 // interval + intervals
+    assert not bare.has_probes
+
+
+def test_a_log_without_any_probes_is_recognised_in_either_form(tmp_path, caplog):
+    rows = [[[], 3000, "12"], [None, 900, "13"]]
+    raw = {"branch_tokens": [3000, 900], "final_answers_trace": ["12", "13"], "gold_answer": "12", "probe_freq": 500}
+    nulls = {**raw, "probe_matrix_mxn": [[None] * 4, [None] * 4]}
+    for data in (item(*rows), raw, nulls):
+        store = import_json(write(tmp_path, [data]))
+        assert not store.has_probes
+        assert store.probe_offsets.tolist() == [0, 6, 7]
+        assert "no branch has a probe" in caplog.text
+        caplog.clear()
+    with pytest.raises(StoreError, match="branch 0: probes: expected 4 to 7 probes for 3000 tokens"):
+        import_json(write(tmp_path, [item([[], 3000, "12"], [["13"], 900, "13"])]))
+
+
+@pytest.mark.parametrize("probes", [[], None])
+def test_a_branch_that_ends_before_its_first_probe_is_a_branch(probes, tmp_path):
+    store = import_json(write(tmp_path, [item([probes, 120, "4"])]))
+    assert (store.num_branches, store.num_probes, store.tokens.tolist(), store.has_probes) == (1, 0, [120], True)
+    assert store.answer(0, int(store.finals[0])) == "4"
+    raw = {**RAW, "probe_matrix_mxn": [["ERR", "2", None], [None, None, None], [None, None, "2"]]}
+    assert import_json(write(tmp_path, [raw])).probe_offsets.tolist() == [0, 2, 2, 5]
+
+
+def test_padded_rows_of_autotts_form_give_the_store_of_the_trimmed_ones(tmp_path, caplog):
+    short = item([["5", "2"], 1400, "2"], [["2"], 1010, "2"], [[], 90, "3"], gold_answer="3")
+    plain_store = import_json(write(tmp_path, [ITEM, short]))
+    assert "padded_rows" not in plain_store.attributes
+    padded = copy.deepcopy([ITEM, short])
+    for question in padded:
+        for row in question["each_branch"]:
+            row[0] += [None] * (9 - len(row[0]))
+    store = import_json(write(tmp_path, padded))
+    assert (store.attributes["padded_rows"], store.attributes["padding"]) == (6, 54 - 9)
+    assert "trimmed 45 trailing nulls from 6 branches" in caplog.text
+    assert all(np.array_equal(getattr(store, name), getattr(plain_store, name)) for name in DTYPES)
+    assert [store.answers(q) for q in (0, 1)] == [plain_store.answers(q) for q in (0, 1)]
+
+
+def test_nulls_that_the_tokens_allow_are_kept(tmp_path):
+    store = import_json(write(tmp_path, [item([["2", None], 900, "2"], [["2"], 400, None])]))
+    assert store.probe_offsets.tolist() == [0, 2, 3]
+
+
+# -------------------------------------------------------------------- answers
+
+
+def test_blanks_and_what_the_user_names_are_no_answers(tmp_path):
+    rows = [["", "2"], 900, " "], [["[invalid]", "N/A "], 900, "[invalid]"], [["\u200b", "\u00a0"], 900, "2"]
+    store = import_json(write(tmp_path, [item(*map(list, rows))]), no_answer=["[invalid]", "N/A"])
+    assert store.answers(0) == ["2"]
+    assert store.probes.tolist() == [-1, 0, -1, -1, -1, -1]
+    assert store.finals.tolist() == [-1, -1, 0]
+    kept = import_json(write(tmp_path, [item(*map(list, rows))]))
+    assert kept.answers(0) == ["2", "[invalid]", "N/A "]
+    with pytest.raises(StoreError, match="gold_answer: expected an answer, or null"):
+        import_json(write(tmp_path, [item(*map(list, rows), gold_answer="N/A")]), no_answer="N/A")
+
+
+def test_an_unlabelled_question_is_imported_saved_and_exported(tmp_path):
+    path = write(tmp_path, [ITEM, {**ITEM, "question": "other", "gold_answer": None}])
+    store = ReplayStore.load(import_json(path).save(tmp_path / "x.h5"))
+    assert store.gold.tolist() == [1, -1]
+    assert store.labelled.tolist() == [True, False]
+    assert json.loads(store.to_autotts_json(tmp_path / "out.json").read_text())[1]["gold_answer"] is None
+    left = import_json(path, labelled_only=True)
+    assert (left.num_questions, left.attributes["unlabelled_left_out"]) == (1, 1)
+    with pytest.raises(StoreError, match="expected a question with a gold answer, got 1 without"):
+        import_json(write(tmp_path, [{**ITEM, "gold_answer": None}]), labelled_only=True)
+
+
+def test_the_trace_of_final_answers_may_be_absent_and_must_agree(tmp_path):
+    without = {name: value for name, value in ITEM.items() if name != "final_answers_trace"}
+    assert import_json(write(tmp_path, [without])).finals.tolist() == [1, 2, -1]
+    assert import_json(write(tmp_path, [{**ITEM, "final_answers_trace": ["2", "3", ""]}])).finals.tolist() == [1, 2, -1]
+    with pytest.raises(StoreError, match="branch 1: final_answers_trace: expected '3' as in each_branch, got \"2\""):
+        import_json(write(tmp_path, [{**ITEM, "final_answers_trace": ["2", "2", None]}]))
+
+
+def test_identical_branches_and_repeated_questions_are_counted_and_warned_of(tmp_path, caplog):
+    row = [["2"], 700, "2"]
+    path = write(tmp_path, [item(row, row, [["2"], 701, "2"], row), item(row, question=" q"), item(row, question="r")])
+    store = import_json(path)
+    assert (store.attributes["identical_branches"], store.attributes["repeated_questions"]) == (2, 1)
+    assert "2 branches are identical to another one of their question" in caplog.text
+    assert "the first at question 0, branch 1" in caplog.text
+    assert "1 questions have the text of an earlier one, the first is question 1" in caplog.text
+
+
+# -------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("name", ["sums.jsonl", "sums.jsonl.gz", "sums.json", "sums.json.gz"])
+def test_json_lines_are_read_wherever_json_is(name, tmp_path):
+    other = {**ITEM, "question": "A line\u2028of its own"}
+    text = "\n\n".join(json.dumps(each, ensure_ascii=False) for each in (ITEM, other)) + "\n"
+    path = tmp_path / "toy" / name
+    path.parent.mkdir()
+    for start in (b"", b"\xef\xbb\xbf"):
+        data = start + text.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        store = import_json(path)
+        assert (store.name, store.questions) == ("toy/sums", [ITEM["question"], other["question"]])
+    out = tmp_path / f"out{name.removeprefix('sums')}"
+    assert import_json(store.to_autotts_json(out)).questions == store.questions
+
+
+def test_one_line_is_a_file_of_json_lines_and_a_bad_line_is_named(tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(ITEM))
+    assert import_json(path).num_questions == 1
+    path.write_text(json.dumps([ITEM, ITEM]))
+    assert import_json(path).num_questions == 2
+    path.write_text(json.dumps(ITEM) + "\n" + json.dumps(ITEM)[:-9])
+    with pytest.raises(StoreError, match=r"one\.jsonl: line 2: expected JSON"):
+        import_json(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'[{"gold_answer": "1", "gold_answer": "2"}]', 'expected JSON, got: the field "gold_answer" twice'),
+        (b"\x00\x00", "expected JSON"),
+        (gzip.compress(b""), "expected JSON"),
+        (gzip.compress(json.dumps([ITEM]).encode())[:20], "expected whole gzip data"),
+        (b'[{"each_branch": 1e999}]', "probe_freq: expected this field"),
+    ],
+)
+def test_more_files_that_are_no_replay_json_are_refused(data, message, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=message):
+        import_json(path)
+
+
+def test_raw_names_give_model_and_benchmark(tmp_path):
+    names = {
+        "Qwen3-4B__aime24__br128__T0.6.jsonl": "Qwen3-4B/aime24",
+        "org__Qwen3-0.6B__hmmt25__br64.json.gz": "org__Qwen3-0.6B/hmmt25",
+        "Qwen3-4B__aime24.json": "raw/Qwen3-4B__aime24",
+    }
+    for name, stored in names.items():
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(exist_ok=True)
+        data = (json.dumps(RAW) + "\n" if ".jsonl" in name else json.dumps([RAW])).encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        assert import_json(path).name == stored
+    written = {path.relative_to(tmp_path / "out").as_posix() for path, _ in import_tree(tmp_path, tmp_path / "out")}
+    assert written == {f"{stored}.h5" for stored in names.values()}
+
+
+def test_a_checkout_imports_from_its_root_whatever_else_lies_about(tmp_path, caplog):
+    root = tmp_path / "checkout"
+    write(root, [ITEM], "data/replay/m/one.json")
+    write(root, [ITEM], "copies/m/one.json")
+    (root / "gz/m").mkdir(parents=True)
+    (root / "gz/m/one.jsonl.gz").write_bytes(gzip.compress(json.dumps(ITEM).encode()))
+    write(root, [RAW], "data/replay/m/two.json")
+    write(root, {"name": "pkg"}, "package.json")
+    write(root, {"cells": []}, "notebooks/a/b.json")
+    write(root, [ITEM], ".git/m/hidden.json")
+    (root / "empty.json").write_text("")
+    (root / "bytes.json").write_bytes(b"\xff\x00")
+    written = [path for path, _ in import_tree(root, tmp_path / "out")]
+    assert written == [tmp_path / "out/m/one.h5", tmp_path / "out/m/two.h5"]
+    assert "left out 4 JSON files without branches: bytes.json, empty.json, package.json, ..." in caplog.text
+    write(root, [{**ITEM, "gold_answer": "3"}], "copies/m/one.json")
+    with pytest.raises(
+        StoreError, match=r"expected one file per store, got a second one for .*one\.h5, with other content"
+    ):
+        list(import_tree(root, tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_damaged_file_of_branches_is_an_error_not_a_stray(tmp_path):
+    write(tmp_path, [ITEM], "a/one.json")
+    (tmp_path / "a/two.json").write_text(json.dumps([ITEM])[:-5])
+    with pytest.raises(StoreError, match=r"two\.json: expected JSON"):
+        list(import_tree(tmp_path, tmp_path / "out"))
+
+
+def test_names_that_lead_out_of_the_destination_are_refused(tmp_path):
+    write(tmp_path, [RAW], "raw/..__aime__br8.json")
+    with pytest.raises(StoreError, match=r"expected a path that names model and benchmark, got '\.\.'"):
+        list(import_tree(tmp_path, tmp_path / "out"))
+    with pytest.raises(StoreError, match="model: expected a printable name, got ''"):
+        import_json(write(tmp_path, [ITEM]), model="")
+    with pytest.raises(StoreError, match="probes: expected checked, unchecked or none, got 'some'"):
+        import_json(write(tmp_path, [ITEM]), probes="some")
