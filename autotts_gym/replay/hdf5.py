@@ -14,6 +14,7 @@ Every dataset has a Fletcher checksum, and the file is written in HDF5's own che
 attributes of fixed length inside it: a flipped bit is found, whichever part it hits.
 """
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator

@@ -142,7 +142,7 @@ def test_a_program_is_told_of_branches_that_end_before_their_first_probe(tmp_pat
         "def solve(session, beta):\n"
         "    first = session.open()\n"
         "    if session.finished and session.depths[first] == 0:\n"
-        "        assert session.history(first) == []\n"
+        "        assert session.history(first) == ()\n"
         "        return session.answers[first]\n"
         "    while session.active:\n        session.deepen(session.active)\n"
         "    return None\n"
