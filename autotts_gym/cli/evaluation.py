@@ -171,6 +171,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
     preset = PRESETS[arguments.preset]
     stores = read_stores(arguments.stores)
+    for store in stores:
+        store.require_gold("benchmark")
     controllers = preset.controllers(arguments.controller, stores)
     if arguments.out is not None:
         check_writable(arguments.out)  # before the work rather than after it
