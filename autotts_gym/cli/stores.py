@@ -67,7 +67,7 @@ def _add_import(subparsers: Subparsers) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     from autotts_gym.replay.importers import import_json, import_tree, logger, refuse_existing, tree_targets
 
-    _warn_on_output(logger)
+    notes = _Notes(logger)
     source, output = arguments.source, arguments.output
     options = {
         "equivalence": arguments.equivalence,
@@ -82,6 +82,7 @@ def _import(arguments: argparse.Namespace) -> int:
         targets = tree_targets(source, output, layout=arguments.format)
         imported = import_tree(source, output, targets=targets, force=arguments.force, **options)
         for path, store in _progress(imported, len(targets)):
+            notes.print()
             _report(path, store)
         return 0
     _check_output(output)
@@ -92,16 +93,29 @@ def _import(arguments: argparse.Namespace) -> int:
         benchmark=arguments.benchmark,
         **options,
     )
-    _report(store.save(output), store)
+    path = store.save(output)
+    notes.print()
+    _report(path, store)
     return 0
 
 
-def _warn_on_output(logger: logging.Logger) -> None:
-    """Prints what ``logger`` warns of beside the lines about the stores."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logger.handlers = [handler]
-    logger.propagate = False
+class _Notes(logging.Handler):
+    """Keeps what is warned of until the store that it is about is written; a run that fails says its error alone."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self._texts: list[str] = []
+        logger.handlers = [self]
+        logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts.append(record.getMessage())
+
+    def print(self) -> None:
+        """Prints what was kept."""
+        for text in self._texts:
+            print(f"warning: {text}")
+        self._texts.clear()
 
 
 def _progress(imported: Iterable[tuple[Path, "ReplayStore"]], total: int) -> Iterator[tuple[Path, "ReplayStore"]]:
