@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -9,11 +10,16 @@ from pathlib import Path
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.memory import require_memory
+from autotts_gym.validation import MAX_WHOLE, is_real
 
 CONFIGS = Path(__file__).parent / "configs"
 """Where the configurations lie that come with the repository."""
 
 ALGORITHMS = ("maskable_ppo", "ppo", "dqn", "qrdqn")
+_BYTES_PER_THREAD = 8 << 20
+"""Its stack."""
+
 ENVS = ("AutoTTS-ReplayRounds-v0", "AutoTTS-Replay-v0")
 
 
@@ -108,7 +114,7 @@ class Config:
             object.__setattr__(self, item.name, _typed(item.name, getattr(self, item.name), hints[item.name]))
         _require("algo", self.algo, self.algo in ALGORITHMS, f"one of {', '.join(ALGORITHMS)}")
         _require("env", self.env, self.env in ENVS, f"one of {', '.join(ENVS)}")
-        _require("name", self.name, self.name == Path(self.name).name, "a name without folders")
+        _require("name", self.name, self.name == Path(self.name).name != "..", "a name without folders")
         low, high = self.cost_weight
         _require("cost_weight", self.cost_weight, 0 < low <= high, "0 < low <= high")
         _require("validation", self.validation, 0 <= self.validation < 1, "a share in [0, 1)")
@@ -118,8 +124,23 @@ class Config:
         needs_dict = self.extractor == "none" or self.observation == "dict"
         _require("extractor", self.extractor, needs_dict, "none unless observation is dict")
         _require("variants", self.variants, self.variants >= 0, "at least 0")
-        _require("total_steps", self.total_steps, self.total_steps >= 0, "at least 0")
-        _require("minutes", self.minutes, self.minutes >= 0, "at least 0")
+        for name in (
+            "seed",
+            "split_seed",
+            "samples",
+            "checkpoint_seconds",
+            "total_steps",
+            "minutes",
+            "learning_starts",
+        ):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        for name in ("gamma", "gae_lambda", "exploration_fraction", "exploration_final_eps"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a number in [0, 1]")
+        for name in ("learning_rate", "clip_range", "max_grad_norm"):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
+        steps = self.gradient_steps
+        _require("gradient_steps", steps, steps == -1 or steps >= 1, "at least 1, or -1: as many as steps")
+        _require("net_arch", self.net_arch, all(width >= 1 for width in self.net_arch), "widths of at least 1")
         counts = (
             "num_envs",
             "max_steps",
@@ -129,9 +150,21 @@ class Config:
             "log_steps",
             "threads",
             "env_threads",
+            "max_branches",
+            "extractor_width",
+            "batch_size",
+            "n_steps",
+            "n_epochs",
+            "buffer_size",
+            "train_freq",
+            "target_update_interval",
+            "n_quantiles",
         )
         for name in counts:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("threads", "env_threads"):
+            count = getattr(self, name)
+            require_memory(f"{name}: {count}", count * _BYTES_PER_THREAD)
 
     @property
     def rounds(self) -> bool:
@@ -212,9 +245,14 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             raise AutottsError(f"{name}: expected {len(inner)} values, got {quote(value)}")
         return tuple(_typed(name, each, inner[0]) for each in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        _require(name, value, is_real(value), "a finite number")
+        value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise AutottsError(f"{name}: expected {hint.__name__}, got {quote(value)}")
+    if hint is float:
+        _require(name, value, math.isfinite(value), "a finite number")
+    if hint is int:
+        _require(name, value, abs(value) <= MAX_WHOLE, f"a whole number of at most {MAX_WHOLE}")
     return value
 
 

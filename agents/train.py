@@ -16,20 +16,25 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.augment import augmented
 from agents.callbacks import Conductor, Stop
 from agents.config import Config, add_options, chosen
 from agents.evaluation import split
-from agents.policies import make_model, policy_card, save_policy
+from agents.policies import is_on_policy, make_model, policy_card, save_policy
 from agents.provenance import command_line, git_commit
 from agents.runs import Counters, RunFolder
 from agents.vec_env import make_vec_env
 from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError
+from autotts_gym.evaluation.runner import checked_seeds
+from autotts_gym.memory import require_memory
 from autotts_gym.replay import resolve_stores
+from autotts_gym.replay.store import BYTES_PER_BRANCH
 
 FOREVER = 1 << 62
 CHANGEABLE = ("total_steps", "minutes", "checkpoint_seconds", "progress", "threads", "env_threads")
@@ -55,7 +60,11 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     for store in stores:
         store.require_gold("agents.train")
     training, validation = split(stores, config)
+    branches = sum(store.num_branches for store in training)
+    require_memory(f"variants: {config.variants} of {branches} branches", config.variants * branches * BYTES_PER_BRANCH)
     trained_on = augmented(training, config.variants, config.seed)
+    weights, questions = config.eval_points, sum(store.num_questions for store in validation)
+    checked_seeds(range(config.eval_seeds), questions, weights)  # before anything of an evaluation is made
     set_random_seed(config.seed)
     try:
         env = make_vec_env(
@@ -66,6 +75,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
             threads=config.env_threads,
             **config.env_arguments,
         )
+        _require_experience(config, env)
         found = run.load_checkpoint(env) if resume else None
         model, counters = found or (make_model(config, env), Counters())
     except ValueError as error:  # what the environment and SB3 say of their arguments
@@ -87,6 +97,22 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     save_policy(model, run.path / "final.zip", card)
     run.write_summary(counters, {"steps_per_second": counters.steps / counters.seconds, "command": command})
     return 0
+
+
+def _require_experience(config: Config, env: VecMonitor) -> None:
+    """Refuse experience that does not fit into memory: that of a rollout, or of the replay buffer.
+
+    Raises:
+        AutottsError: it does not.
+    """
+    numbers, actions = flatdim(env.observation_space), int(env.action_space.n)  # type: ignore[attr-defined]
+    if is_on_policy(config.algo):
+        what = f"n_steps, num_envs: {config.n_steps} x {config.num_envs} transitions"
+        transitions, each = config.n_steps * config.num_envs, 4 * (numbers + actions + 6)
+    else:
+        what = f"buffer_size: {config.buffer_size} transitions"
+        transitions, each = config.buffer_size, 4 * (2 * numbers + 4)
+    require_memory(what, transitions * each)
 
 
 @contextmanager

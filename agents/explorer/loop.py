@@ -18,7 +18,7 @@ import numpy as np
 
 from agents.augment import augmented
 from agents.explorer.board import Board, Screen
-from agents.explorer.config import PRICES, PROGRAMS
+from agents.explorer.config import PRICES, PROGRAMS, Config
 from agents.explorer.folder import (
     Place,
     Record,
@@ -40,13 +40,35 @@ from autotts_gym.controllers import make_controller
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS
+from autotts_gym.evaluation.resampling import require_resamples
+from autotts_gym.evaluation.runner import checked_seeds
+from autotts_gym.memory import require_memory
 from autotts_gym.replay import ReplayStore, resolve_stores
+from autotts_gym.replay.store import BYTES_PER_BRANCH
+
+_BYTES_PER_ITEM = 1000
 
 MAX_SOURCE = 200_000
 """Characters of the longest program that is looked at."""
 
 HAND_WRITTEN = "hand-written"
 """The model of the programs that a run begins with."""
+
+
+def _require_memory(config: Config, stores: Sequence[ReplayStore]) -> None:
+    """Refuse a run whose numbers do not fit into memory.
+
+    Raises:
+        AutottsError: they do not.
+    """
+    branches = sum(store.num_branches for store in stores)
+    questions = (1 + config.variants) * sum(store.num_questions for store in stores)
+    require_memory(f"variants: {config.variants} of {branches} branches", config.variants * branches * BYTES_PER_BRANCH)
+    checked_seeds(range(config.seeds), questions, config.betas)
+    require_resamples(config.resamples, questions)
+    for name in ("cost_weights", "proposals", "parents", "finalists", "diagnosis_seeds"):
+        count = getattr(config, name)
+        require_memory(f"{name}: {count}", count * _BYTES_PER_ITEM)
 
 
 def terms_of(run: RunFolder, stores: Sequence[ReplayStore]) -> Terms:
@@ -64,6 +86,7 @@ def terms_of(run: RunFolder, stores: Sequence[ReplayStore]) -> Terms:
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
         raise AutottsError(f"stores: expected different stores, got {plain(', '.join(names))}")
+    _require_memory(config, stores)
     search, held = hold_out(stores, config.validation, config.split_seed)
     separate = search[0].num_questions < stores[0].num_questions
     search, held = (augmented(part, config.variants, config.split_seed) for part in (search, held))

@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
 
 if TYPE_CHECKING:
     from autotts_gym.controllers import Controller
@@ -23,20 +24,41 @@ LARGEST = 2**31 - 1
 class LineParser(argparse.ArgumentParser):
     """A parser whose complaints fit in one line."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As usual."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Ends the process with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        for word in self._words:  # as argparse shows it, with or without quotation marks
+            for part in (word, word.partition("=")[2]):
+                if len(part) > LONGEST_QUOTE or not part.isprintable():
+                    message = message.replace(repr(part), quote(part)).replace(part, plain(part)) if part else message
+        self.exit(2, f"{self.prog}: error: {plain(message, 1000)} (see {self.prog} --help)\n")
 
 
 def whole(text: str) -> int:
     """Reads a whole number up to ``LARGEST``."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:  # of more digits than Python reads, too
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {quote(text)}") from None
     if abs(number) > LARGEST:
         raise argparse.ArgumentTypeError(f"expected a whole number up to {LARGEST}, got {quote(text)}")
     return number
 
 
 whole.__name__ = "whole number"  # as argparse names it: invalid whole number value: 'x'
+
+
+def label(text: str) -> str:
+    """Reads a name of something that is stored."""
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"expected a printable name, got {quote(text)}")
+    return text
 
 
 def knob(text: str) -> tuple[str, Any]:

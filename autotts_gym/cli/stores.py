@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotts_gym.cli.arguments import Subparsers
+from autotts_gym.cli.arguments import Subparsers, label, whole
 from autotts_gym.errors import StoreError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def _add_import(subparsers: Subparsers) -> None:
     )
     parser.add_argument("source", metavar="SRC", type=Path, help="a .json[l][.gz] file, or a folder to search for them")
     parser.add_argument("-o", "--output", metavar="DST", type=Path, required=True, help="a .h5 file, or a folder")
-    parser.add_argument("--model", help="name of the model (default: the name of the file's folder)")
-    parser.add_argument("--benchmark", help="name of the benchmark (default: the name of the file)")
+    parser.add_argument("--model", type=label, help="name of the model (default: the name of the file's folder)")
+    parser.add_argument("--benchmark", type=label, help="name of the benchmark (default: the name of the file)")
     parser.add_argument(
         "--equivalence",
         choices=("exact", "math"),
@@ -222,12 +222,18 @@ def _add_synth(subparsers: Subparsers) -> None:
         description="Make a store from a statistical model: for tests of scale and examples, no model's results.",
     )
     parser.add_argument("-o", "--output", metavar="DST", type=Path, required=True, help="the .h5 file to write")
-    parser.add_argument("--questions", type=int, default=30, help="default: %(default)s")
-    parser.add_argument("--branches", type=int, default=128, help="branches per question (default: %(default)s)")
-    parser.add_argument("--interval-tokens", type=int, default=500, help="tokens between probes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--model", default="synthetic", help="name to store as the model (default: %(default)s)")
-    parser.add_argument("--benchmark", help="name to store as the benchmark (default: the name of the file)")
+    parser.add_argument("--questions", type=whole, default=30, help="default: %(default)s")
+    parser.add_argument("--branches", type=whole, default=128, help="branches per question (default: %(default)s)")
+    parser.add_argument(
+        "--interval-tokens", type=whole, default=500, help="tokens between probes (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=whole, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--model", type=label, default="synthetic", help="name to store as the model (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--benchmark", type=label, help="name to store as the benchmark (default: the name of the file)"
+    )
     parser.add_argument("--force", action="store_true", help="replace a store that exists")
     parser.set_defaults(run=_synth)
 
@@ -244,7 +250,7 @@ def _synth(arguments: argparse.Namespace) -> int:
         interval_tokens=arguments.interval_tokens,
         seed=arguments.seed,
         model=arguments.model,
-        benchmark=arguments.benchmark or arguments.output.stem,
+        benchmark=arguments.output.stem if arguments.benchmark is None else arguments.benchmark,
     )
     _report(store.save(arguments.output), store)
     return 0

@@ -176,7 +176,7 @@ def controller_families() -> dict[str, type[HandWritten]]:
     return dict(_FAMILIES)
 
 
-def make_controller(name: str | os.PathLike[str], **params: Any) -> Controller:
+def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controller:
     """Make a controller by name.
 
     Args:

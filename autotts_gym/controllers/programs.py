@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers.base import controller_families, share
+from autotts_gym.controllers.base import controller_families, require, share
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
 from autotts_gym.sandbox.checks import compare
@@ -50,6 +50,8 @@ class Program:
         file = Path(self.path)
         self.name = file.name if file.stem in controller_families() else file.stem
         share(self.name, "beta", beta)
+        good = sandbox is None or isinstance(sandbox, Sandbox)
+        require(self.name, "sandbox", sandbox, good, "a Sandbox, as Python makes one, or None")
         self.beta = float(beta)
         self.limits = sandbox or Sandbox()
         self.source: Source = read_source(self.path, self.limits.packages)

@@ -23,6 +23,7 @@ from autotts_gym.engine import Rules
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
 from autotts_gym.evaluation.plots import Panels, plot_frontiers
+from autotts_gym.evaluation.resampling import require_resamples
 from autotts_gym.evaluation.results import EvaluationResult, setting_label
 from autotts_gym.evaluation.runner import evaluate_all
 from autotts_gym.evaluation.tables import Table, comparison_table, statistics_table
@@ -144,6 +145,7 @@ def run_benchmark(
         raise AutottsError(f"resamples: expected at least 1, got {resamples}")
     for store in stores:
         store.require_gold("benchmark")
+    require_resamples(resamples, sum(store.num_questions for store in stores))  # before the work rather than after it
     results = evaluate_all(controllers, stores, seeds=seeds, rules=rules, workers=workers, progress=progress)
     return Report(tuple(stores), tuple(results), resamples)
 

@@ -50,7 +50,7 @@ from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import kernels
 from autotts_gym.evaluation.results import setting_label
-from autotts_gym.evaluation.runner import chunk_size, play
+from autotts_gym.evaluation.runner import checked_seeds, chunk_size, play
 from autotts_gym.evaluation.sketch import sketch
 from autotts_gym.evaluation.tables import Cell, Column, Table
 from autotts_gym.evaluation.trace import trace
@@ -504,9 +504,7 @@ def diagnose(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise AutottsError(f"stores: expected different names, got {plain(', '.join(twice))} more than once")
-    seeds = tuple(int(seed) for seed in seeds)
-    if not seeds:
-        raise AutottsError("seeds: expected at least one, got none")
+    seeds = checked_seeds(seeds, sum(store.num_questions for store in resolved), 1)
     for name, value, low in (("examples", examples, 1), ("sketches", sketches, 0)):
         if value < low:
             raise AutottsError(f"{name}: expected at least {low}, got {value}")

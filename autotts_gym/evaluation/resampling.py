@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotts_gym.errors import AutottsError
+from autotts_gym.memory import require_memory
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,9 +43,23 @@ class Interval:
     defined: float
 
 
+_BYTES_PER_COUNT = 24
+"""As drawn, as a float, and joined."""
+
+
+def require_resamples(resamples: int, questions: int) -> None:
+    """Refuse resamples of so many questions that do not fit into memory.
+
+    Raises:
+        AutottsError: they do not.
+    """
+    require_memory(f"resamples: {resamples} of {questions} questions", resamples * questions * _BYTES_PER_COUNT)
+
+
 def resample(stratum: Stratum, resamples: int, seed: int) -> Floats:
     """Counts of a stratum's questions, (1 + resamples, questions), each row summing to questions; row 0 is all ones."""
     benchmark, questions = stratum
+    require_resamples(resamples, questions)
     rng = np.random.default_rng([seed, zlib.crc32(benchmark.encode()), questions])
     counts = rng.multinomial(questions, np.full(questions, 1 / questions), size=resamples)
     return np.concatenate([np.ones((1, questions)), counts])

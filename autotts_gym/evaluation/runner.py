@@ -1,7 +1,7 @@
 """Playing controllers on stores: the round loop, over seeds and questions, on one process or several."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.evaluation.workers import worker_pool
+from autotts_gym.memory import require_memory
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
+from autotts_gym.validation import MAX_WHOLE, whole
 
 CHUNK_EPISODES = 300
 """Episodes played side by side, unless a controller asks for another number.
@@ -24,6 +26,10 @@ Enough to hide the cost of a call, few enough for the processor's cache.
 """
 
 MAX_ROUNDS = 100_000
+
+_BYTES_PER_SEED = 80
+_BYTES_PER_EPISODE = 64
+"""What an evaluation keeps of each, in parts and then joined."""
 
 _END = object()
 
@@ -182,12 +188,9 @@ def evaluate_all(
     Returns:
         One result a pair: all controllers on the first store, then all on the second, ...
     """
-    seeds = tuple(seeds)
+    seeds = checked_seeds(seeds, sum(store.num_questions for store in stores), len(controllers))
     rules = rules or Rules()
-    if not seeds:
-        raise AutottsError("seeds: expected at least one, got none")
-    if workers < 1:
-        raise AutottsError(f"workers: expected at least 1, got {workers}")
+    workers = whole("workers", workers, 1)
     for controller in controllers:
         check_probes(controller, stores)
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {})
@@ -199,7 +202,7 @@ def evaluate_all(
         for first in range(0, len(seeds) * bank.num_questions, size)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
-    with _mapper(job, workers) as run, _progress(len(tasks), progress) as advance:
+    with _mapper(job, min(workers, len(tasks))) as run, _progress(len(tasks), progress) as advance:
         for task, fields in zip(tasks, run(tasks), strict=True):
             parts.setdefault((task.controller, task.store), []).append(fields)
             advance()
@@ -222,6 +225,26 @@ def evaluate_all(
         for s, store in enumerate(stores)
         for c, controller in enumerate(controllers)
     ]
+
+
+def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[int, ...]:
+    """Seeds, once it is known that the episodes played under them fit into memory.
+
+    Args:
+        seeds: whole numbers.
+        questions: how many are played under each.
+        settings: by how many controllers.
+
+    Raises:
+        AutottsError: there is none, one is no whole number, or the episodes do not fit.
+    """
+    if isinstance(seeds, Sized):  # before anything is made of a range
+        size = len(seeds) * (_BYTES_PER_SEED + settings * questions * _BYTES_PER_EPISODE)
+        require_memory(f"seeds: {len(seeds)} orders of {questions} questions for each of {settings} settings", size)
+    given = tuple(seeds)
+    if not given:
+        raise AutottsError("seeds: expected at least one, got none")
+    return tuple(whole("seeds", seed, -MAX_WHOLE) for seed in given)
 
 
 def chunk_size(controller: Controller, bank: Bank) -> int:

@@ -26,6 +26,9 @@ from autotts_gym.replay.columns import (
 MAX_TOKENS = 2**31 - 1
 """Largest number of tokens, and largest Δ, that a store holds (int32)."""
 
+BYTES_PER_BRANCH = 128
+"""Memory that a branch of usual length takes, at the least."""
+
 
 @dataclass(frozen=True)
 class StoreSummary:

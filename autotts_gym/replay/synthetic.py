@@ -17,14 +17,17 @@ aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasonin
    interval, and capped ones run a fixed few intervals on.
 """
 
+import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, quote
+from autotts_gym.memory import require_memory
 from autotts_gym.replay.columns import Columns, StringTable
-from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
+from autotts_gym.replay.store import BYTES_PER_BRANCH, MAX_TOKENS, ReplayStore
+from autotts_gym.validation import is_whole
 
 GENERATOR_VERSION = 1
 """Goes up when the same seed starts to give other data."""
@@ -120,11 +123,12 @@ def synthesize(
         StoreError: if a number is out of range.
     """
     for field, value, least in (("questions", questions, 1), ("branches", branches, 1), ("seed", seed, 0)):
-        if value < least:
-            raise StoreError(f"{field}: expected at least {least}, got {value}")
-    longest = (statistics.max_depth + statistics.cap_overrun[1]) * interval_tokens + statistics.finish_max
-    if interval_tokens < 1 or longest > MAX_TOKENS:
-        raise StoreError(f"interval_tokens: expected 1 to {MAX_TOKENS // 100}, got {interval_tokens}")
+        if not is_whole(value, least, sys.maxsize):
+            raise StoreError(f"{field}: expected at least {least}, got {quote(value)}")
+    require_memory(f"questions, branches: {questions} x {branches}", questions * branches * BYTES_PER_BRANCH)
+    most = (MAX_TOKENS - statistics.finish_max) / (statistics.max_depth + statistics.cap_overrun[1])
+    if not is_whole(interval_tokens, 1, int(most)):
+        raise StoreError(f"interval_tokens: expected 1 to {MAX_TOKENS // 100}, got {quote(interval_tokens)}")
     made = [
         _question(np.random.default_rng([seed, q]), q, branches, interval_tokens, statistics) for q in range(questions)
     ]
