@@ -72,7 +72,7 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     (("evaluate", "STORE", "--controller", "STORE"), "controller"),
     # Rules.
     *(((*command, "--max-branches", value), "max") for command in (EVALUATE, TRACE, DIAGNOSE) for value in (*WHOLES,)),
-    *(((*EVALUATE, "--token-budget", value), "token") for value in ("", "x", "-1", "1.5", "9" * 20)),
+    *(((*EVALUATE, "--token-budget", value), "token") for value in ("", "x", "0", "-1", "1.5", "9" * 20)),
     ((*EVALUATE, "--accounting", "both"), "accounting"),
     # Numbers.
     *(((*command, "--seeds", value), "seeds") for command in (EVALUATE, DIAGNOSE, BENCHMARK) for value in WHOLES),
