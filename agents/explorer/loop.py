@@ -4,8 +4,6 @@ All proposals of a round are asked for with the history of the rounds before it,
 how fast its parts are, on how many processes judge, or on where it was killed and continued.
 """
 
-import ast
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +43,7 @@ from autotts_gym.evaluation.runner import checked_seeds
 from autotts_gym.memory import require_memory
 from autotts_gym.replay import ReplayStore, resolve_stores
 from autotts_gym.replay.store import BYTES_PER_BRANCH
+from autotts_gym.sandbox.static import outline
 
 _BYTES_PER_ITEM = 1000
 
@@ -431,7 +430,7 @@ class Search:
         if len(proposal.source) > MAX_SOURCE:
             message = f"expected at most {MAX_SOURCE} characters of program, got {len(proposal.source)}"
             return replace(record, status="failed", stage="program", kind="static", message=message)
-        digest, about = read_program(proposal.source)
+        digest, about = outline(proposal.source)
         record = replace(record, digest=digest, about=about, stage="program")
         if digest in digests:
             like = digests[digest]
@@ -632,17 +631,3 @@ def _failed(record: Record, failure: Failure) -> Record:
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:500]
-
-
-def read_program(source: str) -> tuple[str, str]:
-    """A digest of a program's syntax, without comments and docstrings, and the first line of its docstring."""
-    try:
-        tree = ast.parse(source)
-        about = (ast.get_docstring(tree) or "").split("\n")[0][:200]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-                del node.body[0]
-        text = ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        text, about = source.strip(), ""
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest(), about

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import errno
 import json
-import marshal
 import os
 import select
 import signal
@@ -310,7 +309,7 @@ class Crew:
         self._sockets: list[socket.socket] = []
         self._pids: dict[int, int] = {}
         self._late: set[int] = set()
-        told = {"code": marshal.dumps(source.code()).hex(), "style": source.style}
+        told = {"code": source.code.hex(), "style": source.style}
         try:
             for c in range(len(hellos)):
                 ((pid, ours),) = self._server(c).fork(1)

@@ -28,9 +28,9 @@ MAX_STEPS = 127
 
 ALLOWED_MODULES = frozenset(
     (
-        *("__future__", "abc", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "decimal"),
-        *("enum", "fractions", "functools", "heapq", "itertools", "math", "numbers", "operator", "random"),
-        *("statistics", "string", "typing"),
+        *("__future__", "abc", "argparse", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses"),
+        *("decimal", "enum", "fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "operator"),
+        *("pprint", "random", "re", "statistics", "string", "textwrap", "types", "typing", "warnings"),
     )
 )
 """What a program may import of the standard library."""

@@ -1,0 +1,180 @@
+"""Stores made from a store: other orders, lengths and beginnings of the same branches.
+
+A *twin* tells a rule from a table. A program that was tuned on thirty questions can know by heart which lengths belong
+to right branches, or which answers follow each other in them. On the twin nothing of that holds, and everything does
+that a rule lives on: how often branches are right, how long they are, how early and how firmly they agree.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.replay.columns import Columns, StringTable
+from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
+
+WARP = 0.1
+"""By which share a branch of a twin is at most longer or shorter than the branch that it was made from, about."""
+
+JITTER = 16
+"""Tokens that are added to or taken from a branch of a twin besides."""
+
+
+def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
+    """A store on which a rule does as well as on this one, and a table of this one's branches does not.
+
+    The pool of every question is put into another order. Every branch is stretched by a factor of its own and its text
+    after the last probe changes by a few tokens, so that neither tokens nor depths nor the lengths of runs of an answer
+    are those of any branch of the store. A drawn share of its beginning comes from another branch of the question with
+    the same final answer, so that which answers follow which is new as well. Each final answer stays as frequent as it
+    is. Signals and texts of questions are left out.
+
+    Args:
+        store: what was collected.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng([seed, 0x7714])
+    bounds = store.branch_offsets
+    branches = np.concatenate([rng.permutation(np.arange(*pair)) for pair in pairwise(bounds)])
+    factors = np.exp(rng.uniform(-WARP, WARP, branches.size))
+    jitter = rng.integers(1, JITTER, branches.size, endpoint=True) * rng.choice((-1, 1), branches.size)
+    made = _Stretched(store, branches, factors, rest=factors, jitter=jitter)
+    made.begin_as(_like(store, branches, rng), rng.random(branches.size))
+    return made.store(np.diff(bounds), store.model, {"twin": {"seed": seed}})
+
+
+def halved(
+    store: ReplayStore, rng: np.random.Generator, stretch: tuple[float, float], tilt: float, model: str
+) -> ReplayStore:
+    """A store of the same questions, each with half of its pool, tilted and stretched, as if from another model.
+
+    Args:
+        store: what was collected.
+        rng: of the draws.
+        stretch: range from which each question draws, log-uniformly, the factor of its branches' lengths.
+        tilt: standard deviation of the log-odds by which right branches are drawn more often than wrong ones.
+        model: the name of the model.
+    """
+    picked: list[NDArray[np.int64]] = []
+    factors: list[NDArray[np.float64]] = []
+    for q in range(store.num_questions):
+        pool = np.arange(store.branch_offsets[q], store.branch_offsets[q + 1])
+        odds = rng.normal(0.0, tilt) * (store.finals[pool] == store.gold[q])
+        # The largest of log-weights with Gumbel noise are a draw without replacement.
+        order = np.argsort(-(odds + rng.gumbel(size=pool.size)), kind="stable")
+        chosen = rng.permutation(pool[order[: max(1, pool.size // 2)]])
+        picked.append(chosen)
+        factors.append(np.full(chosen.size, np.exp(rng.uniform(*np.log(stretch)))))
+    limit = int(np.diff(store.probe_offsets).max())
+    made = _Stretched(store, np.concatenate(picked), np.concatenate(factors), limit=limit)
+    sizes = np.array([each.size for each in picked])
+    return made.store(sizes, model, {"variant": {"stretch": list(stretch), "tilt": tilt}})
+
+
+class _Stretched:
+    """Branches of a store, each longer or shorter by a factor.
+
+    Args:
+        store: what was collected.
+        branches: (NB',) int64 numbers of branches, question by question.
+        factors: (NB',) float64, of their depths.
+        limit: depth at which branches are cut off; they then end with what they show there. None: none is.
+        rest: (NB',) float64, factors of the tokens after the last probe; None: they stay.
+        jitter: (NB',) int64, tokens that are added to those; None: none.
+    """
+
+    def __init__(
+        self,
+        store: ReplayStore,
+        branches: NDArray[np.int64],
+        factors: NDArray[np.float64],
+        *,
+        limit: int | None = None,
+        rest: NDArray[np.float64] | None = None,
+        jitter: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._store = store
+        offsets, interval = store.probe_offsets, store.interval_tokens
+        known = np.diff(offsets)[branches]
+        wanted = np.where(known, np.maximum(1, np.rint(known * factors)), 0).astype(np.int64)
+        self._depths = wanted if limit is None else np.minimum(wanted, limit)
+        cut = self._depths < wanted
+        ends = np.cumsum(self._depths)
+        self._within = np.arange(self._depths.sum()) - self._spread(ends - self._depths)
+        at = np.minimum((self._within / self._spread(factors)).astype(np.int64), self._spread(known - 1))
+        self._probes = store.probes[self._spread(offsets[branches]) + at]
+        tokens = store.tokens[branches]
+        after = tokens - known * interval
+        if rest is not None and jitter is not None:
+            after = _jittered(after, np.rint(after * rest).astype(np.int64) + jitter, self._depths, interval)
+        else:  # a branch that ended before its first probe is stretched as a whole
+            after = np.where(known > 0, after, np.rint(tokens * factors)).astype(np.int64)
+        self._tokens = np.clip(self._depths * interval + np.where(cut, 0, after), 1, MAX_TOKENS)
+        self._finals = store.finals[branches].copy()
+        self._finals[cut] = self._probes[ends[cut] - 1]
+
+    def _spread(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A value a branch as a value a probe."""
+        return np.repeat(values, self._depths)
+
+    def begin_as(self, others: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+        """Let the first share of every branch show what the same share of another branch showed."""
+        offsets = self._store.probe_offsets
+        known = np.diff(offsets)[others]
+        place = self._within / self._spread(self._depths)
+        at = (place * self._spread(known)).astype(np.int64)
+        first = place < self._spread(shares)
+        # The last probe stays, as it is what the branch goes on from to its final answer.
+        first &= (self._within < self._spread(self._depths) - 1) & (self._spread(known) > 0)
+        source = self._spread(offsets[others]) + at
+        self._probes[first] = self._store.probes[source[first]]
+
+    def store(self, sizes: NDArray[np.int64], model: str, attributes: dict[str, object]) -> ReplayStore:
+        """All of them as a store with so many branches a question."""
+        store = self._store
+        return ReplayStore(
+            Columns(
+                branch_offsets=np.concatenate(([0], np.cumsum(sizes, dtype=np.int64))),
+                probe_offsets=np.concatenate(([0], np.cumsum(self._depths))),
+                answer_offsets=store.answer_offsets,
+                probes=self._probes,
+                tokens=self._tokens.astype(np.int32),
+                finals=self._finals.astype(np.int32),
+                gold=store.gold,
+            ),
+            StringTable.of("answers", (answer for q in range(store.num_questions) for answer in store.answers(q))),
+            StringTable.of("questions", ("" for _ in range(store.num_questions))),
+            model=model,
+            benchmark=store.benchmark,
+            interval_tokens=store.interval_tokens,
+            attributes={**store.attributes, **attributes},
+        )
+
+
+def _jittered(
+    before: NDArray[np.int64], after: NDArray[np.int64], depths: NDArray[np.int64], interval: int
+) -> NDArray[np.int64]:
+    """Tokens after the last probe that still fit the number of probes.
+
+    A branch that ended within its last interval still does, and one that wrote on still does. What it writes may not be
+    so long that probes would be missing: n probes and T tokens are at least 0.8 T / interval - 1.
+    """
+    longest = np.floor((depths + 1) / 0.8).astype(np.int64) * interval + interval - 1 - depths * interval
+    inside = np.clip(after, 1 - interval, 0)
+    beyond = np.clip(after, 1, np.maximum(longest, before))
+    probed = np.where(before <= 0, inside, beyond)
+    return np.where(depths > 0, probed, np.maximum(1, after))
+
+
+def _like(store: ReplayStore, branches: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """For each branch another one of its question with the same final answer, itself where there is none."""
+    questions = np.repeat(np.arange(store.num_questions), np.diff(store.branch_offsets))[branches]
+    order = np.lexsort((rng.random(branches.size), store.finals[branches], questions))
+    groups = np.stack([questions, store.finals[branches]])[:, order]
+    first = np.flatnonzero(np.concatenate(([True], (np.diff(groups) != 0).any(axis=0))))
+    following = np.arange(1, branches.size + 1)
+    following[np.append(first[1:], branches.size) - 1] = first  # the last of a group is followed by its first
+    others = np.empty_like(branches)
+    others[order] = branches[order[following]]
+    return others
