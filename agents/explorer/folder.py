@@ -17,6 +17,8 @@
         diagnosis.json      what went wrong
         trace.txt           the same for a proposer to read, with sketches of episodes
         outcome.json        what became of it: status, reason, figures
+        twin.npz            every episode on the twins of the search stores, of programs that were among the best;
+        twin.json           what failed there, or that it is a table
         validation.npz      every episode on the validation questions, of programs that were among the best;
         validation.json     or what failed there
       rounds/003/round.json how the round ended; its last file

@@ -22,6 +22,7 @@ from autotts_gym.evaluation.diagnosis import diagnose
 from autotts_gym.evaluation.runner import join_fields, play_chunk
 from autotts_gym.evaluation.workers import WorkerLostError, WorkerPool, worker_pool
 from autotts_gym.replay import ReplayStore
+from autotts_gym.replay.variants import twin
 from autotts_gym.sandbox import check_program
 
 
@@ -30,7 +31,7 @@ class Failure:
     """What a program did wrong.
 
     Attributes:
-        stage: where: "program", "screen", "sweep" or "validation".
+        stage: where: "program", "screen", "sweep", "twin" or "validation".
         kind: as ``ProgramError.kind`` has it.
         message: in one line.
         line: of the program, where that is known.
@@ -97,6 +98,11 @@ class Terms:
         return Bank(self.search)
 
     @cached_property
+    def twin_bank(self) -> Bank:
+        """The search questions on the twins of their stores, which no table of their branches fits."""
+        return Bank([twin(store) for store in self.search])
+
+    @cached_property
     def held_bank(self) -> Bank:
         """The validation questions."""
         return Bank(self.held)
@@ -109,7 +115,7 @@ class Judge(Protocol):
         """Begin to judge a program.
 
         Args:
-            stage: "screen", "sweep" or "validation": the functions of this module of these names.
+            stage: "screen", "sweep", "twin" or "validation": what ``_STAGES`` holds under it.
             path: the program.
 
         Returns:
@@ -144,6 +150,11 @@ def sweep(terms: Terms, path: Path) -> Sweep | Failure:
     except ControllerError as error:
         return Failure.at("sweep", error)
     return Sweep(results, dict(found.shares), found.as_dict(), found.prompt())
+
+
+def play_twin(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
+    """Play the twins of all search questions at every beta."""
+    return _play(terms, path, "twin", terms.twin_bank, terms.sweep, terms.seeds)
 
 
 def validate(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
@@ -216,7 +227,12 @@ def fingerprint(results: Sequence[EvaluationResult]) -> str:
 
 # -------------------------------------------------------------------- one process or several
 
-_STAGES: dict[str, Callable[[Terms, Path], Any]] = {"screen": screen, "sweep": sweep, "validation": validate}
+_STAGES: dict[str, Callable[[Terms, Path], Any]] = {
+    "screen": screen,
+    "sweep": sweep,
+    "twin": play_twin,
+    "validation": validate,
+}
 
 
 class LocalJudge:

@@ -30,7 +30,7 @@ from agents.explorer.folder import (
 )
 from agents.explorer.judge import Failure, Judge, Sweep, Terms, fingerprint, make_judge
 from agents.explorer.ledger import Ledger, Prices
-from agents.explorer.objective import Figures, Objective, Scale, choose_parents
+from agents.explorer.objective import Figures, Loss, Objective, Scale, choose_parents
 from agents.explorer.prompts import Prompts
 from agents.explorer.proposers.base import BudgetError, Parent, Proposal, Proposer, ProposerError, Request, Usage
 from agents.splits import hold_out
@@ -523,8 +523,9 @@ class Search:
     # ------------------------------------------------------------ the best
 
     def _eligible(self, record: Record) -> bool:
-        """Whether a program was evaluated and has not failed on the validation questions since."""
-        return record.status == "evaluated" and not (self.run.place_of(record.id).path / "validation.json").exists()
+        """Whether a program was evaluated, and neither its twin nor the validation questions have refused it since."""
+        folder = self.run.place_of(record.id).path
+        return record.status == "evaluated" and not any((folder / f"{stage}.json").exists() for stage in FINAL_STAGES)
 
     def _ranked(self, records: Sequence[Record]) -> list[Record]:
         """The eligible ones, best score first; of equals the earlier one."""
@@ -535,19 +536,36 @@ class Search:
         return self._ranked(self.records)[: self.config.finalists]
 
     def _validate(self) -> None:
-        """Play the validation questions with every finalist that has not yet; one that fails there makes room."""
-        while self.terms.held:
+        """Play twin and validation questions with every finalist that has not yet; one that fails makes room."""
+        stages = FINAL_STAGES if self.terms.held else FINAL_STAGES[:1]
+        while True:
             places = [self.run.place_of(record.id) for record in self._finalists()]
-            places = [place for place in places if not (place.path / "validation.npz").exists()]
-            if not places:
+            todo = [(place, stage) for place in places for stage in stages if not _played(place, stage).exists()]
+            if not todo:
                 return
-            for place, wait in [(place, self.judge.begin("validation", place.program)) for place in places]:
-                self.screen.doing(f"{place.id}: validation")
+            for place, stage, wait in [(*each, self.judge.begin(each[1], each[0].program)) for each in todo]:
+                self.screen.doing(f"{place.id}: {stage}")
                 answer = wait()
-                if isinstance(answer, Failure):
-                    write_json(place.path / "validation.json", asdict(answer))
-                else:
-                    save_results(place.path / "validation.npz", answer)
+                known = self._table(place, answer) if stage == "twin" else None
+                failure = answer if isinstance(answer, Failure) else known
+                if failure is not None:  # before the results, after which nobody asks again
+                    write_json(place.path / f"{stage}.json", asdict(failure))
+                if not isinstance(answer, Failure):
+                    save_results(_played(place, stage), answer)
+
+    def _loss(self, place: Place, twins: list[EvaluationResult]) -> Loss:
+        """What a finalist loses on the twins of the stores that it was searched for on."""
+        return self.scale.loss(self._frontier(place.id), Frontier.from_results(place.id, twins))
+
+    def _table(self, place: Place, answer: list[EvaluationResult] | Failure) -> Failure | None:
+        """What is wrong with a program that knows branches of the search stores by heart."""
+        if isinstance(answer, Failure):
+            return None
+        loss = self._loss(place, answer)
+        if not loss.table:
+            return None
+        message = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}: it is a table of the stores"
+        return Failure("twin", "table", message)
 
     def _pick(self) -> dict[str, Any] | None:
         """Choose the best of the finalists by their scores on search and validation questions together."""
@@ -585,6 +603,8 @@ class Search:
 
     def _final(self, record: Record) -> dict[str, Any]:
         told: dict[str, Any] = {"id": record.id, "search": asdict(_figures(record))}
+        place = self.run.place_of(record.id)
+        told["twin"] = asdict(self._loss(place, load_results(_played(place, "twin"))))
         if not self.terms.held:
             return {**told, "validation": None, "all": told["search"]}
         folder = self.run.place_of(record.id).path
@@ -611,6 +631,14 @@ class Search:
 
     def _frontier(self, name: str) -> Frontier:
         return Frontier.from_results(name, load_results(self.run.place_of(name).path / "results.npz"))
+
+
+FINAL_STAGES = ("twin", "validation")
+"""What finalists play; one that fails leaves a ``.json`` of the stage's name, one that does not its results."""
+
+
+def _played(place: Place, stage: str) -> Path:
+    return place.path / f"{stage}.npz"
 
 
 def _figures(record: Record) -> Figures:

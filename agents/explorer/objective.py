@@ -22,6 +22,7 @@ import numpy as np
 
 from autotts_gym.evaluation.frontier import Draws, Frontier, bootstrap
 from autotts_gym.evaluation.resampling import Floats
+from autotts_gym.evaluation.twin import MARGIN
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,17 @@ class Scale:
             score=estimate - self.caution * error,
         )
 
+    def loss(self, family: Frontier, twin: Frontier) -> Loss:
+        """What a sweep loses on the twins of its stores.
+
+        Args:
+            family: its sweep on the stores.
+            twin: the same on their twins.
+        """
+        both = bootstrap([twin, family], self.objective, resamples=self.resamples)
+        difference = both.compare(0, 1, self.level).difference
+        return Loss(float(both.values[0, 0]), difference.estimate, difference.low, difference.high)
+
     def clearly_worse(self, family: Frontier, incumbent: Frontier, level: float) -> tuple[bool, float, float]:
         """Whether a screen is clearly worse than the incumbent's on the same episodes.
 
@@ -140,6 +152,28 @@ class Scale:
         both = bootstrap([family, incumbent], self.objective, resamples=self.resamples)
         difference = both.compare(0, 1, level).difference
         return difference.high < 0, difference.estimate, difference.high
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a sweep loses on the twins of its stores, where a rule loses nothing beyond noise.
+
+    Attributes:
+        objective: on the twins.
+        difference: that less the objective on the stores, every beta chosen where it is measured.
+        low: lower end of its paired interval over questions.
+        high: upper end.
+    """
+
+    objective: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def table(self) -> bool:
+        """Whether it surely loses more than any rule: what it knows are branches of the stores."""
+        return self.high < -MARGIN
 
 
 RANK_RATIO = 0.7

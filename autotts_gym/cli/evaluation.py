@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from autotts_gym.evaluation.results import EvaluationResult
     from autotts_gym.evaluation.tables import Table
     from autotts_gym.evaluation.trace import Round, Standing, Trace
+    from autotts_gym.evaluation.twin import TwinReport
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -54,26 +55,63 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--workers", metavar="W", type=whole, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object per store")
+    parser.add_argument(
+        "--twin",
+        action="store_true",
+        help="also play a twin of each store (other orders, lengths and beginnings of its branches), on which a rule "
+        "does as well and a table of the store's branches does not",
+    )
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from autotts_gym.evaluation import evaluate_all
+    from autotts_gym.evaluation.twin import compare_with_twin
+    from autotts_gym.replay.variants import twin
 
-    results = evaluate_all(
-        [read_controller(arguments)],
-        read_stores(arguments.stores),
-        seeds=range(arguments.seeds),
-        rules=read_rules(arguments),
-        workers=arguments.workers,
-        progress=sys.stderr.isatty(),
-    )
+    controller = read_controller(arguments)
+    stores = read_stores(arguments.stores)
+    results, *twins = [
+        evaluate_all(
+            [controller],
+            played,
+            seeds=range(arguments.seeds),
+            rules=read_rules(arguments),
+            workers=arguments.workers,
+            progress=sys.stderr.isatty(),
+        )
+        for played in (stores, *([[twin(store) for store in stores]] if arguments.twin else []))
+    ]
+    source = getattr(controller, "source", None)  # of a program
+    data = source.literals.warning if source else None
+    pairs = [pair for played in twins for pair in zip(results, played, strict=True)]
+    reports = [compare_with_twin([one], [other]) for one, other in pairs]
     if arguments.json:
-        print(json.dumps([result.summary() for result in results], indent=2))
-    else:
-        show(Fitted(_evaluation_table(results)))
-        print(wrapped(_interval_words(results)))
+        summaries = [result.summary() for result in results]
+        for summary, report in zip(summaries, reports, strict=False):
+            summary["twin"] = report.as_dict()
+        for summary in summaries if data else ():
+            summary["literal_data"] = data
+        print(json.dumps(summaries, indent=2))
+        return 0
+    show(Fitted(_evaluation_table(results)))
+    print(wrapped(_interval_words(results)))
+    for result, report in zip(results, reports, strict=False):
+        print(wrapped(f"Twin of {result.store}: {_told_of_twin(report)}"))
+    if data:
+        print(f"{controller.name} holds {data}.{'' if twins else ' --twin tells whether it is a rule or a table.'}")
     return 0
+
+
+def _told_of_twin(report: "TwinReport") -> str:
+    """Returns both figures, their difference with its interval, and the verdict."""
+    lost, dearer = report.accuracy_difference, report.tokens_difference
+    return (
+        f"accuracy {100 * report.accuracy:.1f} % on the store, {100 * report.twin_accuracy:.1f} % on the twin, "
+        f"difference {100 * lost.estimate:+.1f} [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]; "
+        f"total tokens {report.tokens:,.0f} and {report.twin_tokens:,.0f}, "
+        f"difference {dearer.estimate:+,.0f} [{dearer.low:+,.0f}, {dearer.high:+,.0f}]. {report.words}"
+    )
 
 
 def _evaluation_table(results: "Sequence[EvaluationResult]") -> "Table":

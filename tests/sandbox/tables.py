@@ -1,0 +1,66 @@
+"""Programs that know a store by heart, for tests: tables of its right branches, from full information."""
+
+from pathlib import Path
+
+import numpy as np
+
+from autotts_gym import ReplayStore
+
+HEAD = '"""A table."""\nTABLE = {table!r}\n\n\ndef schedule(beta):\n    return {{"n": 8 + round(8 * beta)}}\n\n\n'
+
+LENGTHS = """def solve(session, beta):
+    for _ in range(schedule(beta)["n"]):
+        before = session.total_tokens
+        i = session.read()
+        if i is None:
+            break
+        if (session.total_tokens - before) // {bin} in TABLE:
+            return session.answers[i]
+    return None
+"""
+
+PATTERNS = """def solve(session, beta):
+    for _ in range(schedule(beta)["n"]):
+        i = session.open()
+        if i is None:
+            break
+        while i in session.active:
+            session.deepen(i)
+        if {key} in TABLE:
+            return session.answers[i]
+    return None
+"""
+
+RUNS = "tuple(k for k in range(1, len(session.history(i))) if session.history(i)[k] != session.history(i)[k - 1])"
+
+
+def right(store: ReplayStore) -> np.ndarray:
+    """Whether each branch is right."""
+    return np.equal(store.finals, np.repeat(store.gold, np.diff(store.branch_offsets)))
+
+
+def surely(keys: list[object], good: np.ndarray, share: float) -> set[object]:
+    """The keys of whose branches at least such a share are right."""
+    count: dict[object, list[int]] = {}
+    for key, each in zip(keys, good.tolist(), strict=True):
+        count.setdefault(key, []).append(each)
+    return {key for key, found in count.items() if np.mean(found) >= share}
+
+
+def lengths(folder: Path, store: ReplayStore, bin: int = 1) -> Path:
+    """A table of the lengths of right branches, in bins of so many tokens."""
+    table = surely((store.tokens // bin).tolist(), right(store), 1.0)
+    path = folder / f"lengths{bin}.py"
+    path.write_text(HEAD.format(table=table) + LENGTHS.format(bin=bin))
+    return path
+
+
+def changes(folder: Path, store: ReplayStore) -> Path:
+    """A table of the depths at which right branches change their answer."""
+    keys: list[object] = []
+    for b in range(store.tokens.size):
+        probes = store.probes[store.probe_offsets[b] : store.probe_offsets[b + 1]]
+        keys.append(tuple((np.flatnonzero(np.diff(probes)) + 1).tolist()))
+    path = folder / "changes.py"
+    path.write_text(HEAD.format(table=surely(keys, right(store), 1.0)) + PATTERNS.format(key=RUNS))
+    return path
