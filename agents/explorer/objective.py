@@ -91,6 +91,28 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """What a sweep loses on the twins of its stores, where a rule loses nothing beyond noise.
+
+    Attributes:
+        objective: on the twins.
+        difference: that less the objective on the stores, every beta chosen where it is measured.
+        low: lower end of its paired interval over questions.
+        high: upper end.
+    """
+
+    objective: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def table(self) -> bool:
+        """Whether it surely loses more than any rule: what it knows are branches of the stores."""
+        return self.high < -MARGIN
+
+
+@dataclass(frozen=True)
 class Scale:
     """How sweeps are measured: one objective, one set of resamples.
 
@@ -152,28 +174,6 @@ class Scale:
         both = bootstrap([family, incumbent], self.objective, resamples=self.resamples)
         difference = both.compare(0, 1, level).difference
         return difference.high < 0, difference.estimate, difference.high
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a sweep loses on the twins of its stores, where a rule loses nothing beyond noise.
-
-    Attributes:
-        objective: on the twins.
-        difference: that less the objective on the stores, every beta chosen where it is measured.
-        low: lower end of its paired interval over questions.
-        high: upper end.
-    """
-
-    objective: float
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def table(self) -> bool:
-        """Whether it surely loses more than any rule: what it knows are branches of the stores."""
-        return self.high < -MARGIN
 
 
 RANK_RATIO = 0.7

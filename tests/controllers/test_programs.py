@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import published_style
 import pytest
 
 from autotts_gym import EvaluationResult, ReplayStore, evaluate, make_controller, synthesize
@@ -23,6 +24,9 @@ PUBLISHED = Path(__file__).with_name("published_cmc.py")
 FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned", "answers")
 
 SCHEDULE = '"""A test."""\n\n\ndef schedule(beta):\n    return {"n": 1 + round(4 * beta)}\n\n\n'
+
+
+SOLVES = "    def solve(self, question): pass\n"
 
 
 @pytest.fixture(scope="module")
@@ -353,3 +357,32 @@ def test_a_program_may_use_packages_that_are_allowed(store: ReplayStore, tmp_pat
     same(*(evaluate(each, store, seeds=range(2), answers=True) for each in (program, twin)), FIELDS[:2])
     with pytest.raises(ProgramError, match="may not import numpy"):
         make_controller(path, sandbox=Sandbox(packages=()))
+
+
+def test_a_file_in_the_published_style_runs_as_it_is(store: ReplayStore, tmp_path: Path):
+    path = published_style.write(tmp_path)
+    assert path.read_text().count("\n") >= 1400
+    checked = check_program(path)
+    assert (checked.source.style, checked.source.packages) == ("published", ("numpy", "scipy"))
+    assert checked.source.literals.warning is None
+    cheap, dear = (evaluate(make_controller(path, beta=beta), store, seeds=range(2)) for beta in (0.0, 1.0))
+    assert cheap.mean_tokens < dear.mean_tokens
+    opened = dear.branches_opened
+    assert 2 <= opened.min() < opened.max() <= 16
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"class A:\n{SOLVES}class B:\n{SOLVES}", "expected one class with solve"),
+        ("class OptimalController:\n    pass\n", None),
+        (f"class A:\n{SOLVES}class B(A):\n{SOLVES}OptimalController = B\n", None),
+    ],
+)
+def test_the_controller_of_a_published_file_is_known_by_its_name(tmp_path: Path, text: str, message: str | None):
+    path = written(tmp_path, text, "")
+    if message is None:
+        assert check_program(path).source.style == "published"
+    else:
+        with pytest.raises(ProgramError, match=message):
+            check_program(path)

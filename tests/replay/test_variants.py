@@ -1,0 +1,59 @@
+"""A twin keeps what rules live on, and nothing that a table could be keyed by."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotts_gym import ReplayStore, synthesize
+from autotts_gym.replay.variants import WARP, twin
+
+STORE = synthesize(12, 64, seed=3)
+
+
+def per_question(store: ReplayStore, values: np.ndarray) -> list[list[int]]:
+    return [sorted(values[a:b].tolist()) for a, b in zip(store.branch_offsets, store.branch_offsets[1:], strict=False)]
+
+
+def changes(store: ReplayStore) -> list[tuple[int, ...]]:
+    """The depths at which every branch changes its answer, of those that do so at least three times."""
+    pools = np.split(store.probes, store.probe_offsets[1:-1])
+    found = [tuple((np.flatnonzero(np.diff(pool)) + 1).tolist()) for pool in pools]
+    return [each for each in found if len(each) >= 3]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 99), st.integers(0, 99), st.sampled_from((7, 100, 500)))
+def test_a_twin_keeps_final_answers_and_its_probes_fit_its_tokens(
+    questions: int, branches: int, seed: int, draw: int, interval: int
+) -> None:
+    store = synthesize(questions, branches, interval_tokens=interval, seed=seed)
+    other = twin(store, draw)
+    assert per_question(other, other.finals) == per_question(store, store.finals)
+    np.testing.assert_array_equal(other.gold, store.gold)
+    depths, known = np.diff(other.probe_offsets), np.diff(store.probe_offsets)
+    assert (depths <= other.tokens // interval + 1).all()
+    whole = known >= 0.8 * (store.tokens // interval) - 1
+    assert (depths >= 0.8 * (other.tokens // interval) - 1).all() or not whole.all()
+    # A branch ends with the answer that it showed last exactly as often.
+    last = [np.sum(each.probes[each.probe_offsets[1:] - 1] == each.finals) for each in (store, other)]
+    assert last[0] == last[1]
+
+
+def test_a_twin_has_the_averages_of_its_store_and_none_of_its_lengths() -> None:
+    other = twin(STORE)
+    one, two = STORE.summary(), other.summary()
+    assert (one.pass_at_1, one.coverage, one.name) == (two.pass_at_1, two.coverage, two.name)
+    assert abs(two.mean_tokens / one.mean_tokens - 1) < 0.02
+    assert 0 < np.mean(np.isin(other.tokens, STORE.tokens)) < 0.25  # by chance
+    known = set(changes(STORE))
+    assert np.mean([each in known for each in changes(other)]) < 0.15
+    longest = [np.diff(each.probe_offsets).max() for each in (STORE, other)]
+    assert longest[1] <= np.ceil(longest[0] * np.exp(WARP))
+
+
+def test_a_twin_follows_from_its_seed() -> None:
+    one, same, other = twin(STORE, 1), twin(STORE, 1), twin(STORE, 2)
+    np.testing.assert_array_equal(one.probes, same.probes)
+    np.testing.assert_array_equal(one.tokens, same.tokens)
+    assert not np.array_equal(one.tokens, other.tokens)
+    assert other.attributes["twin"] == {"seed": 2}

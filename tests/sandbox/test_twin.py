@@ -1,0 +1,76 @@
+"""The twin tells a table of a store from a rule, whatever the table is keyed by."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tables
+
+from autotts_gym import evaluate, make_controller
+from autotts_gym.cli.main import main
+from autotts_gym.evaluation.twin import TwinReport, compare_with_twin
+from autotts_gym.replay import resolve_stores
+from autotts_gym.replay.variants import twin
+from autotts_gym.sandbox import check_program
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+(STORE,) = resolve_stores(None)
+TWIN = twin(STORE)
+
+
+def report(name: str | Path, seeds: int = 8, **params: object) -> TwinReport:
+    controller = make_controller(name, **params)
+    results = [evaluate(controller, store, seeds=range(seeds)) for store in (STORE, TWIN)]
+    return compare_with_twin(results[:1], results[1:])
+
+
+def test_a_table_of_the_lengths_of_right_branches_loses_nearly_all(tmp_path: Path) -> None:
+    path = tables.lengths(tmp_path, STORE)
+    assert "a literal of " in (check_program(path).source.literals.warning or "")
+    found, none = report(path, beta=1.0), report("sc", branches=16)
+    assert found.verdict == "table"
+    assert found.accuracy > none.accuracy + 0.05
+    assert found.twin_accuracy < none.accuracy - 0.03
+    assert found.accuracy_difference.high < -0.05
+    assert found.tokens < 0.5 * none.tokens
+
+
+def test_a_table_of_the_depths_of_changes_is_told(tmp_path: Path) -> None:
+    assert report(tables.changes(tmp_path, STORE), beta=1.0).verdict == "table"
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("sc", {"branches": 16}),
+        ("asc", {}),
+        ("parallel_probe", {}),
+        ("short_m", {}),
+        ("answer_consistency", {"branches": 16}),
+        *(("cmc", {"beta": beta}) for beta in (0.2, 0.5, 1.0)),
+        (ROOT / "agents" / "programs" / "evolved.py", {"beta": 0.5}),
+    ],
+    ids=str,
+)
+def test_a_rule_loses_nothing_beyond_noise(name: str | Path, params: dict[str, float]) -> None:
+    found = report(name, **params)
+    assert found.verdict == "rule"
+    assert abs(found.twin_accuracy - found.accuracy) < 0.04
+    assert abs(found.twin_tokens / found.tokens - 1) < 0.06
+
+
+def test_the_command_reports_both_figures_and_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "store.h5"
+    STORE.save(file)
+    table = tables.lengths(tmp_path, STORE)
+    command = ["evaluate", str(file), "--controller", str(table), "--beta", "1", "--seeds", "4", "--twin"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "by heart" in out
+    assert "large literal data" in out
+    assert main([*command, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["twin"]["verdict"] == "table"
+    assert told["twin"]["accuracy"] == told["accuracy"]
+    assert told["twin"]["accuracy_difference"]["high"] < 0
+    assert "large literal data" in told["literal_data"]
