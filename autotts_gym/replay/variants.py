@@ -94,7 +94,7 @@ class _Stretched:
         rest: NDArray[np.float64] | None = None,
         jitter: NDArray[np.int64] | None = None,
     ) -> None:
-        self._store = store
+        self._store, self._branches = store, branches
         offsets, interval = store.probe_offsets, store.interval_tokens
         known = np.diff(offsets)[branches]
         wanted = np.where(known, np.maximum(1, np.rint(known * factors)), 0).astype(np.int64)
@@ -129,6 +129,8 @@ class _Stretched:
         first &= (self._within < self._spread(self._depths) - 1) & (self._spread(known) > 0)
         source = self._spread(offsets[others]) + at
         self._probes[first] = self._store.probes[source[first]]
+        probed = self._depths > 0
+        self._probes[np.cumsum(self._depths)[probed] - 1] = self._store.probes[offsets[self._branches[probed] + 1] - 1]
 
     def store(self, sizes: NDArray[np.int64], model: str, attributes: dict[str, object]) -> ReplayStore:
         """All of them as a store with so many branches a question."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,24 @@ def test_a_program_that_fails_on_the_validation_questions_makes_room(config, tmp
     best = json.loads((run.path / "best.json").read_text())
     assert not any(final["id"].endswith("-02") for final in best["finalists"])
     assert json.loads((run.path / "rounds/001/proposal-02/validation.json").read_text())["kind"] == "timeout"
+
+
+def test_a_table_is_not_called_best(config, tmp_path, monkeypatch):
+    class Forgetful(StandIn):
+        def begin(self, stage, path):
+            results = super().begin(stage, path)()
+            if stage == "twin" and "proposal-02" in str(path):
+                results = [replace(result, correct=np.zeros_like(result.correct)) for result in results]
+            return lambda: results
+
+    monkeypatch.setattr(loop, "make_judge", Forgetful)
+    run = RunFolder(tmp_path / "run", config.updated({"finalists": 9}))
+    loop.explore(run, Tinkerer())
+    best = json.loads((run.path / "best.json").read_text())
+    assert not any(final["id"].endswith("-02") for final in best["finalists"])
+    assert best["twin"]["high"] >= -0.02
+    refused = json.loads((run.path / "rounds/001/proposal-02/twin.json").read_text())
+    assert (refused["stage"], refused["kind"]) == ("twin", "table")
 
 
 def test_a_judging_process_that_dies_costs_its_program_only(stores, tmp_path, monkeypatch):

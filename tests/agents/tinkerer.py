@@ -12,6 +12,7 @@ from agents.explorer.judge import Sweep, Terms
 from agents.explorer.proposers.base import Proposal, Request, Usage
 from autotts_gym import make_controller
 from autotts_gym.evaluation import evaluate_all
+from autotts_gym.replay.variants import twin
 
 PROGRAM = '''"""Read {low} branches and up to {high} more, until {share} of them agree."""
 
@@ -89,6 +90,7 @@ class StandIn:
         stores, betas, seeds = {
             "screen": (terms.search, terms.screen, terms.screen_seeds),
             "sweep": (terms.search, terms.sweep, terms.seeds),
+            "twin": ([twin(store) for store in terms.search], terms.sweep, terms.seeds),
             "validation": (terms.held, terms.sweep, terms.seeds),
         }[stage]
         asc = [

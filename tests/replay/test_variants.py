@@ -15,10 +15,10 @@ def per_question(store: ReplayStore, values: np.ndarray) -> list[list[int]]:
 
 
 def changes(store: ReplayStore) -> list[tuple[int, ...]]:
-    """The depths at which every branch changes its answer, of those that do so at least three times."""
+    """The depths at which every branch changes its answer, of those that do so at least five times."""
     pools = np.split(store.probes, store.probe_offsets[1:-1])
     found = [tuple((np.flatnonzero(np.diff(pool)) + 1).tolist()) for pool in pools]
-    return [each for each in found if len(each) >= 3]
+    return [each for each in found if len(each) >= 5]
 
 
 @settings(max_examples=25, deadline=None)
