@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from autotts_gym.errors import AutottsError
-from autotts_gym.evaluation.frontier import Frontier, bootstrap
-from autotts_gym.evaluation.resampling import Draws, Floats, Interval
+from autotts_gym.evaluation.frontier import Draws, Frontier, bootstrap
+from autotts_gym.evaluation.resampling import Floats, Interval
 from autotts_gym.evaluation.results import EvaluationResult
 
 MARGIN = 0.02
