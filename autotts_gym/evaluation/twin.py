@@ -96,8 +96,10 @@ def compare_with_twin(
         resamples: of the questions.
 
     Raises:
-        AutottsError: they are of several settings or of other stores.
+        AutottsError: they are of several settings or of other stores, or a store has unlabelled questions.
     """
+    for result in results:
+        result.require_gold("twin")
     families = [Frontier.from_results(name, each) for name, each in (("twin", twins), ("store", results))]
     if any(len(family.settings) != 1 for family in families):
         raise AutottsError("compare_with_twin: expected results of one setting of a controller")
