@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autotts_gym.errors import ControllerError, ProgramError, quote
+from autotts_gym.errors import ControllerError, ProgramError, plain, quote
 from autotts_gym.sandbox.protocol import ALLOWED_MODULES, FORBIDDEN_BUILTINS, SPECIAL_ATTRIBUTES
 
 MAX_BYTES = 1 << 18
@@ -113,6 +113,9 @@ def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) ->
     answer = _ask_reader(Path(path).name, data, tuple(sorted({name.partition(".")[0] for name in packages})))
     if answer["refused"]:
         message, line = answer["refused"]
+        what, colon, complaint = message.partition(": ")
+        if what.startswith("cannot be "):  # in the words of the parser, which quote the text
+            message = f"{what}{colon}{plain(complaint)}"
         raise ProgramError(path, "static", message, line)
     return Source(
         path,
