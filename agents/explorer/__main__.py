@@ -1,8 +1,8 @@
 """Search for controllers: ``python -m agents.explorer --proposer evolve --stores … --rounds 5``.
 
 The run's folder is described in ``agents.explorer.folder``; ``tensorboard --logdir runs`` shows it while it grows.
-``--resume FOLDER`` goes on with a run that was interrupted or killed. Exit codes: 0; 2 for bad use; 130 after Ctrl-C,
-143 after SIGTERM.
+``--resume FOLDER`` goes on with a run that was interrupted or killed. Exit codes: 0; 1 where every proposal failed or
+none was made; 2 for bad use; 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 import re
@@ -15,7 +15,7 @@ from pathlib import Path
 from agents.config import add_options, chosen
 from agents.explorer.config import CHANGEABLE, Config
 from agents.explorer.folder import RunFolder
-from agents.explorer.loop import explore
+from agents.explorer.loop import barren, explore
 from agents.explorer.proposers import make_proposer, read_options
 from agents.provenance import command_line
 from autotts_gym.cli import ending
@@ -77,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = run.config
         proposer = make_proposer(config.proposer, **read_options(config.option))
         end = explore(run, proposer, command_line("agents.explorer"))
+        nothing = barren(run.records())
+        if nothing:
+            print(f"{run.path}: ended by its {end} with no program of its own: {nothing}", file=sys.stderr)
+            return 1
         best = run.path / "best.py"
         print(f"{run.path}: ended by its {end}; {f'the best program is {best}' if best.exists() else 'no program'}")
         return 0

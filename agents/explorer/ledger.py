@@ -147,6 +147,7 @@ class Ledger:
             self.usage.input_tokens + usage["input_tokens"],
             self.usage.cached_tokens + usage["cached_tokens"],
             self.usage.output_tokens + usage["output_tokens"],
+            assumed=self.usage.assumed + usage.get("assumed", 0),
         )
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -184,10 +185,32 @@ class Ledger:
             usd = self.prices.usd(usage, model)
         except AutottsError:  # a model that answers under a name without a price: nothing is known but the bound
             usd = self._open.get(name, 0.0)
-        self._append({"event": "paid", "id": name, "model": model, "usd": usd, "usage": asdict(usage)})
+        line = {"event": "paid", "id": name, "model": model, "usd": usd, "usage": asdict(usage)}
+        if usage.assumed:
+            line["note"] = f"{usage.assumed} of {usage.calls} calls at their bound: nothing was reported of their use"
+        self._append(line)
         return usd
 
-    def lose(self, name: str) -> None:
-        """Charge a call whose reply never came with the most it can have cost."""
-        line = {"event": "lost", "id": name, "usd": self._open.get(name, 0.0), "usage": asdict(Usage())}
-        self._append(line)
+    def lose(self, name: str) -> float:
+        """Charge a call whose reply never came with the most it can have cost, and return that."""
+        usd = self._open.get(name, 0.0)
+        note = "at its bound: the run was ended before the reply came"
+        self._append({"event": "lost", "id": name, "usd": usd, "usage": asdict(Usage()), "note": note})
+        return usd
+
+    def require(self, bound: Usage, model: str) -> None:
+        """Require, before a run begins, that a call can be paid at all.
+
+        Args:
+            bound: the most that the smallest call can use.
+            model: whose prices hold.
+
+        Raises:
+            AutottsError: the model has no price, or the budget is below what one call can cost.
+        """
+        usd = self.prices.usd(bound, model)
+        if usd > self.budget_usd:
+            raise AutottsError(
+                f"budget_usd: expected at least {usd:.4f} USD, which one proposal can cost, got {self.budget_usd:g}; "
+                "raise --budget-usd, or lower what a call may use by an --option of the proposer"
+            )

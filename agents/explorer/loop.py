@@ -6,6 +6,7 @@ how fast its parts are, on how many processes judge, or on where it was killed a
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -32,7 +33,16 @@ from agents.explorer.judge import Failure, Judge, Sweep, Terms, fingerprint, mak
 from agents.explorer.ledger import Ledger, Prices
 from agents.explorer.objective import Figures, Loss, Objective, Scale, choose_parents
 from agents.explorer.prompts import Prompts
-from agents.explorer.proposers.base import BudgetError, Parent, Proposal, Proposer, ProposerError, Request, Usage
+from agents.explorer.proposers.base import (
+    BudgetError,
+    Parent,
+    Proposal,
+    Proposer,
+    ProposerError,
+    Request,
+    Usage,
+    Verifiable,
+)
 from agents.splits import hold_out
 from autotts_gym.controllers import make_controller
 from autotts_gym.errors import AutottsError, plain
@@ -124,6 +134,11 @@ def explore(run: RunFolder, proposer: Proposer, command: str = "agents.explorer.
     prices = Prices.load(config.prices or PRICES, config.price)
     release = run.lock()
     try:
+        ledger = Ledger(run.path / "ledger.jsonl", prices, config.budget_usd)
+        smallest = Request(prompt="", seed=0, parents=(), population=(), workspace=run.path)
+        ledger.require(proposer.bound(smallest), model_of(proposer))
+        if isinstance(proposer, Verifiable):
+            proposer.verify()
         begun = (run.path / "config.json").exists()
         if begun:
             run.check_stores(stores)
@@ -135,7 +150,6 @@ def explore(run: RunFolder, proposer: Proposer, command: str = "agents.explorer.
                 write(kept / f"{name}.md", text)
             run.begin(stores)
         run.sit_down(command)
-        ledger = Ledger(run.path / "ledger.jsonl", prices, config.budget_usd)
         with Screen(config.progress) as screen, _judging(terms, config.workers) as judge:
             search = Search(run, proposer, judge, terms, ledger, prompts, programs, screen)
             return search.go()
@@ -165,6 +179,23 @@ def beginnings(paths: Sequence[str]) -> list[Path]:
         if not file.is_file():
             raise AutottsError(f"{file}: expected a program to begin with, got no such file")
     return files
+
+
+def model_of(proposer: Proposer) -> str:
+    """The model that a proposer is named for, whose price holds."""
+    return proposer.name.partition(":")[2] or proposer.name
+
+
+def barren(records: Sequence[Record]) -> str:
+    """Why nothing came of a run's proposals, in a line; empty where something did: one was at least judged."""
+    made = [record for record in records if record.order[0]]
+    if not made:
+        return "no proposal was made: the time was over before the first one"
+    if any(record.status != "failed" for record in made):
+        return ""
+    reasons = Counter((record.kind, record.message) for record in made)
+    (kind, message), count = reasons.most_common(1)[0]
+    return f"all {len(made)} proposals failed, {count} of them thus: {kind}: {message}"
 
 
 class Ended(Exception):  # noqa: N818 - an end, not an error
@@ -200,7 +231,7 @@ class Search:
         self.proposer, self.judge, self.terms = proposer, judge, terms
         self.ledger, self.prompts, self.screen = ledger, prompts, screen
         self.programs = programs
-        self.model = proposer.name.partition(":")[2] or proposer.name
+        self.model = model_of(proposer)
         self.scale = Scale(terms.objective, self.config.caution, self.config.level, self.config.resamples)
         self.reference = self._sweep_of_cmc(terms.search)
         self.reference_held = self._sweep_of_cmc(terms.held)
@@ -246,6 +277,7 @@ class Search:
         best = self.best()
         summary = {"ended_by": ending, "usd": self.ledger.usd, "usage": asdict(self.ledger.usage)}
         summary |= {"seconds": round(self.seconds, 3), "proposals": len(self.records), "best": best and best["id"]}
+        summary["nothing_because"] = barren(self.records)
         write_json(self.run.path / "summary.json", summary)
         return ending
 
@@ -254,7 +286,8 @@ class Search:
         for name in self.ledger.unsettled:
             reply = self.run.place_of(name).reply()
             if reply is None:
-                self.ledger.lose(name)
+                usd = self.ledger.lose(name)
+                self.screen.say(f"{name}: the run was ended before its reply came; charged at its bound, {usd:.4f} USD")
             else:
                 self.ledger.settle(name, reply.proposal.usage, reply.proposal.model or self.model)
 
@@ -378,7 +411,12 @@ class Search:
         place.keep_reply(reply)
         usage = reply.proposal.usage
         if bound != Usage() or usage != Usage():
-            self.ledger.settle(place.id, usage, reply.proposal.model or self.model)
+            usd = self.ledger.settle(place.id, usage, reply.proposal.model or self.model)
+            if usage.assumed:
+                self.screen.say(
+                    f"{place.id}: charged {usd:.4f} USD, {usage.assumed} of {usage.calls} calls at their bound, as "
+                    "nothing was reported of their use"
+                )
         return reply
 
     def _ask(self, request: Request, bound: Usage) -> Reply:
@@ -390,7 +428,7 @@ class Search:
         except ProposerError as error:
             return Reply(Proposal("", "", error.usage, self.model), _line(str(error)))
         except Exception as error:  # a client that breaks; nobody can say what it cost
-            lost = replace(bound, usd=self.ledger.prices.usd(bound, self.model))
+            lost = replace(bound, usd=self.ledger.prices.usd(bound, self.model), assumed=bound.calls)
             return Reply(Proposal("", "", lost, self.model), _line(f"{type(error).__name__}: {plain(error)}"))
 
     def _request(self, place: Place, history: Sequence[Record]) -> Request:
@@ -593,6 +631,10 @@ class Search:
             "proposals": len(self.records),
             "finalists": told,
         }
+        if barren(self.records):  # those that a run begins with are not what it found
+            for name in ("best.py", "best.json"):
+                (self.run.path / name).unlink(missing_ok=True)
+            return best
         header = (
             f"# Program {record.id} of {self.run.path.name}, written by {record.model}, searched for on "
             f"{', '.join(best['stores'])}.\n# best.json beside it says how it was chosen.\n"

@@ -1,7 +1,7 @@
 """Models behind Anthropic's API."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from agents.explorer.proposers.base import Request, Usage
@@ -11,7 +11,16 @@ try:
     import anthropic
     import httpx2
 
-    from agents.explorer.proposers.endpoint import EndpointProposer, Reply, count
+    from agents.explorer.proposers.endpoint import (
+        EndpointProposer,
+        Reply,
+        count,
+        event,
+        events,
+        is_whole,
+        text_of,
+        whole_message,
+    )
 except ModuleNotFoundError as error:
     if error.name not in ("httpx2", "anthropic"):
         raise
@@ -65,37 +74,65 @@ class AnthropicProposer(EndpointProposer):
         body = dict(self.extra_body)
         if self.temperature is not None:
             body["temperature"] = self.temperature
-        counts: dict[str, int] = {}
         with client.messages.create(
             model=self.model,
             max_tokens=self.max_tokens,
             messages=[{"role": "user", "content": request.prompt}],
             stream=True,
             extra_body=body,
-        ) as events:
-            for event in events:
-                if event.type == "message_start":
-                    _count(counts, event.message.usage)
-                elif event.type == "content_block_delta" and event.delta.type == "text_delta":
-                    reply.text.append(event.delta.text)
-                    yield "" + event.delta.text
-                elif event.type == "content_block_delta" and event.delta.type == "thinking_delta":
-                    yield "" + event.delta.thinking
-                elif event.type == "message_delta":
-                    reply.finished = reply.finished or bool(event.delta.stop_reason)
-                    _count(counts, event.usage)
-                    if reply.finished:
-                        reply.usage = _usage(counts)
+        ) as answer:
+            if is_whole(answer.response):
+                yield self._message(whole_message(answer.response), reply)
+                return
+            counts: dict[str, int] = {}
+            for data in events(answer.response):
+                yield self._take(event(data), reply, counts)
+
+    def _take(self, told: Mapping[str, Any], reply: Reply, counts: dict[str, int]) -> str:
+        """Take in an event; returns what to show of it."""
+        kind = told.get("type")
+        if kind == "message_start":
+            _count(counts, told["message"].get("usage"))
+        elif kind == "content_block_delta":
+            delta = told["delta"]
+            if delta.get("type") == "text_delta":
+                reply.text.append(text_of(delta["text"]))
+                return reply.text[-1]
+            if delta.get("type") == "thinking_delta":
+                return text_of(delta["thinking"])
+        elif kind == "message_delta":
+            reply.finished = reply.finished or bool(told["delta"].get("stop_reason"))
+            _count(counts, told.get("usage"))
+            reply.usage = _usage(counts)
+        return ""
+
+    def _message(self, message: Mapping[str, Any], reply: Reply) -> str:
+        """Take in a whole message; returns what to show of it."""
+        thoughts = [block for block in message["content"] if block.get("type") == "thinking"]
+        reply.text.append(text_of(message["content"]))
+        reply.finished = True
+        reply.usage = self._reported(message)
+        return "".join(text_of(block.get("thinking")) for block in thoughts) + reply.text[-1]
+
+    def _reported(self, body: Mapping[str, Any]) -> Usage | None:
+        counts: dict[str, int] = {}
+        _count(counts, body.get("usage"))
+        return _usage(counts)
+
+    @property
+    def _models(self) -> tuple[str, dict[str, str]]:
+        credential = {"Authorization": f"Bearer {self._key}"} if self._bearer else {"x-api-key": self._key}
+        return f"{self.base_url.rstrip('/')}/v1/models", {"anthropic-version": "2023-06-01", **credential}
 
 
 _FIELDS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 
 
-def _count(counts: dict[str, int], reported: object) -> None:
+def _count(counts: dict[str, int], reported: Mapping[str, Any] | None) -> None:
     """Take over what an event reports: counts so far, some of them absent."""
     for name in _FIELDS:
-        if getattr(reported, name, None) is not None:
-            counts[name] = count(getattr(reported, name))
+        if (reported or {}).get(name) is not None:
+            counts[name] = count((reported or {})[name])
 
 
 def _usage(counts: dict[str, int]) -> Usage | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from autotts_gym.errors import AutottsError
 
@@ -22,6 +22,7 @@ class Usage:
         cached_tokens: of these, tokens read from a cache.
         output_tokens: tokens written.
         usd: what the provider says it cost; None: to be computed from the price table.
+        assumed: of the calls, those whose use nobody reported, counted at the most they can have used.
     """
 
     calls: int = 0
@@ -29,6 +30,7 @@ class Usage:
     cached_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = None
+    assumed: int = field(default=0, compare=False)
 
 
 class ProposerError(AutottsError):
@@ -121,4 +123,16 @@ class Proposer(Protocol):
 
         Raises:
             ProposerError: no answer came, after all retries.
+        """
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """A proposer that can tell at little cost, before a run begins, that it would fail."""
+
+    def verify(self) -> None:
+        """Look for what no later call could mend, without a call that is paid.
+
+        Raises:
+            AutottsError: there is such a thing.
         """

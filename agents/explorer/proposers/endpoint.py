@@ -9,10 +9,11 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
+from urllib.parse import quote as url_quote
 from urllib.parse import urlsplit
 
 import httpx2
@@ -32,6 +33,7 @@ TEMPLATE_TOKENS = 256
 _RETRIED = (408, 409, 429, 529)
 _RETRIED_TYPES = ("api_error", "overloaded_error", "rate_limit_error", "timeout_error")
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached")
+_NO_MODEL = ("model_not_found", "not_found_error")
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 _HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 _MALFORMED = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
@@ -70,6 +72,7 @@ class EndpointProposer(ABC):
         requests_per_minute: of this proposer, over all threads; None: no limit.
         first_wait: seconds of the first back-off.
         extra_body: further fields of the request, such as ``{"reasoning_effort": "high"}``.
+        check: whether ``verify`` asks the endpoint for its models; for one whose list is not true.
 
     Attributes:
         kind: the word before the colon of its name.
@@ -96,6 +99,7 @@ class EndpointProposer(ABC):
         requests_per_minute: float | None = None,
         first_wait: float = 1.0,
         extra_body: Mapping[str, Any] | None = None,
+        check: bool = True,
     ) -> None:
         kind = self.kind
         if not word(kind, "model", model):
@@ -104,7 +108,10 @@ class EndpointProposer(ABC):
             raise AutottsError(f"{kind}: expected a key of plain characters, got one with others")
         if not isinstance(extra_body or {}, Mapping):
             raise AutottsError(f"{kind}: extra_body: expected an object, got {quote(extra_body)}")
+        if not isinstance(check, bool):
+            raise AutottsError(f"{kind}: check: expected true or false, got {quote(check)}")
         self.model = model
+        self.check = check
         self.base_url = checked_url(kind, base_url)
         self.max_tokens = whole(kind, "max_tokens", max_tokens, 1)
         self.temperature = None if temperature is None else number(kind, "temperature", temperature, zero=True)
@@ -155,7 +162,7 @@ class EndpointProposer(ABC):
         text = clean("".join(reply.text), (self._key,))
         usage = reply.usage
         if usage is None:
-            usage = self._bound(request)
+            usage = self._assumed(request)
             say(f"\n[the endpoint did not say what was used: counted at the bound, {usage.output_tokens} tokens]\n")
         return Proposal(extract_program(text), text, added(spent, usage), self.model)
 
@@ -173,7 +180,7 @@ class EndpointProposer(ABC):
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [guard]},
         )
-        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, *self._errors, *_MALFORMED)
+        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, StreamError, *self._errors, *_MALFORMED)
         size = 0
         with http:
             pieces = self._stream(http, request, reply)
@@ -186,13 +193,14 @@ class EndpointProposer(ABC):
                 except failures as error:
                     if reply.finished:  # what was still to come is the usage
                         return reply
-                    raise self._failure(error, request) from None
+                    raise self._failure(error, request, reply) from None
                 if size > MAX_REPLY_BYTES:
                     pieces.close()
-                    raise self._refused(f"expected a reply of at most {MAX_REPLY_BYTES} bytes, got more", request)
+                    what = f"expected a reply of at most {MAX_REPLY_BYTES} bytes, got more"
+                    raise self._undelivered(what, request, reply, again=False)
                 say(piece)
         if not reply.finished:
-            raise self._broken("the reply broke off", request)
+            raise self._undelivered("the reply broke off", request, reply)
         return reply
 
     @property
@@ -200,58 +208,227 @@ class EndpointProposer(ABC):
     def _errors(self) -> tuple[type[Exception], ...]:
         """What the official client raises."""
 
+    @property
+    @abstractmethod
+    def _models(self) -> tuple[str, dict[str, str]]:
+        """Where the endpoint lists its models, and the headers that it wants."""
+
     @abstractmethod
     def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
         """Make one call through ``http``, fill in ``reply`` and yield text as it arrives."""
 
-    def _shown(self, text: str) -> str:
-        """What a server or a client said, without the key, as a message shows it."""
+    @abstractmethod
+    def _reported(self, body: Mapping[str, Any]) -> Usage | None:
+        """The usage that a whole message reports; None: none, or not in full."""
+
+    # ------------------------------------------------------------ before a run
+
+    def verify(self) -> None:
+        """Ask for the model, which costs nothing; an endpoint that knows no such question says nothing by it.
+
+        Raises:
+            AutottsError: the endpoint cannot be reached, refuses the key, or has no such model.
+        """
+        if not self.check:
+            return
+        url, headers = self._models
+        limits = httpx2.Timeout(min(self.read_timeout, 10.0), connect=self.connect_timeout)
+        with httpx2.Client(timeout=limits, follow_redirects=False, headers=headers) as http:
+            status, said = self._get(http, f"{url}/{url_quote(self.model, safe='')}")
+            if status == 200 and "data" not in said:
+                return
+            kind, text = _told(said)
+            if status == 401 and "scope" not in text:
+                raise AutottsError(f"{self.name}: {self._where}: HTTP 401: {self._said(text)}")
+            denied = status == 404 and (kind in _NO_MODEL or self.model in text)
+            status, said = self._get(http, url)
+        known = _ids(said) if status == 200 else []
+        if f"{self.model}:latest" in known or self.model in known or not (known or denied):
+            return
+        listed = f"; it has {plain(', '.join(known))}" if known else ""
+        raise AutottsError(
+            f"{self.name}: {self._where} has no model {quote(self.model)}{listed}. Where it takes the name all the "
+            "same, give --option check=false"
+        )
+
+    def _get(self, http: httpx2.Client, url: str) -> tuple[int, Mapping[str, Any]]:
+        """Status and JSON of a page; 0 and nothing where it gives no answer in time or one that is none."""
+        try:
+            with http.stream("GET", url) as response:
+                data = bytearray()
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > MAX_REPLY_BYTES:
+                        return 0, {}
+        except (*_UNSENT, *_HOPELESS, httpx2.InvalidURL) as error:
+            raise AutottsError(
+                f"{self.name}: {self._where} cannot be reached: {self._said(str(error))}; check base_url"
+            ) from error
+        except httpx2.HTTPError:
+            return 0, {}
+        try:
+            said = json.loads(data)
+        except (ValueError, RecursionError):
+            said = {}
+        return response.status_code, said if isinstance(said, Mapping) else {}
+
+    # ------------------------------------------------------------ what failed
+
+    def _said(self, text: str) -> str:
+        """Foreign text as a message may have it."""
         return one_line(text, (self._key,), LONGEST_QUOTE)
 
-    def _broken(self, what: str, request: Request) -> CallError:
-        """A call that may have been paid and may be repeated."""
-        return CallError(f"{self.name}: {self._shown(what)}", again=True, usage=self._bound(request))
+    @property
+    def _where(self) -> str:
+        """The endpoint's host, without credentials."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
 
-    def _refused(self, what: str, request: Request) -> CallError:
-        """A call that may have been paid and must not be repeated."""
-        return CallError(f"{self.name}: {self._shown(what)}", again=False, usage=self._bound(request))
+    def _assumed(self, request: Request) -> Usage:
+        """What a call counts as whose use nobody reported: the most it can have used."""
+        return replace(self._bound(request), assumed=1)
 
-    def _failure(self, error: Exception, request: Request) -> CallError:
+    def _undelivered(self, what: str, request: Request, reply: Reply, again: bool = True) -> CallError:
+        """A call whose reply did not come, though it may have been paid: it is charged what was reported of it."""
+        usage = reply.usage or self._assumed(request)
+        how = "at the bound, as no usage was reported" if reply.usage is None else "as reported"
+        tokens = f"{usage.input_tokens} tokens read and {usage.output_tokens} written"
+        told = f"{self.name}: {self._said(what)}; charged {how}: {tokens}"
+        return CallError(told, again=again, usage=usage)
+
+    def _failure(self, error: Exception, request: Request, reply: Reply) -> CallError:
         """What an error means."""
         guarded = error if isinstance(error, CallError) else error.__cause__
         if isinstance(guarded, CallError):
-            return self._refused(str(guarded), request)
+            return self._undelivered(str(guarded), request, reply, again=False)
         response = getattr(error, "response", None)
         if isinstance(response, httpx2.Response) and not response.is_success:
             return self._status(response, getattr(error, "body", None))
         cause = error.__cause__ if isinstance(error.__cause__, httpx2.HTTPError) else error
-        where = urlsplit(self.base_url).netloc.rpartition("@")[2]
         if isinstance(cause, _UNSENT):
-            what = f"{self.name}: {where} cannot be reached: {self._shown(str(cause)) or type(cause).__name__}"
-            return CallError(what, again=True)
+            said = self._said(str(cause)) or type(cause).__name__
+            return CallError(f"{self.name}: {self._where} cannot be reached: {said}", again=True)
         if isinstance(cause, _HOPELESS):
-            return CallError(f"{self.name}: {where}: {self._shown(str(cause))}", again=False)
+            return CallError(f"{self.name}: {self._where}: {self._said(str(cause))}", again=False)
         if isinstance(cause, httpx2.TimeoutException):
-            return self._broken(f"no answer from {where} for {self.read_timeout:g} s", request)
+            what = f"no answer from {self._where} for {self.read_timeout:g} s (option read_timeout)"
+            return self._undelivered(what, request, reply)
         if isinstance(cause, httpx2.HTTPError):
-            return self._broken(f"the reply broke off: {cause}", request)
-        if isinstance(error, self._errors):  # an error that came in a stream
-            kind, text = _told(getattr(error, "body", None))
-            broken = self._broken(text or str(error), request)
-            broken.again = not kind or kind in _RETRIED_TYPES or kind == "server_error"
-            return broken
-        return self._broken(f"malformed reply: {type(error).__name__}: {plain(error)}", request)
+            return self._undelivered(f"the reply broke off: {cause}", request, reply)
+        if isinstance(error, StreamError):
+            kind, text = _told(error.body)
+            again = not kind or kind in _RETRIED_TYPES or kind == "server_error"
+            return self._undelivered(text or "an error came in the reply", request, reply, again)
+        return self._undelivered(f"malformed reply: {type(error).__name__}: {error}", request, reply)
 
     def _status(self, response: httpx2.Response, body: object) -> CallError:
-        """What a status other than success means; such a call costs nothing."""
+        """What a status other than success means; such a call costs nothing unless the server says what it used."""
         code = response.status_code
         kind, text = _told(body)
         again = (code in _RETRIED or code >= 500) and kind not in _SPENT
         if response.headers.get("x-should-retry") == "false":
             again = False
-        said = self._shown(text or response.reason_phrase)
+        said = self._said(text or response.reason_phrase)
         wait = asked_wait(response.headers) if again else None
-        return CallError(f"{self.name}: HTTP {code}: {said}", again=again, wait=wait)
+        try:
+            whole = response.json()
+            usage = self._reported(whole) if isinstance(whole, Mapping) else None
+        except (*_MALFORMED, httpx2.StreamError):  # most errors report nothing, and many are no JSON
+            usage = None
+        if usage is not None:
+            said += f"; charged as reported: {usage.input_tokens} tokens read and {usage.output_tokens} written"
+        return CallError(f"{self.name}: HTTP {code}: {said}", again=again, wait=wait, usage=usage)
+
+
+class StreamError(Exception):
+    """A server said in the middle of its reply, or instead of it, that something failed.
+
+    Attributes:
+        body: what it said.
+    """
+
+    def __init__(self, body: object) -> None:
+        super().__init__("an error came in the reply")
+        self.body = body
+
+
+def is_whole(response: httpx2.Response) -> bool:
+    """Whether a server has answered a request for a stream by one whole message, as some do: its type decides."""
+    return "json" in response.headers.get("content-type", "").partition(";")[0].lower()
+
+
+def whole_message(response: httpx2.Response) -> Mapping[str, Any]:
+    """The message that a server gave in one piece.
+
+    Raises:
+        StreamError: it is an error.
+        ValueError: it is none.
+    """
+    message = json.loads(response.read())
+    if not isinstance(message, Mapping):
+        raise ValueError(f"expected a JSON object, got {quote(message)}")
+    if message.get("error"):
+        raise StreamError(message["error"])
+    return message
+
+
+def events(response: httpx2.Response) -> Generator[str, None, None]:
+    """The data of server-sent events, however the bytes are cut and lines are ended; comments are passed over."""
+    data: list[bytes] = []
+    for line in _lines(response.iter_bytes()):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line and data:
+            yield b"\n".join(data).decode("utf-8")
+            data = []
+    if data:
+        yield b"\n".join(data).decode("utf-8")
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines that end in CR LF, LF or CR."""
+    begun: list[bytes] = []  # parts of the line that has not ended
+    after_return = False
+    for chunk in chunks:
+        if after_return:  # whose line feed, if it is in this chunk, ends no line of its own
+            chunk = chunk.removeprefix(b"\n")
+        after_return = chunk.endswith(b"\r")
+        *whole, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in whole:
+            yield b"".join(begun) + line
+            begun = []
+        begun.append(rest)
+    yield b"".join(begun)
+
+
+def event(data: str) -> Mapping[str, Any]:
+    """An event's JSON object.
+
+    Raises:
+        StreamError: it is an error.
+        ValueError: it is none.
+    """
+    body = json.loads(data)
+    if not isinstance(body, Mapping):
+        raise ValueError(f"expected a JSON object, got {quote(body)}")
+    if body.get("error"):
+        raise StreamError(body["error"])
+    return body
+
+
+def text_of(content: object) -> str:
+    """Text as servers give it: a string, nothing, or a list of parts with a ``text`` each.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, Mapping) and part.get("type", "text") == "text"]
+        return "".join(text_of(part.get("text")) for part in parts)
+    if not isinstance(content, str):
+        raise ValueError(f"expected text, got {quote(content)}")
+    return content
 
 
 class _Guard:
@@ -369,6 +546,13 @@ def _until(text: str, now: float) -> float | None:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, moment.timestamp() - now)
     return None
+
+
+def _ids(listed: Mapping[str, Any]) -> list[str]:
+    """The names in a list of models."""
+    rows = listed.get("data")
+    names = [row.get("id") for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    return [name for name in names if isinstance(name, str)]
 
 
 def _told(body: object) -> tuple[str, str]:

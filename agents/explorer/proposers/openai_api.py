@@ -1,8 +1,8 @@
 """Models behind an OpenAI-compatible endpoint: OpenAI itself, and servers such as vLLM, Ollama and OpenRouter."""
 
 import os
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from agents.explorer.proposers.base import Request, Usage
@@ -12,16 +12,24 @@ try:
     import httpx2
     import openai
 
-    from agents.explorer.proposers.endpoint import EndpointProposer, Reply, checked_url, count, dollars
+    from agents.explorer.proposers.endpoint import (
+        EndpointProposer,
+        Reply,
+        checked_url,
+        count,
+        dollars,
+        event,
+        events,
+        is_whole,
+        text_of,
+        whole_message,
+    )
 except ModuleNotFoundError as error:
     if error.name not in ("httpx2", "openai"):
         raise
     raise AutottsError(
         f"openai:MODEL: expected the package {error.name}, which is not installed: pip install 'autotts_gym[explorer]'"
     ) from error
-
-if TYPE_CHECKING:
-    from openai.types import CompletionUsage
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -80,27 +88,44 @@ class OpenAIProposer(EndpointProposer):
             stream=True,
             stream_options={"include_usage": True},
             extra_body=body,
-        ) as chunks:
-            for chunk in chunks:
-                if chunk.usage is not None:
-                    reply.usage = _usage(chunk.usage)
-                for choice in (chunk.choices or ())[:1]:
-                    delta = choice.delta
-                    # Servers of open models send what a model thinks under either of these names.
-                    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None) or ""
-                    text = (delta.content or "") + (delta.refusal or "")
-                    reply.text.append(text)
-                    yield thought + text
-                    reply.finished = reply.finished or bool(choice.finish_reason)
+        ) as answer:
+            if is_whole(answer.response):
+                yield self._take(whole_message(answer.response), reply, whole=True)
+                return
+            for data in events(answer.response):
+                if data.strip() == "[DONE]":
+                    reply.finished = True
+                    return
+                yield self._take(event(data), reply)
 
+    def _take(self, message: Mapping[str, Any], reply: Reply, whole: bool = False) -> str:
+        """Take in a chunk of a stream, or a whole message; returns what to show of it."""
+        shown = ""
+        for choice in (message.get("choices") or ())[:1]:
+            said = choice.get("delta") or choice.get("message") or {}
+            # Servers of open models send what a model thinks under either of these names.
+            thought = said.get("reasoning_content") or said.get("reasoning") or ""
+            text = text_of(said.get("content")) + text_of(said.get("refusal"))
+            reply.text.append(text)
+            shown = text_of(thought) + text
+            reply.finished = reply.finished or whole or bool(choice.get("finish_reason"))
+        reply.usage = self._reported(message) or reply.usage
+        return shown
 
-def _usage(reported: "CompletionUsage") -> Usage:
-    details = reported.prompt_tokens_details
-    read = count(reported.prompt_tokens)
-    return Usage(
-        1,
-        read,
-        min(read, count(details.cached_tokens if details else 0)),
-        count(reported.completion_tokens),
-        dollars(getattr(reported, "cost", None)),  # OpenRouter's, in USD
-    )
+    def _reported(self, body: Mapping[str, Any]) -> Usage | None:
+        reported = body.get("usage") or {}
+        if reported.get("prompt_tokens") is None or reported.get("completion_tokens") is None:
+            return None
+        details = reported.get("prompt_tokens_details") or {}
+        read = count(reported["prompt_tokens"])
+        return Usage(
+            1,
+            read,
+            min(read, count(details.get("cached_tokens"))),
+            count(reported["completion_tokens"]),
+            dollars(reported.get("cost")),  # OpenRouter's, in USD
+        )
+
+    @property
+    def _models(self) -> tuple[str, dict[str, str]]:
+        return f"{self.base_url.rstrip('/')}/models", {"Authorization": f"Bearer {self._key}"}

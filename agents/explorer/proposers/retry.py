@@ -45,6 +45,7 @@ def added(first: Usage, second: Usage) -> Usage:
         first.cached_tokens + second.cached_tokens,
         first.output_tokens + second.output_tokens,
         usd,
+        first.assumed + second.assumed,
     )
 
 
