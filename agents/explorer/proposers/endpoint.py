@@ -239,7 +239,7 @@ class EndpointProposer(ABC):
                 return
             kind, text = _told(said)
             if status == 401 and "scope" not in text:
-                raise AutottsError(f"{self.name}: {self._where}: HTTP 401: {self._said(text)}")
+                raise AutottsError(f"{self.name}: {self._where}: HTTP 401: {self._shown(text)}")
             denied = status == 404 and (kind in _NO_MODEL or self.model in text)
             status, said = self._get(http, url)
         known = _ids(said) if status == 200 else []
@@ -262,7 +262,7 @@ class EndpointProposer(ABC):
                         return 0, {}
         except (*_UNSENT, *_HOPELESS, httpx2.InvalidURL) as error:
             raise AutottsError(
-                f"{self.name}: {self._where} cannot be reached: {self._said(str(error))}; check base_url"
+                f"{self.name}: {self._where} cannot be reached: {self._shown(str(error))}; check base_url"
             ) from error
         except httpx2.HTTPError:
             return 0, {}
@@ -274,7 +274,7 @@ class EndpointProposer(ABC):
 
     # ------------------------------------------------------------ what failed
 
-    def _said(self, text: str) -> str:
+    def _shown(self, text: str) -> str:
         """Foreign text as a message may have it."""
         return one_line(text, (self._key,), LONGEST_QUOTE)
 
@@ -292,7 +292,7 @@ class EndpointProposer(ABC):
         usage = reply.usage or self._assumed(request)
         how = "at the bound, as no usage was reported" if reply.usage is None else "as reported"
         tokens = f"{usage.input_tokens} tokens read and {usage.output_tokens} written"
-        told = f"{self.name}: {self._said(what)}; charged {how}: {tokens}"
+        told = f"{self.name}: {self._shown(what)}; charged {how}: {tokens}"
         return CallError(told, again=again, usage=usage)
 
     def _failure(self, error: Exception, request: Request, reply: Reply) -> CallError:
@@ -305,10 +305,10 @@ class EndpointProposer(ABC):
             return self._status(response, getattr(error, "body", None))
         cause = error.__cause__ if isinstance(error.__cause__, httpx2.HTTPError) else error
         if isinstance(cause, _UNSENT):
-            said = self._said(str(cause)) or type(cause).__name__
+            said = self._shown(str(cause)) or type(cause).__name__
             return CallError(f"{self.name}: {self._where} cannot be reached: {said}", again=True)
         if isinstance(cause, _HOPELESS):
-            return CallError(f"{self.name}: {self._where}: {self._said(str(cause))}", again=False)
+            return CallError(f"{self.name}: {self._where}: {self._shown(str(cause))}", again=False)
         if isinstance(cause, httpx2.TimeoutException):
             what = f"no answer from {self._where} for {self.read_timeout:g} s (option read_timeout)"
             return self._undelivered(what, request, reply)
@@ -327,7 +327,7 @@ class EndpointProposer(ABC):
         again = (code in _RETRIED or code >= 500) and kind not in _SPENT
         if response.headers.get("x-should-retry") == "false":
             again = False
-        said = self._said(text or response.reason_phrase)
+        said = self._shown(text or response.reason_phrase)
         wait = asked_wait(response.headers) if again else None
         try:
             whole = response.json()
