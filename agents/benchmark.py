@@ -547,7 +547,7 @@ def _run(options: argparse.Namespace) -> None:
         accounting=options.accounting,
         points=options.points,
         workers=options.workers,
-        progress=sys.stderr.isatty(),
+        progress=True,
         resamples=options.resamples,
     )
     written = [] if options.out is None else comparison.write(options.out)

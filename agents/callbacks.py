@@ -1,7 +1,7 @@
 """What happens beside the learning: charts, evaluations, checkpoints, schedules, the progress bar, and the end.
 
-All of it happens between two rollouts, where nothing is half done: so a checkpoint is exact, and an interrupt or a
-time limit takes effect at the next such place.
+All of it happens between two rollouts, where nothing is half done: so a checkpoint is exact, and an interrupt takes
+effect at the next such place. A limit of time ends a rollout within, and what that had gathered is dropped.
 """
 
 import tempfile
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.utils import FloatSchedule
@@ -29,6 +27,7 @@ from autotts_gym.engine import layout
 from autotts_gym.envs.macros import MACROS
 from autotts_gym.evaluation import Frontier
 from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, run_name, write_frontier
+from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore
 
 AVERAGES = ("total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
@@ -143,6 +142,7 @@ class Conductor(BaseCallback):
         env: VecMonitor,
         validation: Sequence[ReplayStore],
         card: dict[str, Any],
+        progress: Progress,
     ) -> None:
         super().__init__()
         self.run, self.counters, self.card = run, counters, card
@@ -155,15 +155,15 @@ class Conductor(BaseCallback):
         assert isinstance(env.venv, ReplayVecEnv)
         self.replay = env.venv
         self.meter = Meter(action_names(run.config, int(self.replay.action_space.n)))  # type: ignore[attr-defined]
-        self._began = time.monotonic() - counters.seconds
+        self._spent = counters.seconds
+        self._began: float | None = None  # when the first step of this sitting was done
         self._saved = time.monotonic()
         self._log_steps = counters.steps
         self._log_seconds = counters.seconds
         self._log_env_seconds = 0.0
         self._resumed = counters.steps > 0
         self.log = EventLog(run.path, purge_step=counters.steps + 1 if self._resumed else None)
-        self.bar = _progress_bar(run.config.progress)
-        self._task = self.bar.add_task("training", total=1.0, told="")
+        self.progress = progress
 
     # ------------------------------------------------------------------ hooks
 
@@ -173,19 +173,27 @@ class Conductor(BaseCallback):
             self.log.layout(LAYOUT)
             self.log.hparams(_hparams(self.config), METRICS)
             self.log.text("config", f"```json\n{self.config.to_json()}```")
+            self.progress.update(told="the hand-written controllers play")
             self._write_controllers()
-        self.bar.start()
 
     def _on_step(self) -> bool:
+        if self._began is None:
+            self._began = time.monotonic()
         self.meter.add(self.locals["infos"], self.locals["actions"].reshape(-1), self.replay.invalid)
+        if self.config.minutes and self.seconds >= 60 * self.config.minutes:
+            # SB3 has not noted what this step led to, and the rollout ends here.
+            self.model._last_obs = self.locals["new_obs"]
+            if is_on_policy(self.config.algo):
+                self.model._last_episode_starts = self.locals["dones"]
+            self.conduct()
+        self.progress.update(self.share)
         return True
 
     def _on_rollout_start(self) -> None:
         self.conduct()
 
     def close(self) -> None:
-        """Leave the screen and the event file as they should be."""
-        self.bar.stop()
+        """Leave the event file as it should be."""
         self.log.close()
 
     # --------------------------------------------------------------- the work
@@ -211,11 +219,16 @@ class Conductor(BaseCallback):
                     raise
 
     @property
+    def seconds(self) -> float:
+        """Seconds of training, over all sittings, each from its first step on: compilation comes before."""
+        return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    @property
     def share(self) -> float:
         """Share of the training that is done, in [0, 1]."""
-        config, counters = self.config, self.counters
-        steps = counters.steps / config.total_steps if config.total_steps else 0.0
-        seconds = counters.seconds / (60 * config.minutes) if config.minutes else 0.0
+        config = self.config
+        steps = self.num_timesteps / config.total_steps if config.total_steps else 0.0
+        seconds = self.seconds / (60 * config.minutes) if config.minutes else 0.0
         return min(max(steps, seconds), 1.0)
 
     def conduct(self) -> None:
@@ -225,7 +238,7 @@ class Conductor(BaseCallback):
             Stop: the training is over, or was interrupted.
         """
         counters = self.counters
-        counters.steps, counters.seconds = self.num_timesteps, time.monotonic() - self._began
+        counters.steps, counters.seconds = self.num_timesteps, self.seconds
         over = self.share >= 1.0
         # Rates that have fallen stay so when a run is continued under a longer limit: raised again, they undo it.
         counters.annealed = max(counters.annealed, self.share)
@@ -238,7 +251,7 @@ class Conductor(BaseCallback):
         if due or over or self.interrupted or not self.run.checkpoints:
             self.run.save_checkpoint(self.model, self.env, counters)
             self._saved = time.monotonic()
-        self.bar.update(self._task, completed=self.share)
+        self.progress.update(self.share)
         if over or self.interrupted:
             raise Stop
 
@@ -265,8 +278,7 @@ class Conductor(BaseCallback):
         self.logger.dump(counters.steps)
         self.log.flush()
         if "episodes/return" in told:
-            self.bar.update(
-                self._task,
+            self.progress.update(
                 told=f"return {told['episodes/return']:.3f} · accuracy {told['episodes/accuracy']:.1%} · "
                 f"{told['episodes/total_tokens'] / 1000:.0f}k tokens · {told['speed/steps_per_second']:,.0f} steps/s",
             )
@@ -278,6 +290,7 @@ class Conductor(BaseCallback):
         counters, config, step = self.counters, self.config, self.counters.steps
         if counters.evaluations and step == self._last_evaluation():
             return
+        self.progress.update(told=f"evaluation {counters.evaluations + 1}")
         results = sweep(self.model, self.validation, config, self.weights, self.seeds)
         score = mean_return(results, config.latency_weight)
         frontier = Frontier.from_results(config.algo, results)
@@ -339,15 +352,3 @@ def _hparams(config: Config) -> dict[str, object]:
     hidden = {*UNIMPORTANT, *(set(other) - set(own))}
     values = {name: value for name, value in asdict(config).items() if name not in hidden}
     return {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _progress_bar(show: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
-    )
-    return Progress(*columns, console=Console(stderr=True), disable=not show)

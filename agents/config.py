@@ -54,7 +54,7 @@ class Config:
 
     # How long.
     total_steps: int = _about("environment steps; 0: no limit", 0)
-    minutes: float = _about("minutes of training, evaluation included; 0: no limit", 0.0)
+    minutes: float = _about("minutes of training from the first step on, evaluation included; 0: no limit", 0.0)
 
     # Model selection, on questions of the search stores that are not trained on.
     validation: float = _about("share of each store's questions held out; 0: select on what is trained on", 0.2)
@@ -68,7 +68,7 @@ class Config:
     # Records.
     checkpoint_seconds: float = _about("seconds between checkpoints", 60.0)
     log_steps: int = _about("environment steps between points of the training charts", 16_384)
-    progress: bool = _about("show a progress bar", True)
+    progress: bool = _about("tell how far it is: a bar on a terminal, elsewhere a line every 30 s", True)
     threads: int = _about("threads of PyTorch", 1)
     env_threads: int = _about("threads that step the environments", 1)
 

@@ -33,6 +33,7 @@ from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.runner import checked_seeds
 from autotts_gym.memory import require_memory
+from autotts_gym.progress import Progress
 from autotts_gym.replay import resolve_stores
 from autotts_gym.replay.store import BYTES_PER_BRANCH
 
@@ -83,8 +84,9 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     if not resume:
         run.begin(command)
     card = policy_card(config, [store.name for store in training], command, git_commit())
-    conductor = Conductor(run, counters, env, validation, card)
-    with _interrupts(conductor) as signals:
+    progress = Progress("training", 1.0, config.progress)
+    conductor = Conductor(run, counters, env, validation, card, progress)
+    with progress, _interrupts(conductor) as signals:
         try:
             model.learn(FOREVER, conductor, log_interval=None, reset_num_timesteps=found is None)  # type: ignore[arg-type]
         except Stop:
@@ -95,7 +97,11 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     if signals:
         return 128 + signals[0]
     save_policy(model, run.path / "final.zip", card)
-    run.write_summary(counters, {"steps_per_second": counters.steps / counters.seconds, "command": command})
+    speed = counters.steps / max(counters.seconds, 1e-9)
+    note = unlearned(int(model._n_updates), counters)  # type: ignore[attr-defined]
+    run.write_summary(counters, {"steps_per_second": speed, "command": command, "note": note})
+    if note:
+        print(f"{run.path}: {note}", file=sys.stderr)
     return 0
 
 
@@ -113,6 +119,24 @@ def _require_experience(config: Config, env: VecMonitor) -> None:
         what = f"buffer_size: {config.buffer_size} transitions"
         transitions, each = config.buffer_size, 4 * (2 * numbers + 4)
     require_memory(what, transitions * each)
+
+
+def unlearned(updates: int, counters: Counters) -> str:
+    """What to say of a training that has learned nothing; empty if it has.
+
+    Args:
+        updates: of the policy's weights.
+        counters: how far the training came.
+    """
+    if not updates:
+        return (
+            f"too short to learn anything: the policy was never updated in {counters.steps} steps, so best.zip and "
+            "final.zip are as good as untrained; give it more --minutes or --total-steps, or smaller rollouts "
+            "(--num-envs, --n-steps)"
+        )
+    if not counters.best_steps:
+        return "no evaluation was better than that of the untrained policy, which best.zip is; give it more time"
+    return ""
 
 
 @contextmanager

@@ -8,13 +8,12 @@ the same episodes.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from types import TracebackType
 
 from agents.explorer.folder import Record
 from autotts_gym.evaluation import Frontier
 from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, Layout, write_frontier, write_frontiers
+from autotts_gym.progress import Progress
 
 LAYOUT: Layout = {
     "Budget curves": BUDGET_CHARTS,
@@ -65,49 +64,42 @@ class Board:
 
 
 class Screen:
-    """The terminal.
+    """What people are told while it goes on.
 
     Args:
         show: whether to show anything.
     """
 
     def __init__(self, show: bool) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
-        )
-        self.bar = Progress(*columns, console=Console(stderr=True, highlight=False), disable=not show)
-        self._show = show
-        self._task = self.bar.add_task("search", total=None, told="")
+        self._progress = Progress("search", None, show)
         self._tail = ""
 
     def __enter__(self) -> "Screen":
-        self.bar.start()
+        self._progress.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
 
     def round(self, number: int, proposals: int, told: str) -> None:
         """A round begins."""
-        self.bar.reset(self._task, description=f"round {number}", total=proposals, told=told)
+        self._progress.begin(f"round {number}", proposals, told)
 
     def doing(self, what: str) -> None:
         """Say what is being done."""
         self._tail = ""
-        self.bar.update(self._task, told=what)
+        self._progress.update(told=what)
 
     def stream(self, text: str) -> None:
         """Show the end of a text that arrives."""
         self._tail = (self._tail + plain(text))[-60:]
-        self.bar.update(self._task, told=self._tail)
+        self._progress.update(told=self._tail)
 
     def outcome(self, record: Record) -> None:
         """A proposal is done."""
-        self.bar.advance(self._task)
+        self._progress.advance()
         told = record.message
         if record.figures is not None:
             points = f"{100 * record.frontier[0][1]:.1f} to {100 * record.frontier[-1][1]:.1f} %"
@@ -115,9 +107,8 @@ class Screen:
         self.say(f"{record.id} {record.status}: {told}")
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._show:
-            self.bar.console.print(plain(text), markup=False, soft_wrap=True)
+        """Print a line."""
+        self._progress.say(plain(text))
 
 
 def plain(text: str) -> str:

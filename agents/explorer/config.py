@@ -31,7 +31,7 @@ class Config:
     # How long.
     rounds: int = _about("rounds of proposals; 0: no limit", 5)
     proposals: int = _about("proposals a round", 4)
-    minutes: float = _about("minutes of search, over all sittings; 0: no limit", 0.0)
+    minutes: float = _about("minutes of search from the first step on, over all sittings; 0: no limit", 0.0)
     budget_usd: float = _about("hard limit in USD of all paid calls", 10.0)
     price: tuple[float, ...] = _about("USD per million tokens read and written (and read from a cache)", ())
     prices: str = _about("file of prices; by default agents/explorer/prices.json", "")
@@ -62,7 +62,7 @@ class Config:
     split_seed: int = _about("seed of the drawn split, the same for all stores of a benchmark", 0)
     finalists: int = _about("programs that are validated", 5)
     parents: int = _about("programs that a proposal is asked to build on", 3)
-    progress: bool = _about("show what happens", True)
+    progress: bool = _about("tell what happens, and elsewhere than on a terminal how far it is every 30 s", True)
 
     def __post_init__(self) -> None:
         """Check all that the evaluator does not.

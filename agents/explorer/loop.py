@@ -237,7 +237,8 @@ class Search:
         self.reference_held = self._sweep_of_cmc(terms.held)
         self._records = {record.id: record for record in run.records()}
         self._parents: dict[str, Parent] = {}
-        self._began, self._spent = time.monotonic(), run.seconds
+        self._began: float | None = None  # when the first step of this sitting began
+        self._spent = run.seconds
 
     def _sweep_of_cmc(self, stores: Sequence[ReplayStore]) -> list[EvaluationResult]:
         if not stores:
@@ -252,8 +253,13 @@ class Search:
 
     @property
     def seconds(self) -> float:
-        """Seconds of search, over all sittings."""
-        return self._spent + time.monotonic() - self._began
+        """Seconds of search, over all sittings, each from its first step on: compilation comes before."""
+        return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def _start_clock(self) -> None:
+        """The first step of a sitting is the first request of a proposal, or else the first verdict."""
+        if self._began is None:
+            self._began = time.monotonic()
 
     # ------------------------------------------------------------ rounds
 
@@ -406,6 +412,7 @@ class Search:
             except BudgetError as error:
                 self.screen.say(str(error))
                 raise Ended("budget") from error
+        self._start_clock()
         self.screen.doing(f"{place.id}: {self.proposer.name} writes")
         reply = replace(self._ask(request, bound), parents=tuple(parent.id for parent in request.parents))
         place.keep_reply(reply)
@@ -495,7 +502,9 @@ class Search:
                 continue
             record, wait = screening[place.number]
             self.screen.doing(f"{place.id}: screen")
-            record = self._screened(place, record, wait(), seen, best if place.round else None)
+            answer = wait()
+            self._start_clock()
+            record = self._screened(place, record, answer, seen, best if place.round else None)
             if record.fingerprint:
                 seen.setdefault(record.fingerprint, record.id)
             if record.status:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -78,7 +77,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             seeds=range(arguments.seeds),
             rules=read_rules(arguments),
             workers=arguments.workers,
-            progress=sys.stderr.isatty(),
+            progress=True,
         )
         for played in (stores, *([[twin(store) for store in stores]] if arguments.twin else []))
     ]
@@ -220,7 +219,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         seeds=range(preset.seeds if arguments.seeds is None else arguments.seeds),
         rules=Rules(accounting=arguments.accounting or preset.accounting),
         workers=arguments.workers,
-        progress=sys.stderr.isatty(),
+        progress=True,
         resamples=arguments.resamples,
     )
     written = [] if arguments.out is None else report.write(arguments.out)

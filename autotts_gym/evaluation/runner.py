@@ -16,6 +16,7 @@ from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.memory import require_memory
+from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
 from autotts_gym.validation import MAX_WHOLE, whole
 
@@ -156,7 +157,7 @@ def evaluate(
         token_budget: total tokens an episode may spend; None: no limit.
         answers: also keep the answers given.
         workers: processes; 1: this one.
-        progress: show a progress bar.
+        progress: tell how far it is, on standard error.
 
     Raises:
         AutottsError: an argument is out of its range, or the store is not one store.
@@ -202,10 +203,10 @@ def evaluate_all(
         for first in range(0, len(seeds) * bank.num_questions, size)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
-    with _mapper(job, min(workers, len(tasks))) as run, _progress(len(tasks), progress) as advance:
+    with _mapper(job, min(workers, len(tasks))) as run, Progress("evaluating", len(tasks), progress) as told:
         for task, fields in zip(tasks, run(tasks), strict=True):
             parts.setdefault((task.controller, task.store), []).append(fields)
-            advance()
+            told.advance()
     return [
         EvaluationResult(
             controller=controller.name,
@@ -307,31 +308,3 @@ def _mapper(job: _Job, workers: int) -> Iterator[Callable[[Iterable[Any]], Itera
         return
     with worker_pool(workers, _receive, job) as pool:
         yield partial(pool.map, _play_in_worker)
-
-
-@contextmanager
-def _progress(total: int, show: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, or none."""
-    if not show:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("evaluating", total=total)
-        yield lambda: bar.advance(task)
