@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.policies import NAMES
 from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import LineParser, processors, whole
 from autotts_gym.cli.screen import Fitted, show
@@ -225,7 +226,7 @@ def _agents_of(group: Mapping[str, Policy]) -> list[Agent]:
     seeds = {policy.card["seed"] for policy in group.values()}
     if len(group) == 1 or len(seeds) < len(group):
         return [Agent(name, {name: policy}) for name, policy in group.items()]
-    return [Agent(_common_name(list(group)) or next(iter(group.values())).card["algorithm"], dict(group))]
+    return [Agent(_common_name(list(group)) or NAMES[next(iter(group.values())).card["algorithm"]], dict(group))]
 
 
 def _common_name(names: Sequence[str]) -> str:

@@ -293,7 +293,7 @@ class Conductor(BaseCallback):
         self.progress.update(told=f"evaluation {counters.evaluations + 1}")
         results = sweep(self.model, self.validation, config, self.weights, self.seeds)
         score = mean_return(results, config.latency_weight)
-        frontier = Frontier.from_results(config.algo, results)
+        frontier = Frontier.from_results(results[0].controller, results)
         counters.evaluations += 1
         counters.next_evaluation = (step // config.eval_steps + 1) * config.eval_steps
         told = {"return": score, **averages(results)}
@@ -301,7 +301,7 @@ class Conductor(BaseCallback):
         self._chart(frontier, told)
         if score > counters.best_return:
             counters.best_return, counters.best_steps = score, step
-            save_policy(self.model, self.run.path / "best.zip", self.card)
+            save_policy(self.model, self.run.path / "best.zip", self.card, config.name)
             write_frontier(self._budget("best"), frontier)
             self._write_final(frontier)
 

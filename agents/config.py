@@ -34,7 +34,7 @@ class Config:
 
     # What learns, and where its files go.
     algo: str = _about("maskable_ppo, ppo, dqn or qrdqn", "maskable_ppo")
-    name: str = _about("name of the run; by default algorithm, seed and time", "")
+    name: str = _about("name of the run, and so of the agent in tables; by default its kind, seed and time", "")
     log_dir: str = _about("folder of runs", "runs")
     seed: int = _about("seed of everything random", 0)
 

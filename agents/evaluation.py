@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.config import Config
+from agents.policies import NAMES
 from agents.splits import hold_out
 from autotts_gym.controllers.policies import greedy
 from autotts_gym.engine import Rules
@@ -76,7 +77,7 @@ def sweep(
     ends = np.cumsum(counts)
     return [
         EvaluationResult(
-            controller=config.algo,
+            controller=config.name or NAMES[config.algo],
             params={"cost_weight": weights[k]},
             store=store.name,
             model=store.model,

@@ -1,9 +1,13 @@
 """The algorithms of Stable-Baselines3 and sb3-contrib: making them, asking them, and the files they are kept in."""
 
+import argparse
 import io
 import json
 import os
+import sys
 import zipfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -14,6 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents import extractors
 from agents.config import Config
+from autotts_gym.controllers.policies import CARD, IDENTITY, identity_of, read_card, read_identity
+from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
 
 CLASSES: dict[str, type[BaseAlgorithm]] = {"maskable_ppo": MaskablePPO, "ppo": PPO, "dqn": DQN, "qrdqn": QRDQN}
@@ -86,12 +92,26 @@ def _all_macros(config: Config) -> list[str] | None:
     return [macro.name for macro in MACROS] if config.rounds else None
 
 
+NAMES = {
+    "maskable_ppo": "PPO agent",
+    "ppo": "PPO agent without masks",
+    "dqn": "DQN agent",
+    "qrdqn": "QR-DQN agent",
+}
+"""What people read, by algorithm, of an agent that nobody has named."""
+
+
+def slug(algo: str) -> str:
+    """The same as part of a folder's name."""
+    return NAMES[algo].replace(" ", "-")
+
+
 _OF_TRAINING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
 """Attributes that only a training that goes on needs: checkpoints keep them, a policy's file does not."""
 
 
-def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None) -> bytes:
-    """A file of Stable-Baselines3, with the card inside as ``autotts.json``.
+def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None, name: str = "") -> bytes:
+    """A file of Stable-Baselines3, with the card inside as ``autotts.json``, and name and digest as ``identity.json``.
 
     Classes of ``agents`` are kept by value: the file opens where only the package is installed.
     """
@@ -103,10 +123,54 @@ def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None) -> bytes:
         cloudpickle.unregister_pickle_by_value(extractors)
     if card is not None:
         with zipfile.ZipFile(buffer, "a") as archive:
-            archive.writestr("autotts.json", json.dumps(card, indent=2))
+            archive.writestr(CARD, json.dumps(card, indent=2))
+            archive.writestr(IDENTITY, _identity(card, name))
     return buffer.getvalue()
 
 
-def save_policy(model: BaseAlgorithm, path: str | os.PathLike[str], card: dict[str, Any]) -> None:
-    """Write a policy and its card to a ``.zip`` file, whole or not at all."""
-    write_atomically(path, to_zip(model, card))
+def _identity(card: dict[str, Any], name: str) -> str:
+    return json.dumps({"name": name or NAMES[card["algorithm"]], **identity_of(card)}, indent=2)
+
+
+def save_policy(model: BaseAlgorithm, path: str | os.PathLike[str], card: dict[str, Any], name: str = "") -> None:
+    """Write a policy and its card to a ``.zip`` file, whole or not at all; by default it is named for its algorithm."""
+    write_atomically(path, to_zip(model, card, name))
+
+
+def stamp(path: str | os.PathLike[str]) -> None:
+    """Note in the file of a policy that it was trained with the features, macros and constants of today.
+
+    Raises:
+        AutottsError: the file is not that of a policy, says already with which, or names a macro that there is not.
+    """
+    file = Path(path)
+    card = read_card(file)
+    if read_identity(file) is not None:
+        raise AutottsError(f"{file}: expected a policy without {IDENTITY}, got one that has it")
+    name = "" if file.stem in ("best", "final") else file.stem
+    try:
+        text = _identity(card, name)
+    except ValueError as error:
+        raise AutottsError(f"{file}: {error}") from error
+    buffer = io.BytesIO(file.read_bytes())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(IDENTITY, text)
+    write_atomically(file, buffer.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``python -m agents.policies FILE ...``, which notes in older policies what they were trained with."""
+    parser = argparse.ArgumentParser("python -m agents.policies", description=(stamp.__doc__ or "").split("\n")[0])
+    parser.add_argument("file", nargs="+", help="a policy of agents.train, older than the features' digest")
+    for path in parser.parse_args(arguments).file:
+        try:
+            stamp(path)
+        except AutottsError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        print(f"{path}: {IDENTITY} added")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,7 +24,7 @@ from agents.augment import augmented
 from agents.callbacks import Conductor, Stop
 from agents.config import Config, add_options, chosen
 from agents.evaluation import split
-from agents.policies import is_on_policy, make_model, policy_card, save_policy
+from agents.policies import is_on_policy, make_model, policy_card, save_policy, slug
 from agents.provenance import command_line, git_commit
 from agents.runs import Counters, RunFolder
 from agents.vec_env import make_vec_env
@@ -96,7 +96,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
             env.close()
     if signals:
         return 128 + signals[0]
-    save_policy(model, run.path / "final.zip", card)
+    save_policy(model, run.path / "final.zip", card, config.name)
     speed = counters.steps / max(counters.seconds, 1e-9)
     note = unlearned(int(model._n_updates), counters)  # type: ignore[attr-defined]
     run.write_summary(counters, {"steps_per_second": speed, "command": command, "note": note})
@@ -185,7 +185,7 @@ def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, boo
     if "total_steps" in values and "minutes" not in values:
         config = config.updated({"minutes": 0.0})
     if not config.name:
-        config = config.updated({"name": f"{config.algo}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"})
+        config = config.updated({"name": f"{slug(config.algo)}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"})
     return RunFolder.of(config), command, False
 
 

@@ -3,8 +3,6 @@
 import re
 import threading
 
-import pytest
-
 from autotts_gym import evaluate, progress
 from autotts_gym.progress import Progress
 
@@ -28,15 +26,16 @@ class Lines:
         return self.terminal
 
 
-@pytest.fixture
-def stream(monkeypatch):
+def listening(monkeypatch):
+    """Stand in for the standard error from here on; pytest sets its own after the fixtures."""
     made = Lines()
     monkeypatch.setattr("sys.stderr", made)
     monkeypatch.setattr(progress, "SECONDS", 0.01)
     return made
 
 
-def test_without_a_terminal_lines_come_while_a_single_step_takes_its_time(stream):
+def test_without_a_terminal_lines_come_while_a_single_step_takes_its_time(monkeypatch):
+    stream = listening(monkeypatch)
     with Progress("evaluating", 8) as work:
         work.update(2, "cmc")
         stream.come.clear()
@@ -45,7 +44,8 @@ def test_without_a_terminal_lines_come_while_a_single_step_takes_its_time(stream
     assert re.fullmatch(r"evaluating: 2/8, 0:0\d so far, about 0:0\d left; cmc", line), line
 
 
-def test_nothing_is_told_after_the_end_and_nothing_where_it_is_not_wanted(stream):
+def test_nothing_is_told_after_the_end_and_nothing_where_it_is_not_wanted(monkeypatch):
+    stream = listening(monkeypatch)
     with Progress("work", show=False) as work:
         work.say("no")
     assert stream.text == ""
@@ -54,14 +54,17 @@ def test_nothing_is_told_after_the_end_and_nothing_where_it_is_not_wanted(stream
     assert not any(thread.name == "progress" for thread in threading.enumerate())
 
 
-def test_a_share_is_told_in_percent_and_a_line_steers_no_terminal(stream):
+def test_a_share_is_told_in_percent_and_a_line_steers_no_terminal(monkeypatch):
+    listening(monkeypatch)
     work = Progress("training", 1.0)
     work.update(0.25, "\x1b[31m red")
     assert re.match(r"training: 25 %, 0:0\d so far, about ", work.line())
     assert "\x1b" not in work.line()
 
 
-def test_an_evaluation_of_minutes_tells_how_far_it_is(stream):
+def test_an_evaluation_of_minutes_tells_how_far_it_is(monkeypatch):
+    stream = listening(monkeypatch)
+
     class Patient:
         """Waits for a line in the middle of its work."""
 

@@ -200,7 +200,7 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     if name.endswith(".zip"):
         from autotts_gym.controllers.policies import Policy
 
-        unknown = sorted(set(params) - {"cost_weight", "beta"})
+        unknown = sorted(set(params) - {"cost_weight", "beta", "macros"})
         if unknown:
             raise ControllerError(f"{name}: expected knobs cost_weight or beta, got {plain(', '.join(unknown))}")
         return Policy(name, **params)

@@ -4,7 +4,10 @@ import importlib
 import json
 import math
 import os
+import shlex
+import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from autotts_gym.errors import ControllerError, plain, quote
 
 CARD = "autotts.json"
 """The entry of a policy's zip file that says what it was trained in."""
+
+IDENTITY = "identity.json"
+"""The entry with its name, and with what its observations and actions were: see ``envs.fingerprints``."""
 
 _ALGORITHMS = {
     "maskable_ppo": ("sb3_contrib", "MaskablePPO"),
@@ -54,6 +60,54 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def read_identity(path: Path) -> dict[str, Any] | None:
+    """The name of a policy, and what its observations and actions were when it was trained; None: the file is older.
+
+    Raises:
+        ControllerError: what is there is none.
+    """
+    with zipfile.ZipFile(path) as file:
+        if IDENTITY not in file.namelist():
+            return None
+        try:
+            told = json.loads(file.read(IDENTITY))
+        except ValueError as error:
+            raise ControllerError(f"{path}: {IDENTITY}: expected JSON: {plain(error)}") from error
+    parts = ("features", "actions", "constants")
+    if not isinstance(told, dict) or not all(isinstance(told.get(part), dict) for part in parts):
+        raise ControllerError(f"{path}: {IDENTITY}: expected an object with {', '.join(parts)}")
+    return told
+
+
+def identity_of(card: Mapping[str, Any], macros: Sequence[Any] = ()) -> dict[str, Any]:
+    """What the observations and actions that a policy's file names are at present.
+
+    Args:
+        card: what the file says.
+        macros: the user's own that it names.
+
+    Raises:
+        ValueError: it names a macro that there is not.
+    """
+    from autotts_gym.envs.fingerprints import identity
+
+    names = card["macros"] if card["env"] == "AutoTTS-ReplayRounds-v0" else None
+    board = None if names is None else named_macros(names, macros)
+    return identity(card["observation"], board, card["max_branches"], card["accounting"])
+
+
+def named_macros(names: Sequence[str], own: Sequence[Any] = ()) -> tuple[Any, ...]:
+    """Macros by name: the user's own, or else those that are built in.
+
+    Raises:
+        ValueError: there is no such macro, or one comes twice.
+    """
+    from autotts_gym.envs.macros import choose_macros
+
+    known = {macro.name: macro for macro in own}
+    return choose_macros([known.get(name, name) for name in names])
+
+
 def _zero(_progress: float) -> float:
     return 0.0
 
@@ -70,7 +124,11 @@ class Policy:
     use_of_probes = "observes what branches show before they finish"
 
     def __init__(
-        self, path: str | os.PathLike[str], cost_weight: float | None = None, beta: float | None = None
+        self,
+        path: str | os.PathLike[str],
+        cost_weight: float | None = None,
+        beta: float | None = None,
+        macros: Sequence[Any] = (),
     ) -> None:
         """Read a policy's file.
 
@@ -78,12 +136,17 @@ class Policy:
             path: a zip file with an entry ``autotts.json``.
             cost_weight: at least 0; None: the geometric middle of the range it was trained on.
             beta: instead of a cost weight, a budget knob in [0, 1]: from the largest to the smallest of that range.
+            macros: the user's own macros that it was trained with.
 
         Raises:
-            ControllerError: the file is not that of a policy, or a knob is out of range.
+            ControllerError: the file is not that of a policy, a knob is out of range, or the features, macros or
+                constants that the policy was trained with were others than those of today.
         """
         self.path = Path(path)
         self.card = read_card(self.path)
+        self.identity = read_identity(self.path)
+        self.macros = tuple(macros)
+        self._recognise()
         low, high = self.card["cost_weight"]
         if cost_weight is not None and beta is not None:
             raise ControllerError(f"{self.name}: expected cost_weight or beta, got both")
@@ -100,10 +163,45 @@ class Policy:
         self.cost_weight = float(cost_weight)
         self._model: Any = None
 
+    def _recognise(self) -> None:
+        """Refuse a policy that would be misread."""
+        from autotts_gym.envs.fingerprints import differences
+
+        try:
+            now = identity_of(self.card, self.macros)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ControllerError(
+                f"{self.path}: expected the macros that the policy was trained with: {plain(error)}; hand over those "
+                "of your own by Policy(path, macros=[...])"
+            ) from error
+        if self.identity is None:
+            warnings.warn(
+                f"{self.path}: this policy was saved before files said what features and macros mean; if none of them "
+                f"has changed since, note it by: python -m agents.policies {shlex.quote(str(self.path))}",
+                stacklevel=3,
+            )
+            return
+        found = differences(self.identity, now)
+        if found:
+            more = f", and {len(found) - 5} more" if len(found) > 5 else ""
+            raise ControllerError(
+                f"{self.path}: expected a policy trained with the features, macros and constants of this version, "
+                f"but {'; '.join(found[:5])}{more}. Play it with the version it was trained with"
+                f"{self._trained_at()}, or train it anew"
+            )
+
+    def _trained_at(self) -> str:
+        commit = self.card.get("git_commit")
+        return f" (commit {plain(commit, 40)})" if commit else ""
+
     @property
     def name(self) -> str:
-        """The name of the run, or of the file outside a run."""
-        return self.path.resolve().parent.name if self.path.stem in ("best", "final") else self.path.stem
+        """The name of the run; outside of a run that of the file, or the one noted in it if that is best or final."""
+        if self.path.stem not in ("best", "final"):
+            return self.path.stem
+        folder = self.path.resolve().parent
+        noted = (self.identity or {}).get("name")
+        return noted if isinstance(noted, str) and noted and not (folder / "config.json").exists() else folder.name
 
     @property
     def params(self) -> dict[str, Any]:
@@ -133,7 +231,7 @@ class Policy:
             ControllerError: the episodes have another number of branch slots than it was trained with.
         """
         from autotts_gym.envs.features import buffers
-        from autotts_gym.envs.macros import MACROS, MacroBoard, choose_macros
+        from autotts_gym.envs.macros import MACROS, MacroBoard
 
         slots = revealed.rules.max_branches
         if slots != self.card["max_branches"]:
@@ -143,7 +241,7 @@ class Policy:
         if self.card["env"] == "AutoTTS-Replay-v0":
             return out, None
         names = self.card["macros"]
-        return out, MacroBoard(MACROS if names is None else choose_macros(names), revealed.episodes, slots)
+        return out, MacroBoard(MACROS if names is None else named_macros(names, self.macros), revealed.episodes, slots)
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Observe, predict, and write the chosen actions as a round."""
