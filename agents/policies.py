@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents import extractors
 from agents.config import Config
 from autotts_gym.controllers.policies import CARD, IDENTITY, identity_of, read_card, read_identity
+from autotts_gym.envs.macros import Macro
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
 
@@ -110,7 +111,9 @@ _OF_TRAINING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_i
 """Attributes that only a training that goes on needs: checkpoints keep them, a policy's file does not."""
 
 
-def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None, name: str = "") -> bytes:
+def to_zip(
+    model: BaseAlgorithm, card: dict[str, Any] | None = None, name: str = "", macros: Sequence[Macro] = ()
+) -> bytes:
     """A file of Stable-Baselines3, with the card inside as ``autotts.json``, and name and digest as ``identity.json``.
 
     Classes of ``agents`` are kept by value: the file opens where only the package is installed.
@@ -124,17 +127,31 @@ def to_zip(model: BaseAlgorithm, card: dict[str, Any] | None = None, name: str =
     if card is not None:
         with zipfile.ZipFile(buffer, "a") as archive:
             archive.writestr(CARD, json.dumps(card, indent=2))
-            archive.writestr(IDENTITY, _identity(card, name))
+            archive.writestr(IDENTITY, _identity(card, name, macros))
     return buffer.getvalue()
 
 
-def _identity(card: dict[str, Any], name: str) -> str:
-    return json.dumps({"name": name or NAMES[card["algorithm"]], **identity_of(card)}, indent=2)
+def _identity(card: dict[str, Any], name: str, macros: Sequence[Macro] = ()) -> str:
+    return json.dumps({"name": name or NAMES[card["algorithm"]], **identity_of(card, macros)}, indent=2)
 
 
-def save_policy(model: BaseAlgorithm, path: str | os.PathLike[str], card: dict[str, Any], name: str = "") -> None:
-    """Write a policy and its card to a ``.zip`` file, whole or not at all; by default it is named for its algorithm."""
-    write_atomically(path, to_zip(model, card, name))
+def save_policy(
+    model: BaseAlgorithm,
+    path: str | os.PathLike[str],
+    card: dict[str, Any],
+    name: str = "",
+    macros: Sequence[Macro] = (),
+) -> None:
+    """Write a policy and its card to a ``.zip`` file, whole or not at all.
+
+    Args:
+        model: the policy.
+        path: where to.
+        card: from ``policy_card``; its ``macros`` are the names of all that the policy chooses from.
+        name: what people read; by default it is named for its algorithm.
+        macros: those of the user's own among them.
+    """
+    write_atomically(path, to_zip(model, card, name, macros))
 
 
 def stamp(path: str | os.PathLike[str]) -> None:

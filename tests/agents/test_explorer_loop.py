@@ -347,6 +347,47 @@ def test_a_model_without_a_price_is_refused_before_it_is_called(config, tmp_path
     assert proposer.requests == []
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_what_cannot_be_paid_is_refused_before_anything_is_evaluated(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "make_judge", None)  # nothing gets as far as that
+    for budget in (0.0, 0.019):
+        run = RunFolder(tmp_path / "run", config.updated({"budget_usd": budget}))
+        with pytest.raises(AutottsError, match=rf"budget_usd: expected at least 0\.0200 USD.* got {budget:g}"):
+            loop.explore(run, Tinkerer())
+    proposer = Tinkerer()
+    proposer.bound = lambda request: Usage(1, 100, 0, 100)
+    with pytest.raises(AutottsError, match=r"expected a price for the model 'clay'.*--price INPUT OUTPUT"):
+        loop.explore(RunFolder(tmp_path / "run", config), proposer)
+    assert not (tmp_path / "run" / "rounds").exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_in_which_every_proposal_failed_calls_nothing_its_best(stores, seeds_of_search, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = [*small(stores, seeds_of_search), "--rounds", "1", "--out", str(out)]
+    assert main(["--proposer", "exec:false", *options]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "all 3 proposals failed, 3 of them thus: proposer: exec:false: exit code 1" in told.err
+    assert not (out / "best.py").exists()
+    assert not (out / "best.json").exists()
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["best"] is None
+    assert summary["nothing_because"].startswith("all 3 proposals failed")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_ledger_says_what_was_charged_without_a_report(config, tmp_path):
+    lost = ProposerError("the reply broke off", Usage(1, 10, 0, 10, 0.02, assumed=1))
+    run = RunFolder(tmp_path / "run", config.updated({"rounds": 1, "proposals": 2}))
+    loop.explore(run, Scripted(lost, GOOD, usd=0.05))
+    lines = [json.loads(line) for line in (run.path / "ledger.jsonl").read_text().splitlines()]
+    paid = {line["id"]: line for line in lines if line["event"] == "paid"}
+    assert "1 of 1 calls at their bound" in paid["001-01"]["note"]
+    assert "note" not in paid["001-02"]
+    assert json.loads((run.path / "summary.json").read_text())["usage"]["assumed"] == 1
+
+
 # -------------------------------------------------------------------- kills
 
 

@@ -1,10 +1,12 @@
 """Models behind HTTP, end to end: the official clients against a server on this machine that speaks their protocols."""
 
 import gzip
+import json
 import subprocess
 import sys
 import threading
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from asking import files, recorded, request
@@ -135,6 +137,122 @@ def test_what_a_model_thinks_is_shown_and_is_no_part_of_the_reply(server, tmp_pa
         parts = [*OpenAI.start(), OpenAI.event({name: "hmm "}), *OpenAI.text("x"), *OpenAI.end()]
         proposal, shown = ask(OpenAI, server, tmp_path, [Answer(parts=parts)])
         assert (proposal.reply, shown) == ("x", "hmm x")
+
+
+def message(protocol, text, **more):
+    """A whole message, as servers answer that do not stream."""
+    if protocol is OpenAI:
+        usage = {"prompt_tokens": 1000, "completion_tokens": 300, "prompt_tokens_details": {"cached_tokens": 200}}
+        choices = [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]
+        return {"object": "chat.completion", "choices": choices, "usage": usage, **more}
+    usage = {"input_tokens": 800, "cache_read_input_tokens": 200, "output_tokens": 300}
+    content = [{"type": "text", "text": text}]
+    return {"type": "message", "content": content, "stop_reason": "end_turn", "usage": usage, **more}
+
+
+def plain_answer(body, kind="application/json"):
+    data = json.dumps(body).encode()
+    return Answer(headers={"Content-Type": kind}, parts=[data[i : i + 50] for i in range(0, len(data), 50)])
+
+
+@both
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
+def test_a_server_that_ignores_streaming_is_read_as_it_answers(protocol, kind, server, tmp_path):
+    proposal, shown = ask(protocol, server, tmp_path, [plain_answer(message(protocol, RECORDED), kind)])
+    assert proposal.reply == RECORDED == shown
+    assert proposal.usage == REPORTED
+    assert proposal.usage.assumed == 0
+
+
+@both
+def test_a_whole_message_without_usage_is_counted_at_the_bound(protocol, server, tmp_path):
+    proposal, _ = ask(protocol, server, tmp_path, [plain_answer(message(protocol, "x", usage=None))])
+    assert proposal.usage == Usage(1, len("Write a controller.") + TEMPLATE_TOKENS, 0, 500)
+    assert proposal.usage.assumed == 1
+
+
+@both
+def test_a_whole_message_that_is_an_error_or_cut_off_is_none(protocol, server, tmp_path):
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": "too long"}}
+    assert "too long" in str(fail(protocol, server, tmp_path, [plain_answer(error)]))
+    cut = plain_answer(message(protocol, "x" * 500))
+    cut.parts = [*cut.parts[:3], CUT]
+    failed = fail(protocol, server, tmp_path, [cut], paid_attempts=1)
+    assert "charged at the bound, as no usage was reported" in str(failed)
+    assert failed.usage.assumed == 1
+
+
+@both
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_may_be_cut_anywhere_end_its_lines_otherwise_and_hold_comments(protocol, size, server, tmp_path):
+    text = RECORDED[:300] + " Größe € 漢字 \u2028 \U0001f642"
+    data = b": keep-alive\r\n\r\n".join([*protocol.start(), *protocol.text(text), *protocol.end()])
+    data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n").replace(b"data: [DONE]\r\n\r\n", b"")
+    parts = [data[i : i + size] for i in range(0, len(data), size)]
+    proposal, _ = ask(protocol, server, tmp_path, [Answer(parts=parts)])
+    assert proposal.reply == text
+    assert proposal.usage == REPORTED
+
+
+def test_a_stream_may_end_by_done_alone(server, tmp_path):
+    proposal, _ = ask(OpenAI, server, tmp_path, [Answer(parts=[*OpenAI.text("x"), b"data: [DONE]\n\n", CUT])])
+    assert proposal.reply == "x"
+
+
+def test_a_reply_that_broke_off_is_charged_what_was_reported_of_it(server, tmp_path):
+    usage = {"prompt_tokens": 11, "completion_tokens": 5}
+    cut = Answer(parts=[*OpenAI.start(), *OpenAI.text("half"), OpenAI.event(None, usage=usage), CUT])
+    error = fail(OpenAI, server, tmp_path, [cut], paid_attempts=1)
+    assert error.usage == Usage(1, 11, 0, 5)
+    assert error.usage.assumed == 0
+    assert "charged as reported: 11 tokens read and 5 written" in str(error)
+    body = json.dumps({"error": {"message": "gone"}, "usage": usage}).encode()
+    error = fail(OpenAI, server, tmp_path, [Answer(504, {}, [body])], retries=0)
+    assert error.usage == Usage(1, 11, 0, 5)
+
+
+class Page(BaseHTTPRequestHandler):
+    """Lists models; asking for anything else is a mistake."""
+
+    models = ("clay-1",)
+
+    def do_GET(self):
+        if self.path.endswith("/models"):
+            body = {"data": [{"id": name} for name in self.models]}
+        else:
+            body = {"error": {"code": "not_here", "message": "Not Found"}}
+        data = json.dumps(body).encode()
+        self.send_response(200 if "data" in body else 404)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        """Keep quiet."""
+
+
+@both
+def test_a_model_that_the_endpoint_does_not_list_is_told_before_a_run(protocol):
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{http.server_port}{protocol.prefix}"
+        CLASSES[protocol]("clay-1", base_url=url).verify()
+        CLASSES[protocol]("loam", base_url=url, check=False).verify()
+        with pytest.raises(AutottsError, match=r"has no model 'loam'; it has clay-1\. .*--option check=false"):
+            CLASSES[protocol]("loam", base_url=url).verify()
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+    with pytest.raises(AutottsError, match=r"127\.0\.0\.1:\d+ cannot be reached: .*; check base_url"):
+        CLASSES[protocol]("clay-1", base_url=url).verify()
+
+
+@both
+def test_an_endpoint_that_lists_nothing_says_nothing(protocol, server):
+    proposer(protocol, server).verify()
 
 
 def test_openrouter_tells_the_cost(server, tmp_path):

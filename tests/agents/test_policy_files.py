@@ -1,0 +1,105 @@
+"""The files of policies: their names, and the digest that keeps them from being misread."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from test_agents_benchmark import untrained
+
+import agents
+from agents.policies import main, make_model, policy_card, to_zip
+from autotts_gym import evaluate, make_controller
+from autotts_gym.controllers.policies import Policy, read_identity
+from autotts_gym.envs.macros import MACROS, Macro
+from autotts_gym.errors import ControllerError
+
+SHIPPED = Path(agents.__file__).parent / "trained" / "default.zip"
+
+
+def changed(path, change):
+    """The file with another identity; without one if ``change`` gives none."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    told = change(json.loads(entries.pop("identity.json")))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+        if told is not None:
+            archive.writestr("identity.json", json.dumps(told))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("runs"), "tiny", 0)
+
+
+def test_the_policy_that_ships_says_what_it_was_trained_with():
+    told = read_identity(SHIPPED)
+    assert told is not None
+    assert list(told["actions"]) == ["stop", "stop_weighted", "read_1"]
+    assert Policy(SHIPPED).name == told["name"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("features", "feature 'opened' is another"),
+        ("actions", "action 'read_1' is another"),
+        ("constants", "constant 'STUBBORN' is another"),
+    ],
+)
+def test_a_policy_of_other_features_macros_or_constants_is_refused_by_what_differs(part, words, tmp_path):
+    name = words.split("'")[1]
+    path = changed(
+        shutil.copy(SHIPPED, tmp_path / "other.zip"), lambda told: {**told, part: {**told[part], name: "another"}}
+    )
+    with pytest.raises(ControllerError, match=rf"other\.zip: expected a policy trained with .*{words}.*commit 13ee965"):
+        make_controller(path)
+
+
+def test_an_older_file_is_played_with_a_warning_until_it_is_stamped(made, tmp_path, capsys):
+    path = changed(shutil.copy(made, tmp_path / "old.zip"), lambda told: None)
+    with pytest.warns(UserWarning, match=r"saved before files said what .* python -m agents\.policies "):
+        Policy(path)
+    assert main([str(path)]) == 0
+    assert Policy(path).identity == {**read_identity(made), "name": "old"}
+    assert main([str(path)]) == 2
+    assert "expected a policy without identity.json" in capsys.readouterr().err
+
+
+def test_a_policy_with_macros_of_ones_own_plays_with_them_and_with_no_others(tmp_path):
+    from tiny import SMALL
+
+    from agents.config import Config
+    from agents.vec_env import make_vec_env
+    from autotts_gym.controllers.policies import IDENTITY, identity_of
+
+    def first(revealed, rows, plan):
+        plan.deepen[rows, 0] = 1
+
+    own = Macro("first", "one step of branch 0", first)
+    config = Config(**{**SMALL, "name": "own", "log_dir": str(tmp_path)})
+    board = [MACROS[0], MACROS[6], own]
+    env = make_vec_env(config.env, 1, cost_weight=config.cost_weight, **config.env_arguments, macros=board)
+    card = {**policy_card(config, [], "made", "none"), "macros": [macro.name for macro in board]}
+    path = tmp_path / "own.zip"
+    path.write_bytes(to_zip(make_model(config, env), card, macros=[own]))
+    env.close()
+    assert IDENTITY
+    assert identity_of(card, [own])["actions"]["first"]
+    result = evaluate(make_controller(path, macros=[own]), seeds=range(1), max_branches=8)
+    assert result.correct.shape == (1, 30)
+    with pytest.raises(ControllerError, match=r"expected the macros .*macros=\[\.\.\.\]"):
+        make_controller(path)
+    with pytest.raises(ControllerError, match="action 'first' is another"):
+        make_controller(path, macros=[Macro("first", "", lambda revealed, rows, plan: None)])
+
+
+def test_a_policy_has_a_readable_name(made, tmp_path):
+    assert Policy(made).name == "tiny"  # its run's
+    assert read_identity(made)["name"] == "PPO agent"  # nobody named it when it was saved
+    assert Policy(shutil.copy(made, tmp_path / "best.zip")).name == "PPO agent"
+    assert Policy(shutil.copy(made, tmp_path / "mine.zip")).name == "mine"
