@@ -24,6 +24,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -35,10 +36,12 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
-from agents.policies import CLASSES, to_zip
+from agents.policies import CLASSES, policy_card, to_zip
 from agents.provenance import git_commit
 from agents.vec_env import ReplayVecEnv
-from autotts_gym.errors import AutottsError
+from autotts_gym.controllers.policies import identity_of
+from autotts_gym.envs.fingerprints import differences
+from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import EvaluationResult
 from autotts_gym.files import append, replacing, write_atomically, written
 
@@ -131,6 +134,11 @@ class RunFolder:
         """
         return cls(Path(path), Config.load(Path(path) / "config.json"))
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What its observations and actions are: see ``envs.fingerprints``."""
+        return identity_of(policy_card(self.config, [], "", ""))
+
     # ------------------------------------------------------------ checkpoints
 
     @property
@@ -145,6 +153,7 @@ class RunFolder:
             return
         state = {
             "counters": counters,
+            "identity": self.identity,
             "random": (random.getstate(), np.random.get_state(), torch.get_rng_state()),  # noqa: NPY002 - SB3 uses it
             "actions": model.action_space.np_random.bit_generator.state,
             "env": _replay(env).get_state(),
@@ -170,10 +179,22 @@ class RunFolder:
             self._forget_evaluations(-1)
             return None
         source = self.checkpoints[-1]
+        try:
+            state = pickle.loads((source / "state.pkl").read_bytes())
+            if differences(state["identity"], self.identity):
+                raise ValueError("; ".join(differences(state["identity"], self.identity)))
+            return self._restored(source, state, env)
+        except Exception as error:  # pickles of another version raise whatever their classes do
+            raise AutottsError(
+                f"{source}: expected a checkpoint of this version, got {type(error).__name__}: {plain(error)}; continue "
+                "with the version that versions.json of the run names, or begin a new run"
+            ) from error
+
+    def _restored(self, source: Path, state: dict[str, Any], env: VecMonitor) -> tuple[BaseAlgorithm, Counters]:
+        """Model and counters of a checkpoint; environments and random states as they were."""
         model = CLASSES[self.config.algo].load(source / "model.zip", env, device="cpu", force_reset=False)
         if isinstance(model, OffPolicyAlgorithm):
             model.load_replay_buffer(source / "replay_buffer.pkl", truncate_last_traj=False)
-        state = pickle.loads((source / "state.pkl").read_bytes())
         _replay(env).set_state(state["env"])
         env.unwrapped._reset_seeds()  # SB3 seeds environments and actions when it loads
         model.action_space.np_random.bit_generator.state = state["actions"]

@@ -45,7 +45,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -60,6 +60,8 @@ from autotts_gym.replay import ReplayStore
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "tensorboard")
 
+T = TypeVar("T")
+
 _ARRAYS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
 
 
@@ -71,6 +73,21 @@ def write(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write JSON as ``write`` does."""
     write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _taken_up(file: Path, make: Callable[[Any], T]) -> T:
+    """What an earlier sitting left in a file.
+
+    Raises:
+        AutottsError: another version of the explorer wrote it.
+    """
+    try:
+        return make(json.loads(file.read_text()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise AutottsError(
+            f"{file}: expected what this version of agents.explorer writes, got {quote(error)}; go on with the version "
+            "that versions.json of the run names"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -200,7 +217,7 @@ class Place:
     def reply(self) -> Reply | None:
         """The reply, if it has come."""
         file = self.path / "proposal.json"
-        return Reply.of(json.loads(file.read_text())) if file.exists() else None
+        return _taken_up(file, Reply.of) if file.exists() else None
 
     def keep_reply(self, reply: Reply) -> None:
         """Keep a reply before anything is done with it."""
@@ -215,7 +232,7 @@ class Place:
     def record(self) -> Record | None:
         """What became of it, if that is known."""
         file = self.path / "outcome.json"
-        return Record.of(json.loads(file.read_text())) if file.exists() else None
+        return _taken_up(file, Record.of) if file.exists() else None
 
     def keep_record(self, record: Record) -> None:
         """Note what became of it; the last file of a proposal."""
@@ -324,7 +341,7 @@ class RunFolder:
     def records(self) -> list[Record]:
         """What became of all proposals so far, in their order."""
         files = (self.path / "rounds").glob("*/proposal-*/outcome.json")
-        records = [Record.of(json.loads(file.read_text())) for file in files]
+        records = [_taken_up(file, Record.of) for file in files]
         return sorted(records, key=lambda record: record.order)
 
     def round_file(self, round_: int) -> Path:

@@ -589,3 +589,13 @@ def test_an_unknown_option_is_told_with_those_of_the_class_and_its_bases():
     with pytest.raises(AutottsError, match=r"got api_key") as told:
         make_proposer("openai:gpt", api_key="k")
     assert "api_key" not in str(told.value).partition("got")[0]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_run_of_another_version_is_refused_by_its_file(config, tmp_path):
+    run = RunFolder(tmp_path / "run", config.updated({"rounds": 1}))
+    loop.explore(run, Tinkerer())
+    file = run.path / "rounds" / "001" / "proposal-01" / "outcome.json"
+    file.write_text(json.dumps({"id": "001-01", "state": "good"}))
+    with pytest.raises(AutottsError, match=r"outcome\.json: expected what this version of agents\.explorer writes"):
+        loop.explore(RunFolder.open(run.path), Tinkerer())

@@ -103,3 +103,40 @@ def test_a_policy_has_a_readable_name(made, tmp_path):
     assert read_identity(made)["name"] == "PPO agent"  # nobody named it when it was saved
     assert Policy(shutil.copy(made, tmp_path / "best.zip")).name == "PPO agent"
     assert Policy(shutil.copy(made, tmp_path / "mine.zip")).name == "mine"
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_one_line(tmp_path, capsys):
+    import pickle
+
+    from tiny import begin
+
+    from agents import train as training
+
+    run = begin(tmp_path, total_steps=128)
+    assert training.train(run) == 0
+    file = run.checkpoints[-1] / "state.pkl"
+    state = pickle.loads(file.read_bytes())
+    state["identity"]["features"]["spent"] = "another"
+    for data, words in ((pickle.dumps(state), "feature 'spent' is another"), (b"\x80\x04.", "UnpicklingError")):
+        file.write_bytes(data)
+        capsys.readouterr()
+        assert training.main(["--resume", str(run.path), "--total-steps", "512"]) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert "versions.json" in told
+        assert told.count("\n") == 1
+
+
+def test_a_training_too_short_to_learn_says_so(tmp_path, capsys):
+    from tiny import begin
+
+    from agents import train as training
+
+    run = begin(tmp_path, total_steps=0, minutes=0.0001, n_steps=100_000)
+    assert training.train(run) == 0  # it ends within its first rollout, of which it has seen no end
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["note"].startswith("too short to learn anything: the policy was never updated")
+    assert summary["note"] in capsys.readouterr().err
+    assert 0 < summary["steps"] < 8 * 100_000
+    assert summary["seconds"] < 60
+    assert training.main(["--resume", str(run.path), "--minutes", "0.0002"]) == 0
