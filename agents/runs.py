@@ -186,7 +186,7 @@ class RunFolder:
             return self._restored(source, state, env)
         except Exception as error:  # pickles of another version raise whatever their classes do
             raise AutottsError(
-                f"{source}: expected a checkpoint of this version, got {type(error).__name__}: {plain(error)}; continue "
+                f"{source}: expected a checkpoint of this version, got {type(error).__name__}: {plain(error)}; go on "
                 "with the version that versions.json of the run names, or begin a new run"
             ) from error
 
