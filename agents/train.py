@@ -84,7 +84,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     if not resume:
         run.begin(command)
     card = policy_card(config, [store.name for store in training], command, git_commit())
-    progress = Progress("training", 1.0, config.progress)
+    progress = Progress("training", 1.0, config.progress, share=True)
     conductor = Conductor(run, counters, env, validation, card, progress)
     with progress, _interrupts(conductor) as signals:
         try:

@@ -24,10 +24,11 @@ class Progress:
         what: the work, in a word or two.
         total: steps; None: unknown.
         show: whether to tell anything.
+        share: tell a share in percent instead of steps.
     """
 
-    def __init__(self, what: str, total: float | None = None, show: bool = True) -> None:
-        self._what, self._total = what, total
+    def __init__(self, what: str, total: float | None = None, show: bool = True, share: bool = False) -> None:
+        self._what, self._total, self._share = what, total, share
         self._done = 0.0
         self._told = ""
         self._began = time.monotonic()
@@ -88,8 +89,8 @@ class Progress:
     def _count(self) -> str:
         if self._total is None:
             return ""
-        if self._total == 1:
-            return f"{100 * self._done:.0f} %"
+        if self._share:
+            return f"{100 * self._done / self._total:.0f} %"
         return f"{self._done:.0f}/{self._total:.0f}"
 
     def line(self) -> str:
