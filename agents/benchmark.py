@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.policies import NAMES
+from agents.config import NAMES
 from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import LineParser, processors, whole
 from autotts_gym.cli.screen import Fitted, show

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.config import Config
-from agents.policies import NAMES
+from agents.config import NAMES, Config
 from agents.splits import hold_out
 from autotts_gym.controllers.policies import greedy
 from autotts_gym.engine import Rules

@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import extractors
-from agents.config import Config
+from agents.config import NAMES, Config
 from autotts_gym.controllers.policies import CARD, IDENTITY, identity_of, read_card, read_identity
 from autotts_gym.envs.macros import Macro
 from autotts_gym.errors import AutottsError
@@ -91,15 +91,6 @@ def _all_macros(config: Config) -> list[str] | None:
     from autotts_gym.envs.macros import MACROS
 
     return [macro.name for macro in MACROS] if config.rounds else None
-
-
-NAMES = {
-    "maskable_ppo": "PPO agent",
-    "ppo": "PPO agent without masks",
-    "dqn": "DQN agent",
-    "qrdqn": "QR-DQN agent",
-}
-"""What people read, by algorithm, of an agent that nobody has named."""
 
 
 def slug(algo: str) -> str:

@@ -144,6 +144,6 @@ def _store() -> Any:
                 None if draw.random() < 0.1 else "abcd"[int(4 * draw.random())] if wanders or k < 2 else final
                 for k in range(depth)
             ]
-            branches.append(Branch(probes, _INTERVAL * depth + int(400 * draw.random()), final))
+            branches.append(Branch(probes, _INTERVAL * depth - 200 + int(400 * draw.random()), final))
         questions.append(Question(f"question {number}", "a", branches))
     return build_store(questions, model="fingerprint", benchmark="fingerprint", interval_tokens=_INTERVAL)
