@@ -98,7 +98,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
         return 128 + signals[0]
     save_policy(model, run.path / "final.zip", card, config.name)
     speed = counters.steps / max(counters.seconds, 1e-9)
-    note = unlearned(int(model._n_updates), counters)  # type: ignore[attr-defined]
+    note = unlearned(int(model._n_updates), counters)
     run.write_summary(counters, {"steps_per_second": speed, "command": command, "note": note})
     if note:
         print(f"{run.path}: {note}", file=sys.stderr)
