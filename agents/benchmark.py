@@ -35,7 +35,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.config import NAMES
 from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import LineParser, processors, whole
 from autotts_gym.cli.screen import Fitted, show
@@ -226,7 +225,7 @@ def _agents_of(group: Mapping[str, Policy]) -> list[Agent]:
     seeds = {policy.card["seed"] for policy in group.values()}
     if len(group) == 1 or len(seeds) < len(group):
         return [Agent(name, {name: policy}) for name, policy in group.items()]
-    return [Agent(_common_name(list(group)) or NAMES[next(iter(group.values())).card["algorithm"]], dict(group))]
+    return [Agent(_common_name(list(group)) or readable(next(iter(group.values())).card["algorithm"]), dict(group))]
 
 
 def _common_name(names: Sequence[str]) -> str:

@@ -20,13 +20,6 @@ ALGORITHMS = ("maskable_ppo", "ppo", "dqn", "qrdqn")
 _BYTES_PER_THREAD = 8 << 20
 """Its stack."""
 
-NAMES = {
-    "maskable_ppo": "PPO agent",
-    "ppo": "PPO agent without masks",
-    "dqn": "DQN agent",
-    "qrdqn": "QR-DQN agent",
-}
-"""What people read, by algorithm, of an agent that nobody has named."""
 ENVS = ("AutoTTS-ReplayRounds-v0", "AutoTTS-Replay-v0")
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.config import NAMES, Config
+from agents.config import Config
 from agents.splits import hold_out
 from autotts_gym.controllers.policies import greedy
 from autotts_gym.engine import Rules
 from autotts_gym.engine.layout import COUNTS
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS
+from autotts_gym.evaluation.families import readable
 from autotts_gym.replay import ReplayStore
 
 
@@ -76,7 +77,7 @@ def sweep(
     ends = np.cumsum(counts)
     return [
         EvaluationResult(
-            controller=config.name or NAMES[config.algo],
+            controller=config.name or readable(config.algo),
             params={"cost_weight": weights[k]},
             store=store.name,
             model=store.model,

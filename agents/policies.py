@@ -17,10 +17,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import extractors
-from agents.config import NAMES, Config
+from agents.config import Config
 from autotts_gym.controllers.policies import CARD, IDENTITY, identity_of, read_card, read_identity
 from autotts_gym.envs.macros import Macro
 from autotts_gym.errors import AutottsError
+from autotts_gym.evaluation.families import readable
 from autotts_gym.files import write_atomically
 
 CLASSES: dict[str, type[BaseAlgorithm]] = {"maskable_ppo": MaskablePPO, "ppo": PPO, "dqn": DQN, "qrdqn": QRDQN}
@@ -95,7 +96,7 @@ def _all_macros(config: Config) -> list[str] | None:
 
 def slug(algo: str) -> str:
     """The same as part of a folder's name."""
-    return NAMES[algo].replace(" ", "-")
+    return readable(algo).replace(" ", "-")
 
 
 _OF_TRAINING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
@@ -123,7 +124,7 @@ def to_zip(
 
 
 def _identity(card: dict[str, Any], name: str, macros: Sequence[Macro] = ()) -> str:
-    return json.dumps({"name": name or NAMES[card["algorithm"]], **identity_of(card, macros)}, indent=2)
+    return json.dumps({"name": name or readable(card["algorithm"]), **identity_of(card, macros)}, indent=2)
 
 
 def save_policy(

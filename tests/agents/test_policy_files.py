@@ -100,8 +100,8 @@ def test_a_policy_with_macros_of_ones_own_plays_with_them_and_with_no_others(tmp
 
 def test_a_policy_has_a_readable_name(made, tmp_path):
     assert Policy(made).name == "tiny"  # its run's
-    assert read_identity(made)["name"] == "PPO agent"  # nobody named it when it was saved
-    assert Policy(shutil.copy(made, tmp_path / "best.zip")).name == "PPO agent"
+    assert read_identity(made)["name"] == "MaskablePPO agent"  # nobody named it when it was saved
+    assert Policy(shutil.copy(made, tmp_path / "best.zip")).name == "MaskablePPO agent"
     assert Policy(shutil.copy(made, tmp_path / "mine.zip")).name == "mine"
 
 
