@@ -429,7 +429,7 @@ def test_json_lines_are_read_wherever_json_is(name, tmp_path):
     path.parent.mkdir()
     for start in (b"", b"\xef\xbb\xbf"):
         data = start + text.encode()
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        path.write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
         store = import_json(path)
         assert (store.name, store.questions) == ("toy/sums", [ITEM["question"], other["question"]])
     out = tmp_path / f"out{name.removeprefix('sums')}"
@@ -452,7 +452,7 @@ def test_one_line_is_a_file_of_json_lines_and_a_bad_line_is_named(tmp_path):
     [
         (b'[{"gold_answer": "1", "gold_answer": "2"}]', 'expected JSON, got: the field "gold_answer" twice'),
         (b"\x00\x00", "expected JSON"),
-        (gzip.compress(b""), "expected JSON"),
+        (gzip.compress(b"", mtime=0), "expected JSON"),
         (gzip.compress(json.dumps([ITEM]).encode())[:20], "expected whole gzip data"),
         (b'[{"each_branch": 1e999}]', "probe_freq: expected this field"),
     ],
@@ -474,7 +474,7 @@ def test_raw_names_give_model_and_benchmark(tmp_path):
         path = tmp_path / "raw" / name
         path.parent.mkdir(exist_ok=True)
         data = (json.dumps(RAW) + "\n" if ".jsonl" in name else json.dumps([RAW])).encode()
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        path.write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
         assert import_json(path).name == stored
     written = {path.relative_to(tmp_path / "out").as_posix() for path, _ in import_tree(tmp_path, tmp_path / "out")}
     assert written == {f"{stored}.h5" for stored in names.values()}
