@@ -223,7 +223,7 @@ def test_a_wrong_field_is_named_with_file_question_and_branch(item, path, value,
         (b"\xff\xfe\x00", "expected JSON"),
         (b"[" * 100_000, "expected JSON"),
         (b"[" + b"9" * 10_000 + b"]", "expected JSON"),
-        (gzip.compress(json.dumps([ITEM]).encode())[:-9], "expected whole gzip data"),
+        (gzip.compress(json.dumps([ITEM]).encode(), mtime=0)[:-9], "expected whole gzip data"),
         (b"\x1f\x8b\x08\x00broken", "expected whole gzip data"),
     ],
 )
@@ -249,7 +249,7 @@ def test_a_missing_file_and_unknown_choices_are_refused(tmp_path):
 def test_a_folder_tree_becomes_a_tree_of_stores(tmp_path):
     write(tmp_path / "json", [ITEM], "a/one.json")
     (tmp_path / "json/b").mkdir()
-    (tmp_path / "json/b/two.json.gz").write_bytes(gzip.compress(json.dumps([RAW]).encode()))
+    (tmp_path / "json/b/two.json.gz").write_bytes(gzip.compress(json.dumps([RAW]).encode(), mtime=0))
     written = [path for path, _ in import_tree(tmp_path / "json", tmp_path / "out")]
     assert written == [tmp_path / "out/a/one.h5", tmp_path / "out/b/two.h5"]
     assert [ReplayStore.load(path).name for path in written] == ["a/one", "b/two"]
@@ -453,7 +453,7 @@ def test_one_line_is_a_file_of_json_lines_and_a_bad_line_is_named(tmp_path):
         (b'[{"gold_answer": "1", "gold_answer": "2"}]', 'expected JSON, got: the field "gold_answer" twice'),
         (b"\x00\x00", "expected JSON"),
         (gzip.compress(b"", mtime=0), "expected JSON"),
-        (gzip.compress(json.dumps([ITEM]).encode())[:20], "expected whole gzip data"),
+        (gzip.compress(json.dumps([ITEM]).encode(), mtime=0)[:20], "expected whole gzip data"),
         (b'[{"each_branch": 1e999}]', "probe_freq: expected this field"),
     ],
 )
@@ -485,7 +485,7 @@ def test_a_checkout_imports_from_its_root_whatever_else_lies_about(tmp_path, cap
     write(root, [ITEM], "data/replay/m/one.json")
     write(root, [ITEM], "copies/m/one.json")
     (root / "gz/m").mkdir(parents=True)
-    (root / "gz/m/one.jsonl.gz").write_bytes(gzip.compress(json.dumps(ITEM).encode()))
+    (root / "gz/m/one.jsonl.gz").write_bytes(gzip.compress(json.dumps(ITEM).encode(), mtime=0))
     write(root, [RAW], "data/replay/m/two.json")
     write(root, {"name": "pkg"}, "package.json")
     write(root, {"cells": []}, "notebooks/a/b.json")
