@@ -33,7 +33,6 @@ A run goes on from these files alone: round 0 is that of the programs it began w
 to keep.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -273,6 +272,8 @@ class RunFolder:
         Raises:
             AutottsError: another process has it.
         """
+        import fcntl  # a search needs Linux, for the sandbox; its modules can be imported elsewhere
+
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / "lock").open("a+")

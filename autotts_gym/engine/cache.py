@@ -144,7 +144,7 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     Raises:
         PermissionError: naming path and reason.
     """
-    if os.name != "posix":  # where the cache folder is in the user's profile, which others cannot write to
+    if not hasattr(os, "geteuid"):  # Windows, where the folder is in the user's profile, closed to others
         return
     if status.st_uid not in (0, os.geteuid()):
         raise PermissionError(f"{path} belongs to another user")

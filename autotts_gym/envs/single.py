@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, Rules, layout
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, draw_stream
 from autotts_gym.envs.rendering import render_ansi, render_rgb
+from autotts_gym.envs.window import Window
 from autotts_gym.errors import quote
 from autotts_gym.replay import StoreLike
 
@@ -83,7 +84,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``accounting`` | "exact", or "autotts": what the published code charges |
     | ``observation`` | "dict", "flat", "pool" or "evidence" |
     | ``max_steps`` | steps after which an episode is truncated; None: no limit |
-    | ``render_mode`` | None, "ansi" or "rgb_array" |
+    | ``render_mode`` | None, "ansi", "rgb_array" or "human" (a window; extra ``human``) |
     | ``shaping`` | reward correctness as it changes, not at the end |
 
     ## Vectorized Environment
@@ -93,7 +94,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     - v0: initial version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["human", *RENDER_MODES], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -115,9 +116,11 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         Raises:
             ValueError: an argument is out of its range.
             StoreError: the store is not found or not valid.
+            DependencyNotInstalled: the render mode is "human", and pygame is not installed.
         """
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {quote(render_mode)}")
+        modes = self.metadata["render_modes"]
+        if render_mode is not None and render_mode not in modes:
+            raise ValueError(f"render_mode: expected None or one of {', '.join(modes)}, got {quote(render_mode)}")
         rules = Rules(
             max_branches=max_branches,
             token_budget=token_budget,
@@ -138,6 +141,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self._one = np.ones(1, np.bool_)
         self._ended = True
         self._generator: np.random.Generator | None = None
+        self._window = Window("AutoTTS replay", self.metadata["render_fps"]) if render_mode == "human" else None
 
     def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
         """The one episode at a time that the environment steps."""
@@ -153,6 +157,8 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self._ended = False
         out = self._episodes.buffers()
         self._episodes.encode(self._one, out)
+        if self._window is not None:
+            self._window.show(render_rgb(self._episodes.state, 0))
         return out.observation(0), {"action_mask": self._episodes.masks()[0], "invalid_action": False}
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -171,6 +177,8 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         episodes = self._episodes
         out = episodes.buffers()
         reward, valid, reason = episodes.step_one(chosen, out)
+        if self._window is not None:
+            self._window.show(render_rgb(episodes.state, 0))
         info: dict[str, Any] = {"action_mask": episodes.masks()[0], "invalid_action": not valid}
         if reason == layout.RUNNING:
             return out.observation(0), reward, False, False, info
@@ -195,9 +203,20 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         return int(self._episodes.state.questions[0])
 
     def render(self) -> Any:
-        """The episode as text ("ansi") or as a width by depth picture ("rgb_array", (H, W, 3) uint8)."""
+        """The episode as text ("ansi") or as a width by depth picture ("rgb_array", (H, W, 3) uint8).
+
+        With "human" the window shows it after every reset and step, and this returns None.
+        """
         if self.render_mode is None:
             gym.logger.warn("render: no render mode was given; make the environment with render_mode='rgb_array'")
             return None
+        if self._window is not None:
+            self._window.show(render_rgb(self._episodes.state, 0))
+            return None
         draw = render_ansi if self.render_mode == "ansi" else render_rgb
         return draw(self._episodes.state, 0)
+
+    def close(self) -> None:
+        """Close the window; may be called twice."""
+        if self._window is not None:
+            self._window.close()

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any
 
 from autotts_gym.errors import AutottsError, quote
-from autotts_gym.sandbox.confinement import LAYERS
+from autotts_gym.sandbox.protocol import LAYERS
 
 REQUIRED = ("rlimits", "no_new_privs", "seccomp")
 """What every Linux of the last ten years has."""

@@ -11,9 +11,6 @@ import resource
 import struct
 from collections.abc import Callable
 
-LAYERS = ("rlimits", "no_new_privs", "seccomp", "landlock", "namespaces")
-"""All layers, by name; docs/sandbox.md says which protects against what."""
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38

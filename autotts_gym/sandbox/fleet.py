@@ -30,8 +30,7 @@ from autotts_gym.errors import ControllerError, ProgramError, quote
 from autotts_gym.sandbox import kernels
 from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
-from autotts_gym.sandbox.confinement import LAYERS
-from autotts_gym.sandbox.protocol import FAILURE, MAX_STEPS, ROUND
+from autotts_gym.sandbox.protocol import FAILURE, LAYERS, MAX_STEPS, ROUND
 from autotts_gym.sandbox.static import Source
 
 MAX_TEXT = 1 << 16
@@ -235,8 +234,10 @@ def nurseries(sandbox: Sandbox, numbers: Sequence[int]) -> list[Nursery]:
     """Nurseries of this process for a sandbox, by number, started if need be.
 
     Raises:
-        ControllerError: one can't start, or a required layer is missing here.
+        ControllerError: one can't start, a required layer is missing here, or this is not Linux.
     """
+    if sys.platform != "linux":
+        raise ControllerError(f"sandbox: running programs needs Linux, whose kernel confines them; got {sys.platform}")
     keys = [(os.getpid(), number, sandbox) for number in numbers]  # one that a fork inherited is its parent's
     with _nurseries_lock:
         new = [key for key in keys if key not in _nurseries or not _nurseries[key].alive]

@@ -19,6 +19,9 @@ told before the round is played, and what it then requests opens and reads at le
 The first message down and the other kinds up are JSON.
 """
 
+LAYERS = ("rlimits", "no_new_privs", "seccomp", "landlock", "namespaces")
+"""All layers that confine a process, by name; docs/sandbox.md says which protects against what."""
+
 ROUND, FAILURE, SCHEDULE = 0, 1, 2
 
 GO_ON, STOP, ASK = 0, 1, 2
