@@ -72,8 +72,8 @@ def choice(name: str, value: Any, choices: Collection[str], error: type[AutottsE
     return str(value)
 
 
-def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array as kernels take it: contiguous, of a dtype and a shape.
+def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...] | None) -> NDArray[Any]:
+    """An array as kernels take it: contiguous, writable (they are compiled for that alone), of a dtype and a shape.
 
     What is of another dtype is converted if every value survives. Numbers are not made of words, nor whole numbers of
     truth values or of fractions.
@@ -82,7 +82,7 @@ def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...]) -> N
         name: of the argument.
         value: an array, or what NumPy makes one of.
         dtype: the dtype.
-        shape: the shape.
+        shape: the shape; None: (K,), any number of values.
 
     Returns:
         An array of the dtype and the shape; the same one where nothing is to be converted.
@@ -91,9 +91,70 @@ def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...]) -> N
         AutottsError: it has another shape, or a value that the dtype cannot hold.
     """
     array = _converted(name, value, np.dtype(dtype))
-    if array.shape != shape:
-        raise AutottsError(f"{name}: expected shape {shape}, got {array.shape}")
+    if array.shape != shape and (shape is not None or array.ndim != 1):
+        raise AutottsError(f"{name}: expected shape {shape or '(K,)'}, got {array.shape}")
     return array
+
+
+def spread(name: str, value: Any, dtype: DTypeLike, count: int) -> NDArray[Any]:
+    """One value for all of ``count``, or one for each of them, as an array (count,) of its own.
+
+    Raises:
+        AutottsError: it is neither, or a value that the dtype cannot hold.
+    """
+    array: NDArray[Any] = np.empty(count, dtype)
+    array[:] = shaped(name, value, dtype, (count,) if dimensions(value) else ())
+    return array
+
+
+def dimensions(value: Any) -> int:
+    """How many dimensions an array has that NumPy makes of a value; 1 if it makes none of it."""
+    try:
+        return np.ndim(value)
+    except ValueError:  # lists of different lengths
+        return 1
+
+
+def within(name: str, array: NDArray[Any], low: int, high: int) -> None:
+    """Refuse an array of whole numbers unless all of them are in ``low .. high``.
+
+    Raises:
+        AutottsError: one is not.
+    """
+    if array.size and (array.min() < low or array.max() > high):
+        raise AutottsError(f"{name}: expected {low} .. {high}, got {array.min()} .. {array.max()}")
+
+
+def number(name: str, value: Any, count: int) -> int:
+    """A number of something of which there are ``count``: an action, a question.
+
+    Whole numbers of Python and NumPy are numbers; truth values, floats that happen to be whole, and words are none.
+
+    Raises:
+        AutottsError: it is none of 0 .. count - 1.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < count:
+        raise AutottsError(f"{name}: expected 0 .. {count - 1}, got {quote(value)}")
+    return int(value)
+
+
+def numbers(name: str, value: Any, shape: tuple[int, ...] | None, count: int) -> NDArray[np.int64]:
+    """An array of such numbers, by the same rule.
+
+    Raises:
+        AutottsError: it has another shape, or holds something that ``number`` refuses.
+    """
+    array = shaped(name, value, np.int64, shape)
+    if np.count_nonzero(array.view(np.uint64) >= count):  # negative ones are large as such
+        raise AutottsError(f"{name}: expected 0 .. {count - 1}, got {array.min()} .. {array.max()}")
+    return array
+
+
+def describe(value: Any) -> str:
+    """What an array is, in a few words; of anything else its type."""
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
@@ -106,10 +167,13 @@ def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     if not isinstance(value, np.ndarray):
         try:
             given = np.asarray(value)
+            items = np.asarray(value, object).ravel()
         except (ValueError, TypeError, OverflowError):
             raise AutottsError(f"{name}: expected an array of {dtype}, got {quote(value)}") from None
+        if dtype.kind in "iu" and any(isinstance(item, bool | np.bool_) for item in items):
+            raise AutottsError(f"{name}: expected values of {dtype}, got truth values: {quote(value)}")
     if given.dtype == dtype:
-        return np.ascontiguousarray(given) if given.ndim else given
+        return given if given.flags.carray else np.array(given, order="C")
     if given.dtype.kind not in _KINDS.get(dtype.kind, "") and given.size:
         raise AutottsError(f"{name}: expected values of {dtype}, got {given.dtype}: {quote(value)}")
     with np.errstate(invalid="ignore", over="ignore"):

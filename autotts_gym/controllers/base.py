@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
@@ -160,6 +160,27 @@ def check_probes(controller: Controller, stores: "Sequence[ReplayStore]") -> Non
             use,
             plain(", ".join(bare)),
         )
+
+
+Places = tuple[tuple[DTypeLike, tuple[int, ...]], ...]
+"""Dtypes and shapes of the arrays in which a controller remembers episodes."""
+
+
+def remembered(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ...]:
+    """The arrays that ``begin`` returned, checked, as whoever plays the controller holds them.
+
+    Raises:
+        ControllerError: they are not those of these episodes.
+    """
+    good = isinstance(memory, tuple) and len(memory) == len(places)
+    good = good and all(
+        isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape
+        for array, (dtype, shape) in zip(memory, places, strict=True)
+    )
+    if not good:
+        raise ControllerError(f"{name}: memory: expected what begin returned for these episodes, got {quote(memory)}")
+    arrays: tuple[NDArray[Any], ...] = memory
+    return arrays
 
 
 _FAMILIES: dict[str, type[HandWritten]] = {}

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers.base import share
+from autotts_gym.controllers.base import Places, remembered, share
 from autotts_gym.engine import Revealed, RoundPlan, layout
+from autotts_gym.engine.plan import arrays_of
 from autotts_gym.errors import ControllerError, plain, quote
 
 CARD = "autotts.json"
@@ -243,12 +244,20 @@ class Policy:
         names = self.card["macros"]
         return out, MacroBoard(MACROS if names is None else named_macros(names, self.macros), revealed.episodes, slots)
 
+    def _places(self, revealed: Revealed) -> Places:
+        from autotts_gym.envs.features import buffer_shapes
+
+        shapes = buffer_shapes(self.card["observation"], revealed.episodes, revealed.rules.max_branches)
+        return tuple((np.float32, shape) for shape in shapes)
+
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Observe, predict, and write the chosen actions as a round."""
         from autotts_gym.engine.votes import confidence_table
         from autotts_gym.envs import kernels
 
+        arrays_of(plan, revealed.slots.shape)
         out, board = memory
+        remembered(self.name, (out.pool, out.branches), self._places(revealed))
         weights = (self.cost_weight, float(self.card["latency_weight"]))
         confidence = confidence_table(revealed.rules.max_branches)
         kernels.observe(revealed.arrays, *weights, confidence, out.pool, out.branches)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, register, share, whole
+from autotts_gym.controllers.base import HandWritten, Places, register, remembered, share, whole
 from autotts_gym.controllers.whole import width
 from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.plan import arrays_of
 from autotts_gym.engine.votes import confidence_table
 
 
@@ -44,8 +45,14 @@ class AnswerConsistency(HandWritten):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Deepen the branches that are not settled; stop when none is left."""
+        arrays = arrays_of(plan, revealed.slots.shape)
         kernels.answer_consistency(
-            revealed.pools, revealed.slots, revealed.admissible, self.branches, self.patience, plan.arrays
+            revealed.pools,
+            revealed.slots,
+            revealed.admissible,
+            self.branches,
+            self.patience,
+            arrays,
         )
 
 
@@ -78,7 +85,15 @@ class ShortM(HandWritten):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Deepen all branches, or stop."""
-        kernels.short_m(revealed.pools, revealed.slots, revealed.admissible, self.branches, self.finishes, plan.arrays)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        kernels.short_m(
+            revealed.pools,
+            revealed.slots,
+            revealed.admissible,
+            self.branches,
+            self.finishes,
+            arrays,
+        )
 
 
 @register
@@ -119,14 +134,19 @@ class ParallelProbe(HandWritten):
 
     def begin(self, revealed: Revealed) -> Any:
         """Clear the off-counts and the stability of the leader."""
-        memory = np.zeros(revealed.episodes, kernels.PROBE_MEMORY)
+        memory, off = (np.zeros(shape, dtype) for dtype, shape in self._places(revealed))
         memory["leader"] = -1
-        return memory, np.zeros(revealed.slots.shape, np.int32)
+        return memory, off
+
+    def _places(self, revealed: Revealed) -> Places:
+        return (kernels.PROBE_MEMORY, (revealed.episodes,)), (np.int32, revealed.slots.shape)
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Prune, then deepen what is left; or stop."""
         knobs = (self.branches, self.stable_rounds, self.prune_patience, self.warm_up, self.max_rounds)
-        kernels.parallel_probe(revealed.pools, revealed.slots, revealed.admissible, *memory, knobs, plan.arrays)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        memory = remembered(self.name, memory, self._places(revealed))
+        kernels.parallel_probe(revealed.pools, revealed.slots, revealed.admissible, *memory, knobs, arrays)
 
 
 @register
@@ -180,14 +200,13 @@ class ConfidenceMomentum(HandWritten):
 
     def begin(self, revealed: Revealed) -> Any:
         """Clear the momentum and the counts."""
-        shape = revealed.slots.shape
-        return (
-            np.zeros(len(revealed.pools), kernels.MOMENTUM_MEMORY),
-            np.zeros((shape[0], self.counts[4])),
-            np.zeros(shape, np.int32),
-            np.full(shape, -1, np.int32),
-            np.zeros(shape, np.int32),
-        )
+        memory, trends, off, order, before = (np.zeros(shape, dtype) for dtype, shape in self._places(revealed))
+        order[...] = -1
+        return memory, trends, off, order, before
+
+    def _places(self, revealed: Revealed) -> Places:
+        n, slots = revealed.episodes, (np.int32, revealed.slots.shape)
+        return (kernels.MOMENTUM_MEMORY, (n,)), (np.float64, (n, self.counts[4])), slots, slots, slots
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """One half of a round: prune and deepen; or, having seen the result, stop or open."""
@@ -195,8 +214,8 @@ class ConfidenceMomentum(HandWritten):
             revealed.pools,
             revealed.slots,
             confidence_table(revealed.rules.max_branches),
-            *memory,
+            *remembered(self.name, memory, self._places(revealed)),
             self.counts,
             self.reals,
-            plan.arrays,
+            arrays_of(plan, revealed.slots.shape),
         )

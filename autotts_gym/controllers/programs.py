@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.controllers.base import controller_families, require, share
 from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.plan import arrays_of
 from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
 from autotts_gym.sandbox.checks import compare
 from autotts_gym.sandbox.companies import Lane, alone, assign
@@ -92,6 +93,7 @@ class Program:
 
     def decide(self, revealed: Revealed, memory: Fleet, plan: RoundPlan) -> None:
         """Write what the processes ask for."""
+        arrays_of(plan, revealed.slots.shape)
         memory.decide(revealed, plan)
 
     def audit(

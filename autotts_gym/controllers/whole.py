@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autotts_gym.controllers import kernels
 from autotts_gym.controllers.base import HandWritten, register, require, share, whole
 from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.plan import arrays_of
 from autotts_gym.engine.votes import confidence_table
 
 MAX_WIDTH = 64
@@ -46,7 +47,8 @@ class SelfConsistency(HandWritten):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Read the branches in one round, then stop."""
-        kernels.self_consistency(revealed.pools, revealed.admissible, self.branches, plan.arrays)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        kernels.self_consistency(revealed.pools, revealed.admissible, self.branches, arrays)
 
 
 CRITERIA = ("beta", "dirichlet", "entropy", "majority")
@@ -127,7 +129,7 @@ class AdaptiveConsistency(HandWritten):
             criterion,
             float(self.threshold or 0.0),
             (confidence_table(votes), *gamma),
-            plan.arrays,
+            arrays_of(plan, revealed.slots.shape),
         )
 
 
@@ -159,8 +161,14 @@ class EarlyStopping(HandWritten):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Read one more window or stop."""
+        arrays = arrays_of(plan, revealed.slots.shape)
         kernels.early_stopping(
-            revealed.pools, revealed.slots, revealed.admissible, self.branches, self.window, plan.arrays
+            revealed.pools,
+            revealed.slots,
+            revealed.admissible,
+            self.branches,
+            self.window,
+            arrays,
         )
 
 
@@ -195,6 +203,12 @@ class Doubling(HandWritten):
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Double or stop."""
+        arrays = arrays_of(plan, revealed.slots.shape)
         kernels.doubling(
-            revealed.pools, revealed.admissible, self.first, self.branches, float(self.threshold), plan.arrays
+            revealed.pools,
+            revealed.admissible,
+            self.first,
+            self.branches,
+            float(self.threshold),
+            arrays,
         )

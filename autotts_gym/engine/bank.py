@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
+from autotts_gym.errors import AutottsError
+from autotts_gym.validation import check, shaped, whole, within
 
 if TYPE_CHECKING:
     from autotts_gym.replay import ReplayStore
@@ -27,11 +29,21 @@ class Bank:
         max_answers: the largest number of distinct answers of a question.
         max_probes: the largest number of probes of a branch.
         probeless: names of the stores without probes.
+        max_branches: the largest number of branches of a question.
     """
 
     def __init__(self, stores: "Sequence[ReplayStore]") -> None:
+        """Lay the columns out.
+
+        Raises:
+            AutottsError: there is no store, or something else in its place.
+        """
+        from autotts_gym.replay import ReplayStore
+
+        good = isinstance(stores, Sequence) and all(isinstance(store, ReplayStore) for store in stores)
+        check("Bank", stores, good, "a sequence of stores")
         if not stores:
-            raise ValueError("Bank: expected at least one store, got none")
+            raise AutottsError("Bank: expected at least one store, got none")
         self.stores = tuple(stores)
         self.first_questions = [0, *accumulate(store.num_questions for store in stores)]
         probes = [store.probes for store in stores]
@@ -63,6 +75,7 @@ class Bank:
         self._unread[-1] = False
         self.max_probes = int(counts.max())
         self.probeless = tuple(store.name for store in stores if not store.has_probes)
+        self.max_branches = int(self.questions["branches"].max())
         for array in (self.questions, self.problems, self.branches, self.probes):
             array.setflags(write=False)
 
@@ -95,7 +108,12 @@ class Bank:
         return np.concatenate([store.majority() for store in self.stores])
 
     def locate(self, question: int) -> "tuple[ReplayStore, int]":
-        """The store that a question of the bank comes from, and its number there."""
+        """The store that a question of the bank comes from, and its number there.
+
+        Raises:
+            AutottsError: there is no such question.
+        """
+        whole("question", question, 0, self.num_questions - 1)
         store = bisect_right(self.first_questions, question) - 1
         return self.stores[store], question - self.first_questions[store]
 
@@ -104,7 +122,12 @@ class Bank:
 
         Args:
             answers: (K,) integers, numbered through the bank: a stored id counts from its question's ``first_answer``.
+
+        Raises:
+            AutottsError: there is no such answer.
         """
+        answers = shaped("answers", answers, np.int64, None)
+        within("answers", answers, -1, len(self._texts) - 2)
         unread = self._unread[answers]
         for answer in answers[unread].tolist() if np.count_nonzero(unread) else ():
             question = int(np.searchsorted(self.questions["first_answer"], answer, side="right")) - 1

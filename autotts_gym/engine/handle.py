@@ -1,6 +1,6 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has seventeen. A handle
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has twenty. A handle
 holds their addresses and sizes, and the kernel makes the arrays of it. With the addresses it can also ask the memory
 for an episode before it comes to it.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine.layout import (
     ANSWER,
+    CHANGE,
     HIDDEN_POOL,
     HIDDEN_SLOT,
     POOL,
@@ -25,37 +26,29 @@ from autotts_gym.engine.layout import (
     SLOT,
     STORED_BRANCH,
     Arrays,
+    Sizes,
 )
 
 _LINE = 64
-_POOL, _HIDDEN_POOL, _ANSWER = POOL.itemsize, HIDDEN_POOL.itemsize, ANSWER.itemsize
+_POOL, _HIDDEN_POOL, _ANSWER, _CHANGE = POOL.itemsize, HIDDEN_POOL.itemsize, ANSWER.itemsize, CHANGE.itemsize
 _SLOT, _HIDDEN_SLOT, _STORED_BRANCH, _PROBE = SLOT.itemsize, HIDDEN_SLOT.itemsize, STORED_BRANCH.itemsize, 4
 
+_ARRAYS, _SIZES = len(Arrays._fields), len(Sizes._fields)
+
+
+def _at(*names: str) -> tuple[int, ...]:
+    """Where the addresses of arrays stand in a handle."""
+    return tuple(map(Arrays._fields.index, names))
+
+
+_POOLS_AT, _SLOTS_AT, _ANSWERS_AT, _FINISHED_AT = _at("pools", "slots", "answers", "finished_answers")
+_TALLY_AT, _ADMISSIBLE_AT, _HISTORY_AT, _NEWEST_AT = _at("tally", "admissible", "history", "newest")
+_RECORDED_AT, _HIDDEN_POOLS_AT, _HIDDEN_SLOTS_AT = _at("recorded", "hidden_pools", "hidden_slots")
+_DRAWN_AT, _DISPLACED_AT, _LOCAL_AT, _STORED_AT = _at("drawn", "displaced", "local_ids", "stored_ids")
+_BRANCHES_AT, _PROBES_AT = _at("branches", "probes")
+
 Handle = NDArray[np.int64]
-"""(17 addresses + 8 sizes,) int64; only valid while the arrays it was made of are alive."""
-
-
-def pack(arrays: Arrays) -> Handle:
-    """The handle of arrays, which the caller keeps alive.
-
-    Raises:
-        ValueError: an array is not contiguous.
-    """
-    for name, array in arrays._asdict().items():
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{name}: expected a contiguous array, got strides {array.strides}")
-    episodes, max_branches = arrays.slots.shape
-    sizes = (
-        episodes,
-        max_branches,
-        arrays.answers.shape[1],
-        arrays.admissible.shape[1],
-        arrays.probed.shape[2],
-        len(arrays.questions),
-        len(arrays.branches),
-        len(arrays.probes),
-    )
-    return np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
+"""(20 addresses + 9 sizes,) int64; only valid while the arrays it was made of are alive."""
 
 
 @intrinsic
@@ -70,10 +63,11 @@ def _pointer(_context: Any, address: Any) -> Any:
 
 @numba.njit(nogil=True, forceinline=True)
 def unpack(handle):
-    """The arrays of a handle, inside a kernel."""
-    first = len(handle) - 8
+    """The arrays of a handle, inside a kernel; shapes and dtypes as in ``layout.table``."""
+    first = _ARRAYS
     episodes, max_branches, answers, actions = handle[first], handle[first + 1], handle[first + 2], handle[first + 3]
-    depths, questions, branches, probes = handle[first + 4], handle[first + 5], handle[first + 6], handle[first + 7]
+    depths, changes, questions = handle[first + 4], handle[first + 5], handle[first + 6]
+    branches, probes = handle[first + 7], handle[first + 8]
     return Arrays(
         carray(_pointer(handle[0]), (1,), RULES),
         carray(_pointer(handle[1]), (episodes,), POOL),
@@ -83,15 +77,18 @@ def unpack(handle):
         carray(_pointer(handle[5]), (episodes, max_branches + 1), np.int32),
         carray(_pointer(handle[6]), (episodes, actions), np.int8),
         carray(_pointer(handle[7]), (episodes, max_branches, depths), np.bool_),
-        carray(_pointer(handle[8]), (episodes,), HIDDEN_POOL),
-        carray(_pointer(handle[9]), (episodes, max_branches), HIDDEN_SLOT),
-        carray(_pointer(handle[10]), (episodes, max_branches), np.int32),
-        carray(_pointer(handle[11]), (episodes, max_branches), np.int32),
-        carray(_pointer(handle[12]), (episodes, answers), np.int32),
-        carray(_pointer(handle[13]), (episodes, answers), np.int32),
-        carray(_pointer(handle[14]), (questions,), QUESTION),
-        carray(_pointer(handle[15]), (branches,), STORED_BRANCH),
-        carray(_pointer(handle[16]), (probes,), np.int32),
+        carray(_pointer(handle[8]), (episodes, changes), CHANGE),
+        carray(_pointer(handle[9]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[10]), (episodes,), np.int32),
+        carray(_pointer(handle[11]), (episodes,), HIDDEN_POOL),
+        carray(_pointer(handle[12]), (episodes, max_branches), HIDDEN_SLOT),
+        carray(_pointer(handle[13]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[14]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[15]), (episodes, answers), np.int32),
+        carray(_pointer(handle[16]), (episodes, answers), np.int32),
+        carray(_pointer(handle[17]), (questions,), QUESTION),
+        carray(_pointer(handle[18]), (branches,), STORED_BRANCH),
+        carray(_pointer(handle[19]), (probes,), np.int32),
     )
 
 
@@ -129,34 +126,37 @@ def prefetch(handle, s, n, end):
 
 @numba.njit(nogil=True, forceinline=True)
 def _prefetch_episode(handle, n):
-    first = len(handle) - 8
+    first = _ARRAYS
     max_branches, answers, actions = handle[first + 1], handle[first + 2], handle[first + 3]
     for line in range(0, _POOL, _LINE):
-        _prefetch(handle[1] + n * _POOL + line)
+        _prefetch(handle[_POOLS_AT] + n * _POOL + line)
     for line in range(0, min(answers * _ANSWER, 4 * _LINE), _LINE):  # those that came first
-        _prefetch(handle[3] + n * answers * _ANSWER + line)
-    _prefetch(handle[4] + n * max_branches * 4)
-    _prefetch(handle[5] + n * (max_branches + 1) * 4)  # of few votes
+        _prefetch(handle[_ANSWERS_AT] + n * answers * _ANSWER + line)
+    _prefetch(handle[_FINISHED_AT] + n * max_branches * 4)
+    _prefetch(handle[_TALLY_AT] + n * (max_branches + 1) * 4)  # of few votes
     for line in range(0, actions, _LINE):
-        _prefetch(handle[6] + n * actions + line)
-    _prefetch(handle[8] + n * _HIDDEN_POOL)
-    _prefetch(handle[13] + n * answers * 4)
+        _prefetch(handle[_ADMISSIBLE_AT] + n * actions + line)
+    _prefetch(handle[_HIDDEN_POOLS_AT] + n * _HIDDEN_POOL)
+    _prefetch(handle[_STORED_AT] + n * answers * 4)
+    _prefetch(handle[_RECORDED_AT] + n * 4)
 
 
 @numba.njit(nogil=True, forceinline=True)
 def _prefetch_slot(handle, s, n):
     """The slot that episode n opens next, what the one behind it is dealt from, and the local ids of the answers."""
     opened, max_branches = s.pools[n].opened, s.slots.shape[1]
+    _prefetch(handle[_HISTORY_AT] + (n * s.history.shape[1] + s.recorded[n]) * _CHANGE)
     if opened < max_branches:
         slot = n * max_branches + opened
-        _prefetch(handle[2] + slot * _SLOT)
-        _prefetch(handle[9] + slot * _HIDDEN_SLOT)
-        _prefetch(handle[9] + (slot + 1) * _HIDDEN_SLOT)
+        _prefetch(handle[_NEWEST_AT] + slot * 4)
+        _prefetch(handle[_SLOTS_AT] + slot * _SLOT)
+        _prefetch(handle[_HIDDEN_SLOTS_AT] + slot * _HIDDEN_SLOT)
+        _prefetch(handle[_HIDDEN_SLOTS_AT] + (slot + 1) * _HIDDEN_SLOT)
         for line in range(0, (opened + 1) * 4, _LINE):
-            _prefetch(handle[10] + n * max_branches * 4 + line)
-            _prefetch(handle[11] + n * max_branches * 4 + line)
+            _prefetch(handle[_DRAWN_AT] + n * max_branches * 4 + line)
+            _prefetch(handle[_DISPLACED_AT] + n * max_branches * 4 + line)
     for line in range(0, s.hidden_pools[n].answers * 4, _LINE):
-        _prefetch(handle[12] + n * s.local_ids.shape[1] * 4 + line)
+        _prefetch(handle[_LOCAL_AT] + n * s.local_ids.shape[1] * 4 + line)
 
 
 @numba.njit(nogil=True, forceinline=True)
@@ -171,7 +171,7 @@ def _prefetch_branch(handle, s, n):
     """What the bank knows of that slot's branch."""
     branch = _dealt(s, n)
     if branch >= 0:
-        _prefetch(handle[15] + branch * _STORED_BRANCH)
+        _prefetch(handle[_BRANCHES_AT] + branch * _STORED_BRANCH)
 
 
 @numba.njit(nogil=True, forceinline=True)
@@ -181,4 +181,4 @@ def _prefetch_probes(handle, s, n):
     if branch >= 0:
         stored = s.branches[branch]
         for line in range(0, stored.probes * _PROBE, _LINE):
-            _prefetch(handle[16] + stored.start * _PROBE + line)
+            _prefetch(handle[_PROBES_AT] + stored.start * _PROBE + line)

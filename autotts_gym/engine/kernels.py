@@ -178,8 +178,20 @@ def _showed(s, n, i, stored):
 
 
 @inline
-def _reveal(s, n, i, stored):
-    """A branch shows an answer (a stored id; -1: no answer yet)."""
+def _record(s, n, i, answer, depth):
+    """Note in the history that a branch shows another answer (a local id; -1: none) than before."""
+    k = s.recorded[n]
+    change = s.history[n, k]
+    change.answer = answer
+    change.depth = depth
+    change.before = s.newest[n, i]
+    s.newest[n, i] = k
+    s.recorded[n] = k + 1
+
+
+@inline
+def _reveal(s, n, i, stored, depth):
+    """A branch shows an answer (a stored id; -1: no answer yet) at a depth."""
     pool = s.pools[n]
     slot = s.slots[n, i]
     answer = np.int32(-1)
@@ -198,6 +210,7 @@ def _reveal(s, n, i, stored):
         slot.run = 1
         if slot.revealed > 0:
             slot.changes += 1
+        _record(s, n, i, answer, depth)
     slot.revealed += 1
     if answer != old:
         slot.answer = answer
@@ -235,7 +248,7 @@ def _finish(s, n, i):
     shown = slot.answer == (s.local_ids[n, final] - 1 if final >= 0 else -1)
     unseen = final >= 0 and s.local_ids[n, final] == 0
     if slot.revealed == 0 or unseen or not shown:
-        _reveal(s, n, i, final)
+        _reveal(s, n, i, final, slot.depth + 1)  # which is behind its last probe
     _close(s, n, i)
     slot.status = FINISHED
     slot.rank = pool.finished
@@ -295,7 +308,7 @@ def _deepen(s, n, i, exact):
         if rules.explicit:
             s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 1
         else:
-            _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1])
+            _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1], slot.depth)
         if exact and slot.depth == hidden.probes and behind <= interval:
             _finish(s, n, i)
     _withdraw(s, n)
@@ -399,7 +412,7 @@ def _probe(s, n, i):
     s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 0
     s.probed[n, i, slot.depth - 1] = True
     paid = _charge(s, n, i, rules.probe_cost)
-    _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1])
+    _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1], slot.depth)
     _withdraw(s, n)
     return paid
 
@@ -455,6 +468,11 @@ def begin(s, n, question):
         seen.finished_votes = 0
         seen.finished_depth = 0
         seen.abandoned = 0
+    for k in range(s.recorded[n]):
+        change = s.history[n, k]
+        change.answer = 0
+        change.depth = 0
+        change.before = 0
     s.finished_answers[n, : pool.finished_distinct] = -1
     s.tally[n, :] = 0
     if hidden.ordered:
@@ -473,6 +491,7 @@ def begin(s, n, question):
         slot.rank = -1
         slot.tokens = 0
         s.probed[n, i, :] = False
+        s.newest[n, i] = -1
     for i in range(min(pool.opened + 1, rules.max_branches)):
         s.hidden_slots[n, i].branch = -1
     hidden.random = mix(hidden.stream + mix(np.uint64(hidden.episode) + np.uint64(0x9E3779B97F4A7C15)))
@@ -520,6 +539,7 @@ def begin(s, n, question):
     pool.deepest = 0
     pool.stop_reason = RUNNING
     pool.answer = -1
+    s.recorded[n] = 0
     s.admissible[n, :] = 0
     s.admissible[n, STOP] = 1
     s.admissible[n, BRANCH] = np.int8(pool.budget >= pool.interval_tokens)
@@ -660,28 +680,31 @@ def play_rounds(handle, plan):
     return running
 
 
-@kernel
-def history(handle, n, i, out):
-    """Write the answers revealed at depths 1 .. depth of a branch, as local ids (-1: none or not probed), to out."""
-    s = unpack(handle)
-    slot = s.slots[n, i]
-    start = s.hidden_slots[n, i].start
-    for k in range(slot.depth):
-        stored = s.probes[start + k]
-        shown = stored >= 0 and (not s.rules[0].explicit or s.probed[n, i, k])
-        out[k] = s.local_ids[n, stored] - 1 if shown else -1
+@inline
+def _write_history(revealed, n, i, start, out):
+    """Write the answers that a branch revealed at depths start + 1, start + 2, ... to its depth; -1: none."""
+    end = np.int64(revealed.slots[n, i].depth)
+    out[: end - start] = -1
+    k = revealed.newest[n, i]
+    while k >= 0 and end > start:
+        change = revealed.history[n, k]
+        first = max(np.int64(change.depth) - 1, start)
+        for depth in range(first, end):
+            if not revealed.rules[0].explicit or revealed.probed[n, i, depth]:
+                out[depth - start] = change.answer
+        end = min(end, first)
+        k = change.before
 
 
 @kernel
-def reveals(handle, rows, slots, starts, out):
-    """Write the answers revealed on branches beyond a depth, as ``history`` has them, one after the other to out."""
-    s = unpack(handle)
+def reveals(revealed, rows, slots, starts, out):
+    """Write the answers revealed on branches beyond a depth, one after the other to out int32.
+
+    As local ids; -1: none, or not probed. ``rows``, ``slots`` and ``starts`` (K,) int64: an episode each, a branch of
+    it, and a depth from 0 to the branch's own.
+    """
     at = 0
     for r in range(len(rows)):
-        n, i = rows[r], slots[r]
-        start = s.hidden_slots[n, i].start
-        for k in range(starts[r], s.slots[n, i].depth):
-            stored = s.probes[start + k]
-            shown = stored >= 0 and (not s.rules[0].explicit or s.probed[n, i, k])
-            out[at] = s.local_ids[n, stored] - 1 if shown else -1
-            at += 1
+        size = revealed.slots[rows[r], slots[r]].depth - starts[r]
+        _write_history(revealed, rows[r], slots[r], starts[r], out[at : at + size])
+        at += size

@@ -1,9 +1,11 @@
 """The layout of the state of N episodes: what is revealed, what is hidden, the rules, and the bank behind them.
 
 Revealed and hidden fields live in different arrays, so that whoever is handed the revealed ones holds nothing else.
+``table`` is the one place that says which arrays there are, of which dtype and shape.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +86,16 @@ POOL = np.dtype(
     align=True,
 )
 """Revealed, one an episode."""
+
+CHANGE = np.dtype(
+    [
+        ("answer", np.int32),  # what the branch showed then, a local id; -1: no answer yet
+        ("depth", np.int32),  # at which depth; one behind the branch's last for a final answer unlike its last probe
+        ("before", np.int32),  # the branch's change before this one; -1: none
+    ],
+    align=True,
+)
+"""Revealed, one each time that a branch showed another answer than before."""
 
 HIDDEN_SLOT = np.dtype(
     [
@@ -179,12 +191,16 @@ class RevealedArrays(NamedTuple):
     finished_answers: NDArray[np.int32]
     tally: NDArray[np.int32]
     admissible: NDArray[np.int8]
+    probed: NDArray[np.bool_]
+    history: NDArray[np.void]
+    newest: NDArray[np.int32]
+    recorded: NDArray[np.int32]
 
 
 class Arrays(NamedTuple):
     """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first eight are revealed, the next six hidden, the last three the bank, which is shared and never written.
+    The first eleven are revealed, the next six hidden, the last three the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
@@ -195,6 +211,9 @@ class Arrays(NamedTuple):
     tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     admissible: NDArray[np.int8]  # (N, K) the action mask
     probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit
+    history: NDArray[np.void]  # (N, H) CHANGE, in the order in which they were revealed
+    newest: NDArray[np.int32]  # (N, M) the newest change of a branch; -1: none
+    recorded: NDArray[np.int32]  # (N,) changes in the history so far
 
     hidden_pools: NDArray[np.void]  # (N,) HIDDEN_POOL
     hidden_slots: NDArray[np.void]  # (N, M) HIDDEN_SLOT
@@ -206,6 +225,78 @@ class Arrays(NamedTuple):
     questions: NDArray[np.void]  # (Q,) QUESTION
     branches: NDArray[np.void]  # (B,) STORED_BRANCH
     probes: NDArray[np.int32]  # of all branches, stored answer ids; -1: no answer yet
+
+
+BANK = ("questions", "branches", "probes")
+"""Those of ``Arrays`` that are the bank's."""
+
+
+class Sizes(NamedTuple):
+    """What the shapes of all arrays follow from, in the order in which a handle holds it."""
+
+    episodes: int  # N
+    max_branches: int  # M
+    answers: int  # A
+    actions: int  # K
+    depths: int  # D
+    changes: int  # H
+    questions: int = 0  # Q
+    branches: int = 0  # B
+    probes: int = 0
+
+    @classmethod
+    def of(cls, episodes: int, max_branches: int, explicit: bool, answers: int, pool: int, probes: int) -> "Sizes":
+        """Sizes without those of the bank.
+
+        Args:
+            episodes: N.
+            max_branches: M.
+            explicit: whether probing is.
+            answers: the most distinct answers of a question.
+            pool: the most branches of a question.
+            probes: the most probes of a branch, which can each show another answer, and its final one can.
+        """
+        return cls(
+            episodes=episodes,
+            max_branches=max_branches,
+            answers=max(answers, 1),
+            actions=actions(max_branches, explicit),
+            depths=probes if explicit else 0,
+            changes=min(max_branches, pool) * (probes + 1),
+        )
+
+
+def table(sizes: Sizes) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Dtype and shape of each of ``Arrays``, in their order."""
+    n, m = sizes.episodes, sizes.max_branches
+    int32 = np.dtype(np.int32)
+    return {
+        "rules": (RULES, (1,)),
+        "pools": (POOL, (n,)),
+        "slots": (SLOT, (n, m)),
+        "answers": (ANSWER, (n, sizes.answers)),
+        "finished_answers": (int32, (n, m)),
+        "tally": (int32, (n, m + 1)),
+        "admissible": (np.dtype(np.int8), (n, sizes.actions)),
+        "probed": (np.dtype(np.bool_), (n, m, sizes.depths)),
+        "history": (CHANGE, (n, sizes.changes)),
+        "newest": (int32, (n, m)),
+        "recorded": (int32, (n,)),
+        "hidden_pools": (HIDDEN_POOL, (n,)),
+        "hidden_slots": (HIDDEN_SLOT, (n, m)),
+        "drawn": (int32, (n, m)),
+        "displaced": (int32, (n, m)),
+        "local_ids": (int32, (n, sizes.answers)),
+        "stored_ids": (int32, (n, sizes.answers)),
+        "questions": (QUESTION, (sizes.questions,)),
+        "branches": (STORED_BRANCH, (sizes.branches,)),
+        "probes": (int32, (sizes.probes,)),
+    }
+
+
+def footprint(sizes: Sizes) -> int:
+    """Bytes that a state of such sizes asks for, the bank's aside; not all of it is touched."""
+    return sum(dtype.itemsize * math.prod(shape) for name, (dtype, shape) in table(sizes).items() if name not in BANK)
 
 
 def actions(max_branches: int, explicit: bool) -> int:

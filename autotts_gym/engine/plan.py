@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.errors import AutottsError, quote
+from autotts_gym.validation import describe
+
 
 class PlanArrays(NamedTuple):
     """The arrays of a plan as the kernels take them; all fields as in ``RoundPlan``."""
@@ -58,11 +61,11 @@ class RoundPlan:
         """Take the arrays over; one of another dtype is converted if every value survives.
 
         Raises:
-            ValueError: an array has another shape than the others imply, or holds values that its dtype cannot.
+            AutottsError: an array has another shape than the others imply, or holds values that its dtype cannot.
         """
         prune = _array("prune", prune, np.bool_, None)
         if prune.ndim != 2:
-            raise ValueError(f"RoundPlan.prune: expected shape (episodes, branches), got {prune.shape}")
+            raise AutottsError(f"RoundPlan.prune: expected shape (episodes, branches), got {prune.shape}")
         pool, slots = prune.shape[:1], prune.shape
         fields = {
             "prune": prune,
@@ -100,13 +103,49 @@ class RoundPlan:
         self.answer.fill(-1)
 
 
+def arrays_of(plan: Any, slots: tuple[int, ...]) -> PlanArrays:
+    """The arrays of somebody's plan, for episodes with so many branch slots; checked, as whoever wrote it holds it.
+
+    Args:
+        plan: what should be a ``RoundPlan``.
+        slots: (N, M), the shape of the state that is to play it.
+
+    Raises:
+        AutottsError: it is none, it is for another number of episodes or slots, or an array of it is no longer what it
+            was made with.
+    """
+    if not isinstance(plan, RoundPlan):
+        raise AutottsError(f"plan: expected a RoundPlan, got {type(plan).__name__}")
+    arrays = plan.arrays
+    for name, array, dtype in zip(PlanArrays._fields, arrays, _DTYPES, strict=True):
+        shape = slots if name in _OF_SLOTS else slots[:1]
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or not array.flags.carray:
+            raise AutottsError(f"plan.{name}: expected a contiguous, writable array of {dtype}, got {describe(array)}")
+        if array.shape != shape:
+            where = "plan" if name == "prune" else f"plan.{name}"
+            raise AutottsError(f"{where}: expected shape {shape}, got {array.shape}")
+    return arrays
+
+
+_DTYPES = tuple(map(np.dtype, (np.bool_, np.int8, np.int32, np.bool_, np.int32, np.int32, np.bool_)))
+"""Of the fields of ``PlanArrays``."""
+
+_OF_SLOTS = ("prune", "deepen", "probe")
+"""Those of them that are (N, M); the others are (N,)."""
+
+
 def _array(name: str, value: Any, dtype: Any, shape: tuple[int, ...] | None) -> NDArray[Any]:
-    given = np.asarray(value)
-    array = np.ascontiguousarray(given, dtype)
-    if shape is not None and array.shape != shape:
-        raise ValueError(f"RoundPlan.{name}: expected shape {shape}, got {array.shape}")
-    if given.dtype != array.dtype and not np.array_equal(given, array):
-        raise ValueError(
-            f"RoundPlan.{name}: expected values that fit {np.dtype(dtype)}, got {given.dtype} values that do not"
-        )
-    return array
+    try:
+        given = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        raise AutottsError(f"RoundPlan.{name}: expected an array, got {quote(value)}") from None
+    if shape is not None and given.shape != shape:
+        raise AutottsError(f"RoundPlan.{name}: expected shape {shape}, got {given.shape}")
+    if given.dtype.kind in "biuf":
+        with np.errstate(invalid="ignore", over="ignore"):
+            array = given if given.dtype == dtype and given.flags.carray else np.array(given, dtype, order="C")
+        if given.dtype == dtype or np.array_equal(given, array):
+            return array
+    raise AutottsError(
+        f"RoundPlan.{name}: expected values that fit {np.dtype(dtype)}, got {given.dtype} values that do not"
+    )

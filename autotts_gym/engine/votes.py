@@ -5,6 +5,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.memory import require_memory
+
 
 @lru_cache
 def confidence_table(max_votes: int) -> NDArray[np.float64]:
@@ -18,8 +20,12 @@ def confidence_table(max_votes: int) -> NDArray[np.float64]:
 
     Returns:
         (max_votes + 1, max_votes + 1) float64 by (v1, v2), read-only; the entry (0, 0) is 0: no vote, no confidence.
+
+    Raises:
+        AutottsError: there is no memory for so large a table.
     """
     size = max_votes + 2
+    require_memory(f"max_branches: the confidence in votes of {max_votes} branches", 24 * size * size)
     cdf = np.zeros((size, size))
     cdf[0, 1:] = 1.0
     for diagonal in range(2, 2 * size - 1):

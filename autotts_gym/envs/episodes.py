@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Bank, PoolState, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.envs import kernels
-from autotts_gym.envs.features import Buffers, Results, buffers, observation_space
+from autotts_gym.envs.features import OBSERVATIONS, Buffers, Results, buffers, observation_size, observation_space
 from autotts_gym.envs.shares import Shares
-from autotts_gym.errors import plain, quote
+from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.memory import require_memory
 from autotts_gym.replay import StoreLike, resolve_stores
+from autotts_gym.validation import check, choice, describe, dimensions, number, numbers, shaped, spread, within
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,40 @@ OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
 _OF_A_STEP = ("_outcomes", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
+
+NO_ANSWER = ""
+"""What infos tell for no answer; no answer is spelled so."""
+
+NEUTRAL: dict[str, Any] = dict(
+    zip(layout.OUTCOME, (NO_ANSWER, False, 0, 0, 0, 0, layout.STOP_REASONS[layout.RUNNING]), strict=True)
+)
+"""What infos tell of an outcome before there is one; of the same types, so that infos can be stacked."""
+
+
+class Options(NamedTuple):
+    """Reset options that were checked, each (N,); None: not given."""
+
+    questions: NDArray[np.int64] | None = None
+    seeds: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
+
+
+UNSET = Options()
+
+
+def whole_seed(name: str, seed: Any) -> int | None:
+    """A seed by the one rule of all environments: a whole number of at least 0, of Python or NumPy, or None.
+
+    Raises:
+        AutottsError: it is neither.
+    """
+    if isinstance(seed, np.ndarray) and seed.ndim == 0:
+        seed = seed[()]
+    if seed is None:
+        return None
+    good = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
+    check(name, seed, bool(good), "a whole number of at least 0, or None")
+    return int(seed)
 
 
 def draw_stream(generator: np.random.Generator) -> int:
@@ -60,13 +96,15 @@ class Episodes:
     """
 
     def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules, threads: int = 1) -> None:
-        self.observation = observation
-        self.observation_space = observation_space(observation, rules.max_branches)
-        self.action_space = spaces.Discrete(self._actions(rules))
+        self.observation = choice("observation", observation, OBSERVATIONS)
         bank = Bank(resolve_stores(store))
         _tell_missing(bank)
         self.state = PoolState(bank, episodes, rules)
-        self.confidence = confidence_table(rules.max_branches)
+        what = f"observation: {observation!r} of {episodes} episodes with max_branches={rules.max_branches}"
+        require_memory(what, 2 * episodes * observation_size(observation, rules.max_branches))
+        self.observation_space = observation_space(observation, rules.max_branches)
+        self.action_space = spaces.Discrete(self._count_actions(rules))
+        self.confidence = confidence_table(min(int(rules.max_branches), bank.max_branches))
         self.shares = Shares(threads, episodes)
         self._make_room()
 
@@ -86,7 +124,7 @@ class Episodes:
         vars(self).update(members)
         self._make_room()
 
-    def _actions(self, rules: Rules) -> int:
+    def _count_actions(self, rules: Rules) -> int:
         """How many actions there are."""
         return layout.actions(rules.max_branches, rules.probe == "explicit")
 
@@ -94,57 +132,75 @@ class Episodes:
         """Fresh arrays for the observations of all episodes."""
         return buffers(self.observation, self.state.episodes, self.state.rules.max_branches)
 
-    def begin(self, chosen: NDArray[np.bool_], options: Mapping[str, Any] | None) -> None:
-        """Begin episodes under reset options: ``question``, ``branch_seed``, ``cost_weight``; each a scalar or (N,).
+    def options(self, options: Any) -> Options:
+        """Reset options, checked: ``question``, ``branch_seed``, ``cost_weight``; each a scalar or (N,).
 
         Raises:
-            ValueError: an option is unknown or its value out of range.
+            AutottsError: an option is unknown or its value out of range.
         """
-        state = self.state
-        if not options:
-            state.begin(chosen)
-            return
-        unknown = sorted(set(options) - set(OPTIONS))
+        if options is None:
+            return Options()
+        check("options", options, isinstance(options, Mapping), "a dictionary or None")
+        unknown = sorted(map(str, set(options) - set(OPTIONS)))
         if unknown:
-            raise ValueError(f"options: expected only {', '.join(OPTIONS)}, got {plain(', '.join(unknown))}")
-        known = f"0 .. {state.bank.num_questions - 1}"
-        questions = self._option(options, "question", -1, "iu", known)
-        if "question" in options and questions.min() < 0:
-            raise ValueError(f"options['question']: expected {known}, got {quote(options['question'])}")
-        seeds = self._option(options, "branch_seed", 0, "iu", "whole numbers")
-        weights = self._option(options, "cost_weight", 0.0, "iuf", "numbers of at least 0")
-        if not ((weights >= 0) & (weights < np.inf)).all():
-            raise ValueError(f"options['cost_weight']: expected at least 0, got {quote(options['cost_weight'])}")
-        state.begin(chosen, questions)
-        if "branch_seed" in options:
-            state.shuffle(chosen, seeds)
-        if "cost_weight" in options:
-            state.pools["cost_weight"][chosen] = weights[chosen]
-
-    def _option(self, options: Mapping[str, Any], name: str, default: Any, kinds: str, expected: str) -> NDArray[Any]:
-        """A reset option, one value an episode."""
-        value = np.asarray(options.get(name, default))
-        if value.dtype.kind not in kinds or value.shape not in ((), (self.state.episodes,)):
-            raise ValueError(
-                f"options[{quote(name)}], one or {self.state.episodes} values: expected {expected}, "
-                f"got {quote(options[name])}"
+            raise AutottsError(f"options: expected only {', '.join(OPTIONS)}, got {plain(', '.join(unknown))}")
+        questions = None
+        if "question" in options:
+            value, count = options["question"], self.state.bank.num_questions
+            if not dimensions(value):
+                value = number("options['question']", value, count)
+            questions = spread("options['question']", value, np.int64, self.state.episodes)
+            within("options['question']", questions, 0, count - 1)
+        weights = self._option(options, "cost_weight", np.float64)
+        if weights is not None and not ((weights >= 0) & (weights < np.inf)).all():
+            raise AutottsError(
+                f"options['cost_weight']: expected finite numbers of at least 0, got {quote(options['cost_weight'])}"
             )
-        return np.broadcast_to(value, self.state.episodes)
+        return Options(questions, self._option(options, "branch_seed", np.int64), weights)
+
+    def _option(self, options: Mapping[str, Any], name: str, dtype: Any) -> NDArray[Any] | None:
+        """A reset option, one value an episode."""
+        if name not in options:
+            return None
+        return spread(f"options[{name!r}]", options[name], dtype, self.state.episodes)
+
+    def begin(self, chosen: NDArray[np.bool_], options: Options = UNSET) -> None:
+        """Begin episodes under reset options."""
+        state = self.state
+        state.begin(chosen, -1 if options.questions is None else options.questions)
+        if options.seeds is not None:
+            state.shuffle(chosen, options.seeds)
+        if options.weights is not None:
+            state.pools["cost_weight"][chosen] = options.weights[chosen]
+
+    @property
+    def actions(self) -> int:
+        """How many actions there are."""
+        return int(self.action_space.n)
 
     def masks(self) -> NDArray[np.int8]:
         """Which actions are admissible, (N, actions); fresh."""
         return self.state.admissible.copy()
 
-    def step_one(self, action: int, out: Buffers) -> tuple[float, bool, int]:
-        """Take an action in episode 0 and encode it; returns reward, whether it was admissible, stop reason."""
+    def step_one(self, action: Any) -> tuple[Buffers, float, bool, int]:
+        """Take an action in episode 0 and encode it.
+
+        Returns:
+            (the observation, reward, whether the action was admissible, stop reason).
+
+        Raises:
+            AutottsError: the action is not in the action space.
+        """
+        chosen = number("action", action, self.actions)
+        out = self.buffers()
         step: tuple[float, bool, int] = kernels.step_one(
-            self.state.handle, action, self.confidence, out.pool, out.branches
+            self.state.handle, chosen, self.confidence, out.pool, out.branches
         )
         if step[2] != layout.RUNNING:
             kernels.tell_one(self.state.handle, self._outcomes)
-        return step
+        return out, *step
 
-    def results(self, out: Buffers) -> Results:
+    def _results(self, out: Buffers) -> Results:
         """Fresh arrays for the results of a step."""
         n = self.state.episodes
         terminations, truncations, invalid = np.empty((3, n), np.bool_)
@@ -161,18 +217,29 @@ class Episodes:
             self._last.branches,
         )
 
-    def step_all(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
+    def step_all(self, actions: Any, restart: NDArray[np.bool_], again: bool) -> tuple[Results, Buffers, int]:
         """Take an action in every episode, but begin the next one where ``restart``; encode all.
 
         Args:
             actions: (N,), each in the action space.
             restart: (N,) bool.
             again: whether the next episode begins at once where one ends.
-            results: to be filled.
 
         Returns:
-            How many episodes have ended.
+            (the results, the observations, how many episodes have ended).
+
+        Raises:
+            AutottsError: an array has another shape or dtype, or an action is not in the action space.
         """
+        rows = (self.state.episodes,)
+        actions = numbers("actions", actions, rows, self.actions)
+        restart = shaped("restart", restart, np.bool_, rows)
+        out = self.buffers()
+        results = self._results(out)
+        return results, out, self._play_step(actions, restart, again, results)
+
+    def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
+        """The step of ``step_all``, with arguments that are right; returns how many episodes have ended."""
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
@@ -183,30 +250,47 @@ class Episodes:
         return self.shares.sum(step)
 
     def encode(self, chosen: NDArray[np.bool_], out: Buffers) -> None:
-        """Write the observations of the chosen episodes."""
+        """Write the observations of the chosen episodes.
+
+        Raises:
+            AutottsError: an array has another shape or dtype than ``buffers`` makes.
+        """
+        chosen = shaped("chosen", chosen, np.bool_, (self.state.episodes,))
+        for name, array, own in zip(("pool", "branches"), out[:2], self._last[:2], strict=True):
+            good = isinstance(array, np.ndarray) and array.dtype == own.dtype and array.shape == own.shape
+            if not good:
+                raise AutottsError(f"out.{name}: expected {describe(own)}, got {describe(array)}")
         kernels.encode_all(self.state.handle, chosen, self.confidence, out.pool, out.branches)
 
-    def outcomes(self, rows: NDArray[np.int64], spread: bool = False) -> dict[str, NDArray[Any]]:
-        """What the infos of episodes that have just ended tell of them, an array for every key.
+    def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What the infos of episodes that have just ended tell of them, an array (K,) for every key.
 
         Args:
             rows: (K,), which they are.
-            spread: whether the arrays go over all N episodes, blank in the others, or else over these.
         """
-        told = self._outcomes.take(rows, axis=1)
-        answers, reasons = self.state.bank.answer_texts(told[0]), _STOP_REASONS[told[-1]]
-        if spread:
-            few, told = told, np.zeros(self._outcomes.shape, np.int64)
-            told[:, rows] = few
-            answers, reasons = self._spread(rows, answers), self._spread(rows, reasons)
-        _, correct, *numbers, _ = told
-        return dict(zip(layout.OUTCOME, (answers, correct != 0, *numbers, reasons), strict=True))
+        rows = numbers("rows", rows, None, self.state.episodes)
+        answers = self.state.bank.answer_texts(self._outcomes[0, rows])
+        answers[self._outcomes[0, rows] < 0] = NO_ANSWER
+        correct, *counts, reasons = self._outcomes[1:].take(rows, axis=1)
+        return dict(zip(layout.OUTCOME, (answers, correct != 0, *counts, _STOP_REASONS[reasons]), strict=True))
 
-    def _spread(self, rows: NDArray[np.int64], texts: NDArray[np.object_]) -> NDArray[np.object_]:
-        """The texts of some episodes over all of them, None for the others."""
-        values = np.empty(self.state.episodes, object)
-        values[rows] = texts
-        return values
+    def spread(self, rows: NDArray[np.int64], blank: bool) -> dict[str, NDArray[Any]]:
+        """The outcomes of some episodes among all of them, an array (N,) for every key.
+
+        Args:
+            rows: (K,), which have just ended.
+            blank: whether the others are left blank, as Gymnasium leaves rows that have no such info; else ``NEUTRAL``.
+        """
+        n = self.state.episodes
+        numeric = np.zeros((len(layout.OUTCOME) - 3, n), np.int64)
+        arrays = dict(zip(layout.OUTCOME[2:-1], numeric, strict=True))
+        arrays["correct"] = np.zeros(n, np.bool_)
+        for key in ("answer", "stop_reason"):
+            arrays[key] = np.full(n, None if blank else NEUTRAL[key], object)
+        if len(rows):
+            for key, told in self.outcomes(rows).items():
+                arrays[key][rows] = told
+        return arrays
 
     def last(self, rows: NDArray[np.int64]) -> list[Any]:
         """The last observations of episodes in whose place others have just begun, and of no others."""

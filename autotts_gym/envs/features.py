@@ -5,6 +5,7 @@ or numbered. Quantities without an upper end are squashed by x / (x + scale), wh
 apart.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,6 +141,11 @@ def observation_space(observation: str, max_branches: int) -> spaces.Space[Any]:
     raise ValueError(f"observation: expected one of {OBSERVATIONS}, got {observation!r:.200}")
 
 
+def observation_size(observation: str, max_branches: int) -> int:
+    """Bytes of one observation."""
+    return 4 * sum(math.prod(shape) for shape in buffer_shapes(observation, 1, max_branches))
+
+
 class Buffers(NamedTuple):
     """Fresh arrays of N observations, for the kernels to write."""
 
@@ -191,12 +197,17 @@ class Results(NamedTuple):
     last_branches: NDArray[np.float32]  # likewise
 
 
+def buffer_shapes(observation: str, episodes: int, max_branches: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of ``Buffers.pool`` and ``Buffers.branches`` for N observations of a kind."""
+    pool = len(EVIDENCE_FEATURES if observation == "evidence" else POOL_FEATURES)
+    slots = max_branches if observation in ("dict", "flat") else 0
+    return (episodes, pool), (episodes, slots, len(BRANCH_FEATURES))
+
+
 def buffers(observation: str, episodes: int, max_branches: int) -> Buffers:
     """Arrays for N observations of a kind."""
-    evidence = observation == "evidence"
-    pool, branch = len(EVIDENCE_FEATURES if evidence else POOL_FEATURES), len(BRANCH_FEATURES)
+    pool, branches = buffer_shapes(observation, episodes, max_branches)
     if observation == "flat":
-        flat = np.empty((episodes, pool + max_branches * branch), np.float32)
-        return Buffers(flat[:, :pool], flat[:, pool:].reshape(episodes, max_branches, branch), flat)
-    slots = max_branches if observation == "dict" else 0
-    return Buffers(np.empty((episodes, pool), np.float32), np.empty((episodes, slots, branch), np.float32), None)
+        flat = np.empty((episodes, pool[1] + branches[1] * branches[2]), np.float32)
+        return Buffers(flat[:, : pool[1]], flat[:, pool[1] :].reshape(branches), flat)
+    return Buffers(np.empty(pool, np.float32), np.empty(branches, np.float32), None)

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.plan import PlanArrays, arrays_of
 from autotts_gym.envs import kernels
-from autotts_gym.errors import ControllerError, quote
+from autotts_gym.errors import AutottsError, ControllerError, quote
+from autotts_gym.validation import numbers, whole
 
 Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
 
@@ -51,9 +53,20 @@ class BuiltIn(Macro):
     code: int
     amount: int
 
+    def __post_init__(self) -> None:
+        """Check what the compiled rules are told.
+
+        Raises:
+            AutottsError: there is no such rule, or the amount is no number of steps.
+        """
+        whole("BuiltIn.code", self.code, 0, kernels.MACRO_READ)
+        whole("BuiltIn.amount", self.amount, 0, np.iinfo(np.int8).max)
+
 
 def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
-    kernels.write_built_in(revealed.arrays, np.array([[code, amount]]), rows, np.zeros_like(rows), plan.arrays)
+    rows = numbers("rows", rows, None, revealed.episodes)
+    arrays = arrays_of(plan, revealed.slots.shape)
+    kernels.write_built_in(revealed.arrays, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
 
 
 def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
@@ -106,17 +119,17 @@ def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
     """Macros by the names of built-in ones or as they are.
 
     Raises:
-        ValueError: there is no such macro, or one comes twice.
+        AutottsError: there is no such macro, or one comes twice.
     """
     known = {macro.name: macro for macro in MACROS}
     chosen = []
     for macro in macros:
-        if isinstance(macro, str) and macro not in known:
-            raise ValueError(f"macros: expected one of {', '.join(known)}, got {quote(macro)}")
+        if not isinstance(macro, Macro) and not (isinstance(macro, str) and macro in known):
+            raise AutottsError(f"macros: expected one of {', '.join(known)}, got {quote(macro)}")
         chosen.append(known[macro] if isinstance(macro, str) else macro)
     names = [macro.name for macro in chosen]
     if len(set(names)) != len(names):
-        raise ValueError(f"macros: expected each once, got {quote(names)}")
+        raise AutottsError(f"macros: expected each once, got {quote(names)}")
     return tuple(chosen)
 
 
@@ -124,8 +137,13 @@ class MacroBoard:
     """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
 
     def __init__(self, macros: Sequence[Macro], episodes: int, max_branches: int) -> None:
+        """Make room.
+
+        Raises:
+            AutottsError: the first macro is not "stop".
+        """
         if not macros or macros[0].name != "stop":
-            raise ValueError(f"macros: expected 'stop' first, got {[macro.name for macro in macros]}")
+            raise AutottsError(f"macros: expected 'stop' first, got {quote([macro.name for macro in macros])}")
         self.macros = tuple(macros)
         self._plan = RoundPlan.empty(episodes, max_branches)
         self._every = np.arange(episodes)
@@ -140,47 +158,76 @@ class MacroBoard:
         return not self._others
 
     def masks(self, revealed: Revealed) -> NDArray[np.int8]:
-        """Which macros would change something, (N, K) int8; fresh."""
+        """Which macros would change something, (N, K) int8; fresh.
+
+        Raises:
+            AutottsError: another number of episodes or branch slots is revealed than the board is for.
+        """
+        self._require(revealed)
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
         kernels.mark_built_in(revealed.arrays, self.built_in, masks)
-        self.mark_others(revealed, masks)
+        self._mark_others(revealed, masks)
         return masks
 
-    def mark_others(self, revealed: Revealed, masks: NDArray[np.int8]) -> None:
+    def _require(self, revealed: Revealed) -> None:
+        """Refuse what is revealed of other episodes than the board is for."""
+        if revealed.slots.shape != self._plan.deepen.shape:
+            raise AutottsError(
+                f"revealed: expected {self._plan.deepen.shape} episodes and branch slots, got {revealed.slots.shape}"
+            )
+
+    def _mark_others(self, revealed: Revealed, masks: NDArray[np.int8]) -> None:
         """Write the columns of macros that are not built in."""
         for k in self._others:
             self._plan.clear()
-            self.macros[k].write(revealed, self._every, self._plan)
-            kernels.mark_effective(revealed.admissible, revealed.rules.max_branches, self._plan.arrays, masks, k)
+            self.macros[k].write(revealed, self._every.copy(), self._plan)
+            arrays = arrays_of(self._plan, revealed.slots.shape)
+            kernels.mark_effective(revealed.admissible, revealed.slots.shape[1], arrays, masks, k)
 
     def plan_others(
         self, revealed: Revealed, actions: NDArray[np.int64], masks: NDArray[np.int8], restart: NDArray[np.bool_]
-    ) -> RoundPlan:
+    ) -> PlanArrays:
         """A plan with those macros (N,) that are not built in; ``step_rounds`` writes the others.
 
+        Args:
+            revealed: of N episodes.
+            actions: (N,) int64, numbers of macros.
+            masks: (N, K) int8, as ``masks`` gives them.
+            restart: (N,) bool, episodes that take none.
+
         Raises:
+            AutottsError: a macro has put something else in the place of the plan's arrays.
             ControllerError: a macro stops with an answer that its episode has not seen.
         """
         plan = self._plan
         if not self._others:
-            return plan
+            return plan.arrays
         plan.clear()
         rows = np.flatnonzero(~restart)
         rows = rows[masks[rows, actions[rows]] != 0]
         self._write_others(revealed, actions[rows], rows, plan)
+        arrays = arrays_of(plan, revealed.slots.shape)
         seen = revealed.pools["answers_seen"]
         unseen = plan.stop & ((plan.answer < -1) | (plan.answer >= seen))
         if unseen.any():
             n = int(unseen.argmax())
             raise ControllerError(
-                f"macro {quote(self.macros[actions[n]].name)}: expected an id of one of the {seen[n]} answers that "
-                f"episode {n} has seen, or -1, got {plan.answer[n]}"
+                f"macro {self.macros[actions[n]].name!r}: expected an id of one of the {seen[n]} answers that episode "
+                f"{n} has seen, or -1, got {plan.answer[n]}"
             )
-        return plan
+        return arrays
 
     def write(self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
-        """Write the macros that episodes take, one a row of ``rows``, into an empty plan."""
-        kernels.write_built_in(revealed.arrays, self.built_in, rows, actions, plan.arrays)
+        """Write the macros that episodes take, one a row of ``rows``, into an empty plan.
+
+        Raises:
+            AutottsError: an array has another shape or dtype, or a number is out of its range.
+        """
+        self._require(revealed)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        rows = numbers("rows", rows, None, len(self._every))
+        actions = numbers("actions", actions, rows.shape, len(self.macros))
+        kernels.write_built_in(revealed.arrays, self.built_in, rows, actions, arrays)
         self._write_others(revealed, actions, rows, plan)
 
     def _write_others(

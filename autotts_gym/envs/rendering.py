@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import PoolState, layout
+from autotts_gym.engine import EpisodeRecord, PoolState, layout
 from autotts_gym.pictures import drawn_in, picture_paths, write_figure
 
 if TYPE_CHECKING:
@@ -51,19 +51,23 @@ _STYLE: dict[Any, object] = {
 }
 
 
-def cells(state: PoolState, n: int) -> NDArray[np.int32]:
+Drawable = PoolState | EpisodeRecord
+"""What can be drawn: an episode of a state, or the record of one, whose number is 0."""
+
+
+def cells(state: Drawable, n: int) -> NDArray[np.int32]:
     """The answers of episode n: (opened, deepest), row i branch slot i, column k what it showed at depth k + 1.
 
     Returns:
         Episode-local answer ids; ``NO_ANSWER``, ``NOT_PROBED`` or ``NOT_GROWN`` where there is none.
     """
-    pool, slots = state.pools[n], state.slots[n]
-    grid = np.full((int(pool["opened"]), int(pool["deepest"])), NOT_GROWN, np.int32)
+    record = state.record(n)
+    grid = np.full((int(record.pool["opened"]), int(record.pool["deepest"])), NOT_GROWN, np.int32)
     for i, row in enumerate(grid):
-        depth = int(slots["depth"][i])
-        row[:depth] = state.history(n, i)
-        if state.rules.probe == "explicit":
-            row[:depth][~state.arrays.probed[n, i, :depth]] = NOT_PROBED
+        depth = int(record.slots["depth"][i])
+        row[:depth] = record.revealed.history(0, i)
+        if record.revealed.rules.probe == "explicit":
+            row[:depth][~record.revealed.arrays.probed[0, i, :depth]] = NOT_PROBED
     return grid
 
 
@@ -106,27 +110,26 @@ class _View:
     correct: bool | None
 
     @classmethod
-    def of(cls, state: PoolState, n: int) -> _View:
-        pool = state.pools[n]
-        grid = cells(state, n)
-        ranked = _rank(state, n, grid)
-        texts = [_clean(state.answer_text(n, answer) or "") for answer in range(len(ranked))]
+    def of(cls, state: Drawable, n: int) -> _View:
+        record = state.record(n)
+        pool = record.pool
+        grid = cells(record, 0)
+        ranked = _rank(record, grid)
+        texts = [_clean(text) for text in record.texts]
         letters, colours = _share_out(_LETTERS, "#", ranked), _share_out(_COLOURS, _TONES, ranked)
-        votes, finished = (state.arrays.answers[n][name].tolist() for name in ("votes", "finished_votes"))
-        answers = [_Answer(*each) for each in zip(texts, letters, colours, votes, finished, strict=False)]
-        explicit = state.rules.probe == "explicit"
-        store, question = state.bank.locate(int(state.questions[n]))
-        title = f"{_short(f'{store.model}/{store.benchmark}', 40)} · question {question}"
-        reason, correct, outcome = int(pool["stop_reason"]), None, None
+        votes, finished = (record.answers[name].tolist() for name in ("votes", "finished_votes"))
+        answers = [_Answer(*each) for each in zip(texts, letters, colours, votes, finished, strict=True)]
+        explicit = record.revealed.rules.probe == "explicit"
+        title = f"{_short(record.store, 40)} · question {record.question}"
+        reason, outcome = int(pool["stop_reason"]), None
         if reason == layout.TRUNCATED:
             outcome = "truncated, not answered"
         elif reason != layout.RUNNING:
-            correct = bool(state.correct[n]) if state.labelled[n] else None
             given = int(pool["answer"])
             text = f"answer {_short(texts[given], 16)}" if given >= 0 else "no answer"
-            verdict = {None: "unlabelled", True: "correct", False: "wrong"}[correct]
+            verdict = {None: "unlabelled", True: "correct", False: "wrong"}[record.correct]
             outcome = f"{text} · {verdict}" + (" · exhausted" if reason == layout.EXHAUSTED else "")
-        return cls(pool, state.slots[n, : pool["opened"]], grid, answers, ranked, explicit, title, outcome, correct)
+        return cls(pool, record.slots, grid, answers, ranked, explicit, title, outcome, record.correct)
 
     @property
     def leader(self) -> int:
@@ -140,12 +143,12 @@ class _View:
         return None if budget == layout.UNLIMITED else budget
 
 
-def _rank(state: PoolState, n: int, grid: NDArray[np.int32]) -> list[int]:
+def _rank(record: EpisodeRecord, grid: NDArray[np.int32]) -> list[int]:
     """All answers seen: leader, the answer given, then by votes, by cells, and by when they were first seen."""
-    pool = state.pools[n]
+    pool = record.pool
     ids = np.arange(int(pool["answers_seen"]))
     shown = np.bincount(grid[grid >= 0], minlength=ids.size)
-    keys = (ids, -shown, -state.arrays.answers[n, : ids.size]["votes"], ids != pool["answer"], ids != pool["leader"])
+    keys = (ids, -shown, -record.answers["votes"], ids != pool["answer"], ids != pool["leader"])
     return [int(answer) for answer in np.lexsort(keys)]
 
 
@@ -172,7 +175,7 @@ def _short(text: str, width: int) -> str:
 # -------------------------------------------------------------------------------------------------------------- text
 
 
-def render_ansi(state: PoolState, n: int) -> str:
+def render_ansi(state: Drawable, n: int) -> str:
     """Episode n as text with ANSI colours, at most 100 columns wide: a header, then a row for every opened branch.
 
     A row is the slot, its status (▶ active, ✓ finished, ✗ pruned), a letter for the answer at every interval (the
@@ -239,7 +242,7 @@ def _votes(view: _View, kind: str, letter: bool = False) -> str:
 # ----------------------------------------------------------------------------------------------------------- picture
 
 
-def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
+def render_rgb(state: Drawable, n: int) -> NDArray[np.uint8]:
     """Episode n as a frame, (640, 960, 3) uint8; the same state gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -249,13 +252,13 @@ def render_rgb(state: PoolState, n: int) -> NDArray[np.uint8]:
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def figure(state: PoolState, n: int) -> Figure:
+def figure(state: Drawable, n: int) -> Figure:
     """Episode n as a figure: branches as rows, intervals as cells coloured by answer; votes and spend beside them."""
     with drawn_in(_STYLE):
         return _draw(_View.of(state, n))
 
 
-def save_picture(state: PoolState, n: int, path: str | os.PathLike[str]) -> None:
+def save_picture(state: Drawable, n: int, path: str | os.PathLike[str]) -> None:
     """Write ``figure(state, n)`` to a .png, .svg or .pdf file, whole or not at all; equal states give equal bytes.
 
     Raises:

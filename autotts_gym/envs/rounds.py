@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Rules
 from autotts_gym.envs import kernels
-from autotts_gym.envs.episodes import Episodes
+from autotts_gym.envs.episodes import UNSET, Episodes, Options
 from autotts_gym.envs.features import Buffers, Results
 from autotts_gym.envs.macros import MACROS, Macro, MacroBoard, choose_macros
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
 from autotts_gym.replay import StoreLike
+from autotts_gym.validation import number
 
 Macros = Sequence[str | Macro] | None
 
@@ -28,7 +29,7 @@ class RoundEpisodes(Episodes):
         self._masks: NDArray[np.int8] | None = None
         super().__init__(store, episodes, observation, rules, threads)
 
-    def _actions(self, rules: Rules) -> int:
+    def _count_actions(self, rules: Rules) -> int:
         return len(self.board.macros)
 
     def _current_masks(self) -> NDArray[np.int8]:
@@ -40,18 +41,18 @@ class RoundEpisodes(Episodes):
         """Which macros would change something, (N, macros); fresh."""
         return self._current_masks().copy()
 
-    def begin(self, chosen: NDArray[np.bool_], options: Any) -> None:
+    def begin(self, chosen: NDArray[np.bool_], options: Options = UNSET) -> None:
         """Begin episodes under reset options."""
         super().begin(chosen, options)
         self._masks = None
 
-    def step_one(self, action: int, out: Buffers) -> tuple[float, bool, int]:
-        """Play a macro in episode 0 and encode it; returns reward, whether it was admissible, stop reason."""
-        results = self.results(out)
-        self.step_all(np.array([action]), np.zeros(1, np.bool_), False, results)
-        return float(results.rewards[0]), not results.invalid[0], int(self.state.pools["stop_reason"][0])
+    def step_one(self, action: Any) -> tuple[Buffers, float, bool, int]:
+        """Play a macro in episode 0 and encode it."""
+        chosen = number("action", action, self.actions)
+        results, out, _ = self.step_all(np.array([chosen]), np.zeros(1, np.bool_), False)
+        return out, float(results.rewards[0]), not results.invalid[0], int(self.state.pools["stop_reason"][0])
 
-    def step_all(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
+    def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
         board, revealed = self.board, self.state.revealed
         before = self._current_masks()
@@ -69,7 +70,7 @@ class RoundEpisodes(Episodes):
                 at_once,
                 self.confidence,
                 board.built_in,
-                plan.arrays,
+                plan,
                 before,
                 after,
                 results,
@@ -90,7 +91,7 @@ class RoundEpisodes(Episodes):
         results.last_masks[ended] = self._current_masks()[ended]
         results.last_pool[ended] = results.pool[ended]
         results.last_branches[ended] = results.branches[ended]
-        self.begin(ended, None)
+        self.begin(ended)
         kernels.encode_all(self.state.handle, ended, self.confidence, results.pool, results.branches)
 
 
@@ -137,7 +138,7 @@ class ReplayRoundsEnv(ReplayEnv):
         """Make the environment.
 
         Raises:
-            ValueError: an argument is out of its range.
+            AutottsError: an argument is out of its range.
             StoreError: the store is not found or not valid.
         """
         self._macros = macros

@@ -1,6 +1,5 @@
 """The replay environment, one episode at a time."""
 
-from operator import index
 from typing import Any
 
 import gymnasium as gym
@@ -9,11 +8,11 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules, layout
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, draw_stream
+from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, draw_stream, whole_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.window import Window
-from autotts_gym.errors import quote
 from autotts_gym.replay import StoreLike
+from autotts_gym.validation import choice
 
 DEFAULT_MAX_STEPS = 10_000
 _FIRST = np.zeros(1, np.int64)
@@ -55,10 +54,14 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     ## Rewards
     Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are
-    spent; plus 1 at the end if the answer is right. With ``shaping=True`` correctness is rewarded earlier: 1 when the
-    answer that STOP would give becomes right, -1 when it no longer is, and at the end what the given answer differs.
-    The return is the same (shaping by a potential, Ng, Harada & Russell 1999), and far less of it is noise. Rewards
-    then tell of gold before the end: it is for training, and no observation has it.
+    spent; plus 1 at the end if the answer is right. Here every action is a round of its own, so that sequential tokens
+    equal total tokens and ``latency_weight`` adds to ``cost_weight``; in ``AutoTTS-ReplayRounds-v0`` the branches of a
+    round grow side by side.
+
+    With ``shaping=True`` correctness is rewarded earlier: 1 when the answer that STOP would give becomes right, -1 when
+    it no longer is, and at the end what the given answer differs. The return is the same (shaping by a potential, Ng,
+    Harada & Russell 1999), and far less of it is noise. Rewards then tell of gold before the end: it is for training,
+    and no observation has it.
 
     ## Starting State
     A question and an order of its pool, drawn; ``options={"question": i, "branch_seed": s, "cost_weight": w}`` fix
@@ -68,9 +71,10 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     Terminated by STOP, or by itself when nothing but STOP is admissible; truncated after ``max_steps``, unanswered.
 
     ## Information
-    ``action_mask`` (int8, one per action) and ``invalid_action`` (bool) at reset and at every step; at the end also
-    ``answer`` (str or None), ``correct``, ``total_tokens``, ``sequential_tokens``, ``branches_opened``,
-    ``branches_pruned`` and ``stop_reason`` ("stop", "exhausted" or "truncated").
+    The same keys at reset and at every step, so that infos can be stacked: ``action_mask`` (int8, one per action),
+    ``invalid_action`` (bool), and the outcome: ``answer`` (str, "" for none), ``correct`` (bool), ``total_tokens``,
+    ``sequential_tokens``, ``branches_opened``, ``branches_pruned`` (int) and ``stop_reason`` ("stop", "exhausted" or
+    "truncated"). Before the end the outcome is neutral: "", False, 0 and "running".
 
     ## Arguments
     | argument | meaning |
@@ -79,7 +83,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``max_branches`` | slots M |
     | ``token_budget`` | total tokens an episode may spend; None: no limit |
     | ``cost_weight`` | reward per million total tokens; a pair is drawn from log-uniformly every episode |
-    | ``latency_weight`` | reward per million sequential tokens |
+    | ``latency_weight`` | reward per million sequential tokens, which equal total tokens here; see Rewards |
     | ``probe``, ``probe_cost`` | "auto": every interval reveals its probe; "explicit": PROBE does, for so many tokens |
     | ``accounting`` | "exact", or "autotts": what the published code charges |
     | ``observation`` | "dict", "flat", "pool" or "evidence" |
@@ -114,13 +118,12 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         """Make the environment; the class docstring tells the arguments.
 
         Raises:
-            ValueError: an argument is out of its range.
+            AutottsError: an argument is out of its range.
             StoreError: the store is not found or not valid.
             DependencyNotInstalled: the render mode is "human", and pygame is not installed.
         """
-        modes = self.metadata["render_modes"]
-        if render_mode is not None and render_mode not in modes:
-            raise ValueError(f"render_mode: expected None or one of {', '.join(modes)}, got {quote(render_mode)}")
+        if render_mode is not None:
+            choice("render_mode", render_mode, self.metadata["render_modes"])
         rules = Rules(
             max_branches=max_branches,
             token_budget=token_budget,
@@ -137,7 +140,6 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self.observation_space = self._episodes.observation_space
         self.action_space = self._episodes.action_space
         self.render_mode = render_mode
-        self._actions = int(self._episodes.action_space.n)
         self._one = np.ones(1, np.bool_)
         self._ended = True
         self._generator: np.random.Generator | None = None
@@ -149,37 +151,33 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see Starting State."""
+        seed, chosen = whole_seed("seed", seed), self._episodes.options(options)
         super().reset(seed=seed)
         if seed is not None or self._generator is not self.np_random:
             self._generator = self.np_random
             self._episodes.state.seed(np.array([draw_stream(self._generator)], np.uint64))
-        self._episodes.begin(self._one, options)
+        self._episodes.begin(self._one, chosen)
         self._ended = False
         out = self._episodes.buffers()
         self._episodes.encode(self._one, out)
         if self._window is not None:
             self._window.show(render_rgb(self._episodes.state, 0))
-        return out.observation(0), {"action_mask": self._episodes.masks()[0], "invalid_action": False}
+        return out.observation(0), {"action_mask": self._episodes.masks()[0], "invalid_action": False, **NEUTRAL}
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one action.
 
         Raises:
             ResetNeeded: the episode has ended, or none has begun.
-            TypeError: the action is not a whole number.
-            ValueError: it is not in the action space.
+            AutottsError: the action is not a whole number, or not in the action space.
         """
         if self._ended:
             raise ResetNeeded("step: expected a running episode; call reset first")
-        chosen = index(action)
-        if not 0 <= chosen < self._actions:
-            raise ValueError(f"action: expected 0 .. {self._actions - 1}, got {quote(action)}")
         episodes = self._episodes
-        out = episodes.buffers()
-        reward, valid, reason = episodes.step_one(chosen, out)
+        out, reward, valid, reason = episodes.step_one(action)
         if self._window is not None:
             self._window.show(render_rgb(episodes.state, 0))
-        info: dict[str, Any] = {"action_mask": episodes.masks()[0], "invalid_action": not valid}
+        info: dict[str, Any] = {"action_mask": episodes.masks()[0], "invalid_action": not valid, **NEUTRAL}
         if reason == layout.RUNNING:
             return out.observation(0), reward, False, False, info
         self._ended = True

@@ -1,6 +1,6 @@
 """The replay environment, N episodes at a time in compiled code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -11,13 +11,16 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed, whole_seed
 from autotts_gym.envs.features import Results
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
-from autotts_gym.errors import quote
+from autotts_gym.errors import AutottsError, quote
 from autotts_gym.replay import StoreLike
+from autotts_gym.validation import check, choice, dimensions, whole
+
+_NONE = np.zeros(0, np.int64)
 
 
 class Ends(NamedTuple):
@@ -35,10 +38,11 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     options are those of ``ReplayEnv``, each for all environments or one a row (N,); with ``autoreset_mode=DISABLED``,
     ``reset_mask`` (N,) bool chooses the environments to reset.
 
-    Infos are arrays with their ``_`` masks: ``action_mask`` (N, actions) int8 and ``invalid_action`` (N,) bool always,
-    and those of an episode's end where one ended. The autoreset mode is in ``metadata["autoreset_mode"]``: in NEXT_STEP
-    (the default) the step after an end ignores its action and returns the next episode's first observation; in
-    SAME_STEP the ended episode's observation and info are in ``final_obs`` and ``final_info``.
+    Infos are arrays with their ``_`` masks, the same keys at every step: ``action_mask`` (N, actions) int8,
+    ``invalid_action`` (N,) bool and those of an outcome, neutral where no episode has just ended. The autoreset mode is
+    in ``metadata["autoreset_mode"]``: in NEXT_STEP (the default) the step after an end ignores its action and returns
+    the next episode's first observation; in SAME_STEP the ended episode's observation and info are in ``final_obs`` and
+    ``final_info``.
     """
 
     def __init__(
@@ -82,14 +86,18 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             threads: how many step a share of the environments each; the results are the same.
 
         Raises:
-            ValueError: an argument is out of its range.
+            AutottsError: an argument is out of its range.
             StoreError: the store is not found or not valid.
         """
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise ValueError(f"render_mode: expected None or one of {RENDER_MODES}, got {quote(render_mode)}")
-        if threads < 1:
-            raise ValueError(f"threads: expected at least 1, got {threads}")
-        limits = [limit for limit in (max_steps, max_episode_steps) if limit is not None]
+        if render_mode is not None:
+            choice("render_mode", render_mode, RENDER_MODES)
+        whole("num_envs", num_envs, 1)
+        whole("threads", threads, 1)
+        named = {"max_steps": max_steps, "max_episode_steps": max_episode_steps}
+        limits = [whole(name, limit, 1) for name, limit in named.items() if limit is not None]
+        modes = [mode.value for mode in AutoresetMode]
+        if not isinstance(autoreset_mode, AutoresetMode):
+            choice("autoreset_mode", autoreset_mode, modes)
         rules = Rules(
             max_branches=max_branches,
             token_budget=token_budget,
@@ -116,7 +124,6 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = self._episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._actions = int(self._episodes.action_space.n)
         self._no_restart = np.zeros(num_envs, np.bool_)
         self._ended = np.ones(num_envs, np.bool_)
         self._seeded = False
@@ -132,21 +139,25 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
-        options = dict(options or {})
-        chosen = self._reset_mask(options.pop("reset_mask", None))
-        self._seed(seed, chosen)
-        self._episodes.begin(chosen, options)
+        check("options", options, options is None or isinstance(options, Mapping), "a dictionary or None")
+        told = dict(options or {})
+        chosen = self._reset_mask(told.pop("reset_mask", None))
+        seeds, checked = self._seeds(seed), self._episodes.options(told)
+        if seed is not None and not dimensions(seed):
+            super().reset(seed=seeds[0])
+        self._key(seeds, chosen)
+        self._episodes.begin(chosen, checked)
         self._ended = self._ended & ~chosen
         out = self._episodes.buffers()
         self._episodes.encode(np.ones(self.num_envs, np.bool_), out)
-        return out.observations(), self._infos(np.zeros(self.num_envs, np.bool_), chosen)
+        return out.observations(), self._infos(np.zeros(self.num_envs, np.bool_), chosen=chosen)
 
     def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
             return np.ones(self.num_envs, np.bool_)
         good = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,) and mask.any()
         if not good:
-            raise ValueError(
+            raise AutottsError(
                 f"options['reset_mask']: expected a bool array ({self.num_envs},) with at least one True, "
                 f"got {quote(mask)}"
             )
@@ -155,17 +166,20 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         chosen: NDArray[np.bool_] = mask.copy()
         return chosen
 
-    def _seed(self, seed: int | Sequence[int | None] | None, chosen: NDArray[np.bool_]) -> None:
+    def _seeds(self, seed: Any) -> list[int | None]:
+        """The seed of each environment: s, s + 1, ... for one number s."""
+        if not dimensions(seed):
+            first = whole_seed("seed", seed)
+            return [None if first is None else first + k for k in range(self.num_envs)]
+        seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise AutottsError(f"seed: expected one for each of {self.num_envs} environments, got {len(seeds)}")
+        return [whole_seed(f"seed[{k}]", each) for k, each in enumerate(seeds)]
+
+    def _key(self, seeds: list[int | None], chosen: NDArray[np.bool_]) -> None:
         """Key the streams of the chosen environments: by seeds, or by fresh entropy if they have none yet."""
-        if isinstance(seed, int | np.integer):
-            super().reset(seed=int(seed))
-            seed = [int(seed) + k for k in range(self.num_envs)]
-        elif seed is None:
-            seed = [None] * self.num_envs
-        if len(seed) != self.num_envs:
-            raise ValueError(f"seed: expected one for each of {self.num_envs} environments, got {len(seed)}")
-        keyed = chosen & np.array([value is not None or not self._seeded for value in seed])
-        streams = np.array([stream_of_seed(seed[k]) for k in np.flatnonzero(keyed).tolist()], np.uint64)
+        keyed = chosen & np.array([value is not None or not self._seeded for value in seeds])
+        streams = np.array([stream_of_seed(seeds[k]) for k in np.flatnonzero(keyed).tolist()], np.uint64)
         self._episodes.state.seed(streams, keyed)
         self._seeded = True
 
@@ -179,7 +193,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
         Raises:
             ResetNeeded: an episode has ended and the autoreset mode is DISABLED, or none has begun.
-            ValueError: the actions have another shape, or one is not in the action space.
+            AutottsError: the actions are not N whole numbers, or one is not in the action space.
         """
         results, observations, ended = self._take(actions)
         rewards, terminations, truncations, invalid = results[:4]
@@ -188,7 +202,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         elif self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos = {**self._final_infos(ended, invalid & ended), **self._infos(invalid & ~ended)}
         else:
-            infos = {**self._infos(invalid), **self._outcomes(ended)}
+            infos = self._infos(invalid, ended.nonzero()[0])
         return observations, rewards, terminations, truncations, infos
 
     def advance(
@@ -210,20 +224,14 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     def _take(self, actions: Any) -> tuple[Results, Any, NDArray[np.bool_] | None]:
         """Take the actions; returns results, observations, and which episodes have ended, None: none has."""
-        actions = np.ascontiguousarray(actions, np.int64)
-        if actions.shape != (self.num_envs,):
-            raise ValueError(f"actions: expected shape ({self.num_envs},), got {actions.shape}")
         restart = self._ended
         if not self._seeded or (self.autoreset_mode != AutoresetMode.NEXT_STEP and restart.any()):
             raise ResetNeeded("step: expected running episodes; call reset first")
-        if np.count_nonzero(actions.view(np.uint64) >= self._actions):  # negative ones are large as such
-            raise ValueError(f"actions: expected 0 .. {self._actions - 1}, got {actions.min()} .. {actions.max()}")
         again = self.autoreset_mode == AutoresetMode.SAME_STEP
-        out = self._episodes.buffers()
-        results = self._episodes.results(out)
         ended = None
         try:
-            if self._episodes.step_all(actions, restart, again, results):
+            results, out, count = self._episodes.step_all(actions, restart, again)
+            if count:
                 ended = results.terminations | results.truncations
         except BaseException:
             self._ended = ~self._episodes.state.running  # nobody was told, but who has ended shall not go on
@@ -231,24 +239,30 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._ended = self._no_restart if ended is None or again else ended
         return results, out.observations(), ended
 
-    def _infos(self, invalid: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        """The infos that every environment has; those not chosen are blank."""
-        mask = self._episodes.masks()
-        told = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
-        if chosen is not None:
-            mask[~chosen] = 0
-        return {
-            "action_mask": mask,
-            "_action_mask": told,
-            "invalid_action": invalid,
-            "_invalid_action": told.copy(),
-        }
+    def _infos(
+        self,
+        invalid: NDArray[np.bool_],
+        ended: NDArray[np.int64] = _NONE,
+        chosen: NDArray[np.bool_] | None = None,
+    ) -> dict[str, Any]:
+        """The infos of every environment, those of an outcome neutral but where an episode has ended.
 
-    def _outcomes(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
-        """The infos of the episodes that ended; blank in the others."""
-        infos: dict[str, Any] = {}
-        for key, told in self._episodes.outcomes(ended.nonzero()[0], spread=True).items():
-            infos[key], infos[f"_{key}"] = told, ended.copy()
+        Args:
+            invalid: (N,) bool, whether the actions were not admissible.
+            ended: (K,), the environments whose episodes have just ended.
+            chosen: (N,) bool, the environments that have infos, the others are blank; None: all.
+        """
+        infos = {
+            "action_mask": self._episodes.masks(),
+            "invalid_action": invalid,
+            **self._episodes.spread(ended, False),
+        }
+        told = np.ones((len(infos), self.num_envs), np.bool_)
+        if chosen is not None and not chosen.all():
+            told &= chosen
+            for array in infos.values():
+                array[~chosen] = None if array.dtype == object else 0
+        infos |= {f"_{key}": row for key, row in zip(list(infos), told, strict=True)}
         return infos
 
     def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_]) -> dict[str, Any]:
@@ -259,7 +273,9 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             final_obs[n] = observation
         common = {"action_mask": self._episodes.last_masks(ended), "_action_mask": ended.copy()}
         common |= {"invalid_action": invalid, "_invalid_action": ended.copy()}
-        final_info = {**common, **self._outcomes(ended)}
+        final_info = {**common}
+        for key, told in self._episodes.spread(rows, True).items():
+            final_info[key], final_info[f"_{key}"] = told, ended.copy()
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     @property

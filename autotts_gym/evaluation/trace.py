@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.controllers import Controller, check_probes
-from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, layout
+from autotts_gym.engine import Bank, EpisodeRecord, PoolState, RoundPlan, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.runner import play
@@ -186,13 +186,13 @@ class Trace:
         setting: What was played.
         rounds: Its rounds.
         end: How it ended.
-        state: The engine's state at the end, of one episode; for pictures.
+        state: What the episode had revealed at its end, for pictures.
     """
 
     setting: Setting
     rounds: tuple[Round, ...]
     end: End
-    state: PoolState = field(repr=False)
+    state: EpisodeRecord = field(repr=False)
 
     def lines(self) -> list[str]:
         """Returns one JSON object per round, and one for the end; only the last one knows what was not revealed."""
@@ -234,7 +234,7 @@ def trace(
     bank = Bank([store])
     state = PoolState(bank, 1, rules)
     state.begin(questions=question)
-    state.shuffle(np.ones(1, np.bool_), np.array([seed]))
+    state.shuffle(np.ones(1, np.bool_), np.array([seed], np.int64))
     observer = _Observer(state)
     play(controller, state, observer.watch)
     pool = state.pools[0]
@@ -257,7 +257,7 @@ def trace(
         branches_pruned=int(pool["pruned"]),
         stop_reason=layout.STOP_REASONS[pool["stop_reason"]],
     )
-    return Trace(setting, tuple(observer.rounds), end, state)
+    return Trace(setting, tuple(observer.rounds), end, state.record(0))
 
 
 class _Observer:

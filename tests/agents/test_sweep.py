@@ -63,7 +63,7 @@ def test_a_sweep_plays_what_a_single_environment_plays(algo: str, observation: s
                 "cost_weight": result.params["cost_weight"],
             }
             observation_, info = env.reset(seed=0, options=options)
-            while "correct" not in info:
+            while info["stop_reason"] == "running":
                 one = {k: v[None] for k, v in observation_.items()} if observation == "dict" else observation_[None]
                 mask = info["action_mask"][None].astype(bool)
                 (action,) = greedy(model, one, mask)  # type: ignore[arg-type]

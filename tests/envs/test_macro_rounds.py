@@ -265,7 +265,7 @@ def test_an_episode_that_ended_in_a_step_that_failed_does_not_go_on(mode: Autore
     if mode == AutoresetMode.NEXT_STEP:
         _, _, terminations, _, infos = env.step(np.array([0, 1]))
         assert terminations.tolist() == [False, False]
-        assert "stop_reason" not in infos
+        assert infos["stop_reason"].tolist() == ["running"] * len(infos["stop_reason"])
         assert env.revealed.pools["opened"].tolist() == [0, 3]
     else:
         with pytest.raises(ResetNeeded):

@@ -381,7 +381,7 @@ def test_stop_at_once_gives_no_answer_which_is_wrong():
     env.reset(seed=0)
     _, reward, terminated, _, info = env.step(0)
     assert (reward, terminated) == (0.0, True)
-    assert (info["answer"], info["correct"], info["stop_reason"]) == (None, False, "stop")
+    assert (info["answer"], info["correct"], info["stop_reason"]) == ("", False, "stop")
 
 
 def test_max_steps_truncates_without_an_answer():
@@ -391,7 +391,7 @@ def test_max_steps_truncates_without_an_answer():
     *_, terminated, truncated, info = env.step(1)
     assert ends == [(False, False)] * 2
     assert (terminated, truncated) == (False, True)
-    assert (info["answer"], info["correct"], info["stop_reason"]) == (None, False, "truncated")
+    assert (info["answer"], info["correct"], info["stop_reason"]) == ("", False, "truncated")
     env.reset(seed=0)
     env.step(1)
     env.step(1)

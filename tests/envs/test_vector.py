@@ -384,7 +384,7 @@ def test_final_observation_and_info_are_those_of_the_ended_episode():
     assert final["_stop_reason"].tolist() == [True, False]
     assert final["action_mask"][0].tolist() == [1] + [0] * 13
     assert infos["action_mask"][0].tolist() == [1, 1] + [0] * 12
-    assert "stop_reason" not in infos
+    assert infos["stop_reason"].tolist() == ["running", "running"]
 
 
 def test_every_key_of_the_infos_keeps_one_dtype_and_has_its_mask():

@@ -1,0 +1,87 @@
+"""What an episode costs and when it ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.engine import layout
+from autotts_gym.validation import check, choice, is_real, is_whole, whole, wholes
+
+ACCOUNTINGS = ("exact", "autotts")
+PROBES = ("auto", "explicit")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an episode costs and when it ends.
+
+    Attributes:
+        max_branches: branch slots M of an episode.
+        token_budget: total tokens an episode may spend; None: no limit.
+        probe: "auto" (each interval reveals its probe) or "explicit" (PROBE actions do).
+        probe_cost: tokens of an explicit probe (the paper's kappa); automatic probes cost none.
+        accounting: "exact", or "autotts" (what the published code charges).
+        cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
+        latency_weight: reward lost per million sequential tokens; they equal total tokens where every round is one
+            primitive action, so that only rounds tell a wait from a price.
+        shaping: whether correctness is rewarded as the answer that STOP would give becomes right or wrong, not at the
+            end; the return is the same.
+        max_steps: transitions after which an episode is truncated; None: no limit.
+        auto_stop: end an episode in which only STOP is admissible; otherwise its actor still names the answer.
+    """
+
+    max_branches: int = 64
+    token_budget: int | None = None
+    probe: str = "auto"
+    probe_cost: int = 0
+    accounting: str = "exact"
+    cost_weight: float | tuple[float, float] = 0.0
+    latency_weight: float = 0.0
+    shaping: bool = False
+    max_steps: int | None = None
+    auto_stop: bool = False
+    cost_weight_range: tuple[float, float] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            AutottsError: naming the field, what was expected and what came.
+        """
+        whole("max_branches", self.max_branches, 1)
+        if self.token_budget is not None:
+            check("token_budget", self.token_budget, is_whole(self.token_budget, 1), f"{wholes(1)} or None")
+        choice("probe", self.probe, PROBES)
+        whole("probe_cost", self.probe_cost)
+        choice("accounting", self.accounting, ACCOUNTINGS)
+        if self.max_steps is not None:
+            check("max_steps", self.max_steps, is_whole(self.max_steps, 1), f"{wholes(1)} or None")
+        check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
+        check("shaping", self.shaping, isinstance(self.shaping, bool), "True or False")
+        weight = self.cost_weight
+        expected = "a finite number of at least 0, or a pair 0 < low <= high"
+        if isinstance(weight, Sequence) and not isinstance(weight, str):
+            pair = len(weight) == 2 and all(is_real(value, 0) for value in weight) and 0 < weight[0] <= weight[1]
+            check("cost_weight", weight, pair, expected)
+            low, high = float(weight[0]), float(weight[1])
+        else:
+            check("cost_weight", weight, is_real(weight, 0), expected)
+            low = high = float(weight)
+        object.__setattr__(self, "cost_weight_range", (low, high))
+
+    def record(self) -> NDArray[np.void]:
+        """The rules as the kernels read them, (1,) RULES."""
+        record = np.zeros(1, layout.RULES)
+        record["probe_cost"] = self.probe_cost
+        record["token_budget"] = layout.UNLIMITED if self.token_budget is None else self.token_budget
+        record["max_steps"] = layout.UNLIMITED if self.max_steps is None else self.max_steps
+        record["cost_weight_low"], record["cost_weight_high"] = self.cost_weight_range
+        record["latency_weight"] = self.latency_weight
+        record["shaping"] = self.shaping
+        record["max_branches"] = self.max_branches
+        record["exact"] = self.accounting == "exact"
+        record["explicit"] = self.probe == "explicit"
+        record["auto_stop"] = self.auto_stop
+        return record
