@@ -64,8 +64,11 @@ def _digest() -> str:
     """Digest of every source file whose code or constants are compiled into kernels."""
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    others = ("engine/cache.py", "engine/handle.py", "engine/jit.py", "engine/layout.py", "engine/plan.py")
-    for path in sorted([*package.rglob("kernels.py"), *(package / name for name in (*others, "envs/features.py"))]):
+    others = (
+        *("engine/cache.py", "engine/handle.py", "engine/jit.py", "engine/layout.py", "engine/plan.py"),
+        *("envs/features.py", "sandbox/protocol.py"),
+    )
+    for path in sorted([*package.rglob("kernels.py"), *(package / name for name in others)]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
