@@ -135,8 +135,11 @@ def read_rules(arguments: argparse.Namespace) -> "Rules":
     Raises:
         AutottsError: one is out of range.
     """
+    from autotts_gym import validation
     from autotts_gym.engine import Rules
 
+    if arguments.token_budget is not None:  # a budget of nothing is for tests of environments
+        validation.whole("token_budget", arguments.token_budget, 1)
     return Rules(
         max_branches=arguments.max_branches,
         token_budget=arguments.token_budget,

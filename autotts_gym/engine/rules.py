@@ -52,7 +52,7 @@ class Rules:
         """
         whole("max_branches", self.max_branches, 1)
         if self.token_budget is not None:
-            check("token_budget", self.token_budget, is_whole(self.token_budget, 1), f"{wholes(1)} or None")
+            check("token_budget", self.token_budget, is_whole(self.token_budget), f"{wholes()} or None")
         choice("probe", self.probe, PROBES)
         whole("probe_cost", self.probe_cost)
         choice("accounting", self.accounting, ACCOUNTINGS)

@@ -298,7 +298,10 @@ def test_the_results_name_an_agent_once(out):
         (["--policy", "{policy}", "--store", "nowhere/none"], "nowhere/none"),
         (["--policy", "{policy}", "--store", "{store}", "--seeds", "0"], "seeds: expected at least one, got none"),
         (["--policy", "{policy}", "--store", "{store}", "--points", "0"], "points: expected at least 1, got 0"),
-        (["--policy", "{policy}", "--store", "{store}", "--workers", "0"], "workers: expected at least 1, got 0"),
+        (
+            ["--policy", "{policy}", "--store", "{store}", "--workers", "0"],
+            "workers: expected a whole number from 1 to 2147483647, got 0",
+        ),
         (["--policy", "{policy}", "{policy}", "--store", "{store}"], "expected every policy once, got it twice"),
         (["--policy", "{policy}", "--store", "{store}", "{store}"], "expected different names"),
         (["--policy", "{store}", "--store", "{store}"], "expected a policy of agents.train"),

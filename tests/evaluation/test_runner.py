@@ -237,7 +237,7 @@ def test_bad_arguments_are_named():
     controller, store = make_controller("sc"), synthesize(2, 3)
     with pytest.raises(AutottsError, match="seeds: expected at least one, got none"):
         evaluate(controller, store, seeds=())
-    with pytest.raises(AutottsError, match="workers: expected at least 1, got 0"):
+    with pytest.raises(AutottsError, match="workers: expected a whole number from 1 to 2147483647, got 0"):
         evaluate(controller, store, workers=0)
     with pytest.raises(AutottsError, match="store: expected one store, got 2"):
         evaluate(controller, [store, store])
