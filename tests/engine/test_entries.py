@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,7 @@ from reference import random_plan
 from wild import WILD, attempt, is_clear, maybe_wild
 from worlds import World, worlds
 
-from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
+from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, kernels
 from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import Arrays, Sizes, footprint
 from autotts_gym.engine.plan import arrays_of
@@ -263,3 +264,11 @@ def test_a_bank_answers_or_refuses_whatever_it_is_asked(world: World, question: 
     for call in (lambda: bank.locate(question), lambda: bank.answer_texts(answers)):
         _, refused = attempt(call)
         assert is_clear(refused), refused
+
+
+@pytest.mark.skipif(
+    not numba.config.BOUNDSCHECK, reason="CI runs tests/engine and tests/envs a second time with NUMBA_BOUNDSCHECK=1"
+)
+def test_a_kernel_that_reaches_too_far_is_caught_where_bounds_are_checked():
+    with pytest.raises(IndexError):
+        kernels.act_all(begun().handle, np.zeros(10 * N, np.int64), np.zeros(10 * N, np.bool_))
