@@ -206,7 +206,7 @@ def record_seconds(seconds: float) -> None:
     path = mine / "seconds"
     with contextlib.suppress(OSError, ValueError):  # it is worth no failure; what cannot be kept is told by ``save``
         if not path.exists() or float(path.read_text()) < seconds:
-            _write(path, f"{seconds:.1f}\n".encode())
+            _write(path, f"{seconds:.3f}\n".encode())
 
 
 def tell_once(message: str) -> None:

@@ -31,7 +31,7 @@ from autotts_gym.sandbox import kernels
 from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.protocol import FAILURE, LAYERS, MAX_STEPS, ROUND
-from autotts_gym.sandbox.static import Source
+from autotts_gym.sandbox.static import Source, require_linux
 
 MAX_TEXT = 1 << 16
 """Bytes of a message that is not a round's."""
@@ -236,8 +236,7 @@ def nurseries(sandbox: Sandbox, numbers: Sequence[int]) -> list[Nursery]:
     Raises:
         ControllerError: one can't start, a required layer is missing here, or this is not Linux.
     """
-    if sys.platform != "linux":
-        raise ControllerError(f"sandbox: running programs needs Linux, whose kernel confines them; got {sys.platform}")
+    require_linux()
     keys = [(os.getpid(), number, sandbox) for number in numbers]  # one that a fork inherited is its parent's
     with _nurseries_lock:
         new = [key for key in keys if key not in _nurseries or not _nurseries[key].alive]

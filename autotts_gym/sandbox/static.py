@@ -90,6 +90,16 @@ class Source:
     literals: Literals = Literals()
 
 
+def require_linux() -> None:
+    """Refuse to start a confined process where nothing confines it.
+
+    Raises:
+        ControllerError: this is another system.
+    """
+    if sys.platform != "linux":
+        raise ControllerError(f"sandbox: running programs needs Linux, whose kernel confines them; got {sys.platform}")
+
+
 def read_source(path: str | os.PathLike[str], packages: tuple[str, ...] = ()) -> Source:
     """Read a program and check its text.
 
@@ -159,6 +169,7 @@ def _ask_reader(name: str, data: bytes, packages: tuple[str, ...]) -> dict[str, 
     }
     command = [sys.executable, "-S", "-s", "-E", "-B", str(_READER)]
     asked = json.dumps(settings).encode() + b"\n" + data
+    require_linux()
     try:
         done = subprocess.run(
             command, input=asked, capture_output=True, cwd="/", env={}, timeout=READER_PATIENCE, check=False

@@ -298,8 +298,8 @@ def test_a_judging_process_that_dies_costs_its_program_only(stores, tmp_path, mo
     judge = PoolJudge(terms, 1)
     try:
         wait = judge.begin("screen", tmp_path / "p.py")
-        (worker,) = judge._pool._processes.values()
-        os.kill(worker.pid, signal.SIGKILL)
+        (worker,) = judge._pool._workers
+        os.kill(worker.process.pid, signal.SIGKILL)
         assert not ignores_beta(wait())
         assert judge.begin("screen", tmp_path / "p.py")() is not None
     finally:

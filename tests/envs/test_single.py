@@ -296,7 +296,7 @@ def test_a_range_of_cost_weights_is_drawn_log_uniformly_by_the_seed_and_observed
     "kwargs",
     [
         {"observation": "image"},
-        {"render_mode": "human"},
+        {"render_mode": "cinema"},
         {"probe": "never"},
         {"accounting": "free"},
         {"max_branches": 0},

@@ -563,8 +563,8 @@ def test_a_figure_shows_every_part_and_is_the_same_every_time(one_of_each: Diagn
     picture = matplotlib.image.imread(tmp_path / "a.png")
     colours = {tuple(colour) for colour in np.round(picture[..., :3].reshape(-1, 3) * 255).astype(int).tolist()}
     assert {(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2), (0x70, 0x70, 0x70)} <= colours
-    with pytest.raises(AutottsError, match=r"expected a file name ending in \.png or \.svg"):
-        plot_diagnosis(one_of_each, tmp_path / "a.pdf")
+    with pytest.raises(AutottsError, match=r"expected a file name ending in"):
+        plot_diagnosis(one_of_each, tmp_path / "a.gif")
 
 
 def test_importing_it_loads_no_picture_and_no_tensorboard() -> None:

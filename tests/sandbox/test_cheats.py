@@ -4,6 +4,7 @@ The text checks are only manners: most of these go past them, by modules that th
 played with the checks switched off. No test leaves a process behind.
 """
 
+import marshal
 import os
 import pickle
 import platform
@@ -128,7 +129,9 @@ def unchecked(path: Path, sandbox: Sandbox = ROOMY) -> Program:
     """A program whose text nobody has checked."""
     honest = path.with_name("honest.py")
     program = Program(write(honest.parent, "return None", name=honest.name), sandbox=sandbox)
-    program.source = Source(str(path), path.read_text(), "program", "")
+    text = path.read_text()
+    code = marshal.dumps(compile(text, f"<{path.name}>", "exec", dont_inherit=True))
+    program.source = Source(str(path), text, "program", "", code=code)
     return program
 
 

@@ -90,7 +90,8 @@ def test_a_fork_server_that_is_stopped_is_not_waited_for(tmp_path: Path, monkeyp
     evaluate(Program(path), STORE, seeds=range(2))
     for server in fleet._nurseries.values():
         os.killpg(server._process.pid, signal.SIGSTOP)
-    stopped = descendants()
+    stopped = {server._process.pid for server in fleet._nurseries.values()}
+    stopped |= {each for pid in stopped for each in descendants(pid)}
     start = time.monotonic()
     with pytest.raises(ControllerError, match=r"sandbox: its fork server did not answer within 0\.5 s"):
         evaluate(Program(path), STORE, seeds=range(2))
