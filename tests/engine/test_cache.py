@@ -222,7 +222,7 @@ def test_a_change_of_a_file_makes_its_code_stale(module, tmp_path):
 
 
 def test_settings_that_change_the_code_have_a_folder_of_their_own(module, tmp_path):
-    run(module, "1", XDG_CACHE_HOME=tmp_path / "user")
+    run(module, "1", XDG_CACHE_HOME=tmp_path / "user", NUMBA_BOUNDSCHECK="0")
     _, err = run(module, "1", XDG_CACHE_HOME=tmp_path / "user", NUMBA_BOUNDSCHECK="1")
     assert COMPILING.fullmatch(err)
     assert len({file.parent for file in kept(tmp_path)}) == 2
