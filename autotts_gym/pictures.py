@@ -32,6 +32,8 @@ _STYLE: dict[Any, object] = {
     "pdf.fonttype": 42,  # TrueType, embedded: journals refuse Type 3
 }
 
+_PLACES = 9  # decimals of a part's place, in widths and heights of its figure
+
 
 def picture_paths(paths: Paths) -> list[Path]:
     """Returns one path or several as a list.
@@ -56,6 +58,22 @@ def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
         suffix = path.suffix.lower()
         with written(path) as file:
             figure.savefig(file, format=suffix[1:], dpi=200, metadata=_NOTHING[suffix])
+
+
+def lay_out(figure: Figure) -> None:
+    """Gives a figure's parts their places, for good.
+
+    Matplotlib's solver of constraints takes variables in the order of their addresses, so that its results differ in
+    the last bits from one run to the next: they are rounded.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for box in [part.bbox_relative for part in figure.subfigs]:
+        box.set_points(box.get_points().round(_PLACES))
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(_PLACES)))
 
 
 @contextmanager

@@ -133,6 +133,8 @@ def number(name: str, value: Any, count: int) -> int:
     Raises:
         AutottsError: it is none of 0 .. count - 1.
     """
+    if type(value) is int and 0 <= value < count:  # as most are: the step of a single environment is that short
+        return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < count:

@@ -1,6 +1,6 @@
 """One small array that stands for all arrays of the state when a kernel is called.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has twenty. A handle
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has eighteen. A handle
 holds their addresses and sizes, and the kernel makes the arrays of it. With the addresses it can also ask the memory
 for an episode before it comes to it.
 """
@@ -42,13 +42,13 @@ def _at(*names: str) -> tuple[int, ...]:
 
 
 _POOLS_AT, _SLOTS_AT, _ANSWERS_AT, _FINISHED_AT = _at("pools", "slots", "answers", "finished_answers")
-_TALLY_AT, _ADMISSIBLE_AT, _HISTORY_AT, _NEWEST_AT = _at("tally", "admissible", "history", "newest")
-_RECORDED_AT, _HIDDEN_POOLS_AT, _HIDDEN_SLOTS_AT = _at("recorded", "hidden_pools", "hidden_slots")
+_TALLY_AT, _ADMISSIBLE_AT, _HISTORY_AT = _at("tally", "admissible", "history")
+_HIDDEN_POOLS_AT, _HIDDEN_SLOTS_AT = _at("hidden_pools", "hidden_slots")
 _DRAWN_AT, _DISPLACED_AT, _LOCAL_AT, _STORED_AT = _at("drawn", "displaced", "local_ids", "stored_ids")
 _BRANCHES_AT, _PROBES_AT = _at("branches", "probes")
 
 Handle = NDArray[np.int64]
-"""(20 addresses + 9 sizes,) int64; only valid while the arrays it was made of are alive."""
+"""(18 addresses + 9 sizes,) int64; only valid while the arrays it was made of are alive."""
 
 
 @intrinsic
@@ -78,17 +78,15 @@ def unpack(handle):
         carray(_pointer(handle[6]), (episodes, actions), np.int8),
         carray(_pointer(handle[7]), (episodes, max_branches, depths), np.bool_),
         carray(_pointer(handle[8]), (episodes, changes), CHANGE),
-        carray(_pointer(handle[9]), (episodes, max_branches), np.int32),
-        carray(_pointer(handle[10]), (episodes,), np.int32),
-        carray(_pointer(handle[11]), (episodes,), HIDDEN_POOL),
-        carray(_pointer(handle[12]), (episodes, max_branches), HIDDEN_SLOT),
-        carray(_pointer(handle[13]), (episodes, max_branches), np.int32),
-        carray(_pointer(handle[14]), (episodes, max_branches), np.int32),
-        carray(_pointer(handle[15]), (episodes, answers), np.int32),
-        carray(_pointer(handle[16]), (episodes, answers), np.int32),
-        carray(_pointer(handle[17]), (questions,), QUESTION),
-        carray(_pointer(handle[18]), (branches,), STORED_BRANCH),
-        carray(_pointer(handle[19]), (probes,), np.int32),
+        carray(_pointer(handle[9]), (episodes,), HIDDEN_POOL),
+        carray(_pointer(handle[10]), (episodes, max_branches), HIDDEN_SLOT),
+        carray(_pointer(handle[11]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[12]), (episodes, max_branches), np.int32),
+        carray(_pointer(handle[13]), (episodes, answers), np.int32),
+        carray(_pointer(handle[14]), (episodes, answers), np.int32),
+        carray(_pointer(handle[15]), (questions,), QUESTION),
+        carray(_pointer(handle[16]), (branches,), STORED_BRANCH),
+        carray(_pointer(handle[17]), (probes,), np.int32),
     )
 
 
@@ -138,17 +136,15 @@ def _prefetch_episode(handle, n):
         _prefetch(handle[_ADMISSIBLE_AT] + n * actions + line)
     _prefetch(handle[_HIDDEN_POOLS_AT] + n * _HIDDEN_POOL)
     _prefetch(handle[_STORED_AT] + n * answers * 4)
-    _prefetch(handle[_RECORDED_AT] + n * 4)
 
 
 @numba.njit(nogil=True, forceinline=True)
 def _prefetch_slot(handle, s, n):
     """The slot that episode n opens next, what the one behind it is dealt from, and the local ids of the answers."""
     opened, max_branches = s.pools[n].opened, s.slots.shape[1]
-    _prefetch(handle[_HISTORY_AT] + (n * s.history.shape[1] + s.recorded[n]) * _CHANGE)
+    _prefetch(handle[_HISTORY_AT] + (n * s.history.shape[1] + s.pools[n].recorded) * _CHANGE)
     if opened < max_branches:
         slot = n * max_branches + opened
-        _prefetch(handle[_NEWEST_AT] + slot * 4)
         _prefetch(handle[_SLOTS_AT] + slot * _SLOT)
         _prefetch(handle[_HIDDEN_SLOTS_AT] + slot * _HIDDEN_SLOT)
         _prefetch(handle[_HIDDEN_SLOTS_AT] + (slot + 1) * _HIDDEN_SLOT)

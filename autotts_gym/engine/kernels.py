@@ -180,13 +180,15 @@ def _showed(s, n, i, stored):
 @inline
 def _record(s, n, i, answer, depth):
     """Note in the history that a branch shows another answer (a local id; -1: none) than before."""
-    k = s.recorded[n]
+    pool = s.pools[n]
+    slot = s.slots[n, i]
+    k = pool.recorded
     change = s.history[n, k]
     change.answer = answer
     change.depth = depth
-    change.before = s.newest[n, i]
-    s.newest[n, i] = k
-    s.recorded[n] = k + 1
+    change.before = slot.newest
+    slot.newest = k
+    pool.recorded = k + 1
 
 
 @inline
@@ -456,7 +458,7 @@ def _exhausted(s, n):
 def begin(s, n, question):
     """Begin the next episode of a stream: on a question (-1: draw one), in the order given before or drawn.
 
-    Clears what the last episode touched and nothing else.
+    Clears what the last episode touched and nothing else; of its history nothing is ever read again.
     """
     pool = s.pools[n]
     hidden = s.hidden_pools[n]
@@ -468,11 +470,6 @@ def begin(s, n, question):
         seen.finished_votes = 0
         seen.finished_depth = 0
         seen.abandoned = 0
-    for k in range(s.recorded[n]):
-        change = s.history[n, k]
-        change.answer = 0
-        change.depth = 0
-        change.before = 0
     s.finished_answers[n, : pool.finished_distinct] = -1
     s.tally[n, :] = 0
     if hidden.ordered:
@@ -491,7 +488,7 @@ def begin(s, n, question):
         slot.rank = -1
         slot.tokens = 0
         s.probed[n, i, :] = False
-        s.newest[n, i] = -1
+        slot.newest = -1
     for i in range(min(pool.opened + 1, rules.max_branches)):
         s.hidden_slots[n, i].branch = -1
     hidden.random = mix(hidden.stream + mix(np.uint64(hidden.episode) + np.uint64(0x9E3779B97F4A7C15)))
@@ -539,7 +536,7 @@ def begin(s, n, question):
     pool.deepest = 0
     pool.stop_reason = RUNNING
     pool.answer = -1
-    s.recorded[n] = 0
+    pool.recorded = 0
     s.admissible[n, :] = 0
     s.admissible[n, STOP] = 1
     s.admissible[n, BRANCH] = np.int8(pool.budget >= pool.interval_tokens)
@@ -685,7 +682,7 @@ def _write_history(revealed, n, i, start, out):
     """Write the answers that a branch revealed at depths start + 1, start + 2, ... to its depth; -1: none."""
     end = np.int64(revealed.slots[n, i].depth)
     out[: end - start] = -1
-    k = revealed.newest[n, i]
+    k = revealed.slots[n, i].newest
     while k >= 0 and end > start:
         change = revealed.history[n, k]
         first = max(np.int64(change.depth) - 1, start)

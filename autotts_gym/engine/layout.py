@@ -32,6 +32,7 @@ SLOT = np.dtype(
         ("changes", np.int32),  # how often the revealed answer changed
         ("off_leader", np.int32),  # length of the newest run of revealed answers that were not the leader's
         ("rank", np.int32),  # order of completion among finished branches; -1: not finished
+        ("newest", np.int32),  # its newest change in the history; -1: none
         ("tokens", np.int64),  # tokens paid for it, probes included
     ],
     align=True,
@@ -80,6 +81,7 @@ POOL = np.dtype(
         ("active_run", np.int32),  # sum of their runs
         ("finished_depth", np.int32),  # sum of the depths of the finished branches
         ("deepest", np.int32),  # largest depth reached by any branch
+        ("recorded", np.int32),  # changes in the history so far
         ("stop_reason", np.int32),
         ("answer", np.int32),  # local id of the answer given at the end; -1: none
     ],
@@ -95,7 +97,7 @@ CHANGE = np.dtype(
     ],
     align=True,
 )
-"""Revealed, one each time that a branch showed another answer than before."""
+"""Revealed, one each time that a branch showed another answer than before; older episodes' stay behind."""
 
 HIDDEN_SLOT = np.dtype(
     [
@@ -193,14 +195,12 @@ class RevealedArrays(NamedTuple):
     admissible: NDArray[np.int8]
     probed: NDArray[np.bool_]
     history: NDArray[np.void]
-    newest: NDArray[np.int32]
-    recorded: NDArray[np.int32]
 
 
 class Arrays(NamedTuple):
     """Every array of N episodes with M slots, K actions and at most A answers a question.
 
-    The first eleven are revealed, the next six hidden, the last three the bank, which is shared and never written.
+    The first nine are revealed, the next six hidden, the last three the bank, which is shared and never written.
     """
 
     rules: NDArray[np.void]  # (1,) RULES
@@ -211,9 +211,7 @@ class Arrays(NamedTuple):
     tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
     admissible: NDArray[np.int8]  # (N, K) the action mask
     probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit
-    history: NDArray[np.void]  # (N, H) CHANGE, in the order in which they were revealed
-    newest: NDArray[np.int32]  # (N, M) the newest change of a branch; -1: none
-    recorded: NDArray[np.int32]  # (N,) changes in the history so far
+    history: NDArray[np.void]  # (N, H) CHANGE, in the order in which they were revealed; the first ``recorded`` hold
 
     hidden_pools: NDArray[np.void]  # (N,) HIDDEN_POOL
     hidden_slots: NDArray[np.void]  # (N, M) HIDDEN_SLOT
@@ -280,8 +278,6 @@ def table(sizes: Sizes) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         "admissible": (np.dtype(np.int8), (n, sizes.actions)),
         "probed": (np.dtype(np.bool_), (n, m, sizes.depths)),
         "history": (CHANGE, (n, sizes.changes)),
-        "newest": (int32, (n, m)),
-        "recorded": (int32, (n,)),
         "hidden_pools": (HIDDEN_POOL, (n,)),
         "hidden_slots": (HIDDEN_SLOT, (n, m)),
         "drawn": (int32, (n, m)),

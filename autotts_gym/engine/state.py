@@ -56,7 +56,7 @@ class PoolState:
         self.arrays.slots["answer"] = -1
         self.arrays.slots["rank"] = -1
         self.arrays.finished_answers[...] = -1
-        self.arrays.newest[...] = -1
+        self.arrays.slots["newest"] = -1
         self.arrays.hidden_slots["branch"] = -1
         self.arrays.pools["stop_reason"] = layout.TRUNCATED
         for name in ("leader", "finished_leader", "answer"):
@@ -105,7 +105,7 @@ class PoolState:
     def __getstate__(self) -> dict[str, Any]:
         """Travels without the bank's columns, which the bank brings, without addresses, and without room left over."""
         own = {name: array for name, array in self.arrays._asdict().items() if name not in layout.BANK}
-        own["history"] = self.arrays.history[:, : int(self.arrays.recorded.max())].copy()
+        own["history"] = self.arrays.history[:, : int(self.arrays.pools["recorded"].max())].copy()
         return {"bank": self.bank, "rules": self.rules, "own": own}
 
     def __setstate__(self, members: dict[str, Any]) -> None:

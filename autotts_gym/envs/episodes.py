@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +93,7 @@ class Episodes:
         state: the engine's state.
         observation: "dict", "flat", "pool" or "evidence".
         observation_space: of one episode.
+        actions: how many actions there are.
         action_space: of one episode.
     """
 
@@ -103,7 +105,9 @@ class Episodes:
         what = f"observation: {observation!r} of {episodes} episodes with max_branches={rules.max_branches}"
         require_memory(what, 2 * episodes * observation_size(observation, rules.max_branches))
         self.observation_space = observation_space(observation, rules.max_branches)
-        self.action_space = spaces.Discrete(self._count_actions(rules))
+        self.actions = self._count_actions(rules)
+        self.action_space = spaces.Discrete(self.actions)
+        self._fresh_buffers = partial(buffers, observation, episodes, rules.max_branches)
         self.confidence = confidence_table(min(int(rules.max_branches), bank.max_branches))
         self.shares = Shares(threads, episodes)
         self._make_room()
@@ -113,7 +117,7 @@ class Episodes:
         episodes = self.state.episodes
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._last = self.buffers()
-        self._last_masks = np.empty((episodes, int(self.action_space.n)), np.int8)
+        self._last_masks = np.empty((episodes, self.actions), np.int8)
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels without what matters only during a step."""
@@ -130,7 +134,7 @@ class Episodes:
 
     def buffers(self) -> Buffers:
         """Fresh arrays for the observations of all episodes."""
-        return buffers(self.observation, self.state.episodes, self.state.rules.max_branches)
+        return self._fresh_buffers()
 
     def options(self, options: Any) -> Options:
         """Reset options, checked: ``question``, ``branch_seed``, ``cost_weight``; each a scalar or (N,).
@@ -172,11 +176,6 @@ class Episodes:
             state.shuffle(chosen, options.seeds)
         if options.weights is not None:
             state.pools["cost_weight"][chosen] = options.weights[chosen]
-
-    @property
-    def actions(self) -> int:
-        """How many actions there are."""
-        return int(self.action_space.n)
 
     def masks(self) -> NDArray[np.int8]:
         """Which actions are admissible, (N, actions); fresh."""
@@ -268,11 +267,7 @@ class Episodes:
         Args:
             rows: (K,), which they are.
         """
-        rows = numbers("rows", rows, None, self.state.episodes)
-        answers = self.state.bank.answer_texts(self._outcomes[0, rows])
-        answers[self._outcomes[0, rows] < 0] = NO_ANSWER
-        correct, *counts, reasons = self._outcomes[1:].take(rows, axis=1)
-        return dict(zip(layout.OUTCOME, (answers, correct != 0, *counts, _STOP_REASONS[reasons]), strict=True))
+        return self._told(self._outcomes.take(numbers("rows", rows, None, self.state.episodes), axis=1))
 
     def spread(self, rows: NDArray[np.int64], blank: bool) -> dict[str, NDArray[Any]]:
         """The outcomes of some episodes among all of them, an array (N,) for every key.
@@ -281,16 +276,21 @@ class Episodes:
             rows: (K,), which have just ended.
             blank: whether the others are left blank, as Gymnasium leaves rows that have no such info; else ``NEUTRAL``.
         """
-        n = self.state.episodes
-        numeric = np.zeros((len(layout.OUTCOME) - 3, n), np.int64)
-        arrays = dict(zip(layout.OUTCOME[2:-1], numeric, strict=True))
-        arrays["correct"] = np.zeros(n, np.bool_)
-        for key in ("answer", "stop_reason"):
-            arrays[key] = np.full(n, None if blank else NEUTRAL[key], object)
-        if len(rows):
-            for key, told in self.outcomes(rows).items():
-                arrays[key][rows] = told
-        return arrays
+        table = np.zeros_like(self._outcomes)  # of which all but the answer is neutral
+        table[0] = -1
+        table[:, rows] = self._outcomes.take(rows, axis=1)
+        told = self._told(table)
+        if blank:
+            others = np.ones(self.state.episodes, np.bool_)
+            others[rows] = False
+            told["answer"][others] = told["stop_reason"][others] = None
+        return told
+
+    def _told(self, table: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """What infos tell of outcomes as kernels write them, (7, K)."""
+        answers = self.state.bank.answer_texts(table[0])
+        answers[table[0] < 0] = NO_ANSWER
+        return dict(zip(layout.OUTCOME, (answers, table[1] != 0, *table[2:-1], _STOP_REASONS[table[-1]]), strict=True))
 
     def last(self, rows: NDArray[np.int64]) -> list[Any]:
         """The last observations of episodes in whose place others have just begun, and of no others."""

@@ -6,6 +6,7 @@ apart.
 """
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,6 +198,7 @@ class Results(NamedTuple):
     last_branches: NDArray[np.float32]  # likewise
 
 
+@cache
 def buffer_shapes(observation: str, episodes: int, max_branches: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of ``Buffers.pool`` and ``Buffers.branches`` for N observations of a kind."""
     pool = len(EVIDENCE_FEATURES if observation == "evidence" else POOL_FEATURES)

@@ -14,7 +14,7 @@ from autotts_gym.errors import AutottsError, quote
 from autotts_gym.evaluation.families import Look, looks
 from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
 from autotts_gym.evaluation.resampling import Floats
-from autotts_gym.pictures import Paths, drawn_in, picture_paths, write_figure
+from autotts_gym.pictures import Paths, drawn_in, lay_out, picture_paths, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,8 +188,7 @@ def _draw(
         above.suptitle(title, fontsize=_TITLE, fontweight="bold")
     for axes, each in whiskers:
         _make_room(axes, each)
-    figure.draw_without_rendering()  # lays the figure out: where whiskers are in each other's way depends on its size
-    figure.set_layout_engine("none")
+    lay_out(figure)  # where whiskers are in each other's way depends on its size
     for axes, each in whiskers:
         _draw_whiskers(axes, each)
     return figure
@@ -419,6 +418,7 @@ def _draw_diagnosis(diagnosis: Diagnosis) -> Figure:
         fontsize=9.5,
         fontweight="bold",
     )
+    lay_out(figure)
     return figure
 
 

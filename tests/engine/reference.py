@@ -60,6 +60,7 @@ class Episode:
         self.total = self.sequential = self.steps = 0
         self.done = 0  # things that happened
         self.seen: list[str] = []
+        self.changed: list[Slot] = []  # whose answer changed, in the order in which that was revealed
         self.leader: str | None = None
         self.leader_since = 0
         self.finished_leader: str | None = None
@@ -115,6 +116,8 @@ class Episode:
     def _reveal(self, slot: Slot, answer: str | None) -> None:
         if answer is not None and answer not in self.seen:
             self.seen.append(answer)
+        if not slot.revealed or answer != slot.answer:
+            self.changed.append(slot)
         slot.revealed.append(answer)
         self._count()
         slot.dissent.append(answer != self.leader)
@@ -278,6 +281,7 @@ class Episode:
             "finished_depth": sum(slot.depth for slot in self.having(FINISHED)),
             "finished_squares": sum(slot.depth**2 for slot in self.having(FINISHED)),
             "deepest": max((slot.depth for slot in self.slots), default=0),
+            "recorded": len(self.changed),
             "stop_reason": REASONS.index(self.reason),
             "answer": self.id(self.answer),
         }
@@ -287,6 +291,7 @@ class Episode:
             return dict.fromkeys(("status", "depth", "revealed", "run", "changes", "off_leader", "tokens"), 0) | {
                 "answer": -1,
                 "rank": -1,
+                "newest": -1,
             }
         slot = self.slots[i]
         return {
@@ -298,6 +303,7 @@ class Episode:
             "changes": sum(a != b for a, b in zip(slot.revealed, slot.revealed[1:], strict=False)),
             "off_leader": newest_run(slot.dissent) if slot.dissent and slot.dissent[-1] else 0,
             "rank": slot.rank,
+            "newest": max((k for k, changed in enumerate(self.changed) if changed is slot), default=-1),
             "tokens": slot.tokens,
         }
 

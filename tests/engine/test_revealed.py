@@ -142,7 +142,7 @@ def test_the_history_has_room_for_branches_that_change_their_answer_at_every_dep
             for _ in range(41):
                 state.act(np.array([2 + i, 2 + i]))
         assert (state.pools["finished"] == 5).all()
-        assert state.arrays.recorded.tolist() == [state.arrays.history.shape[1]] * 2
+        assert state.arrays.pools["recorded"].tolist() == [state.arrays.history.shape[1]] * 2
         assert state.history(1, 4).tolist() == list(range(40))
 
 
