@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,8 @@ from autotts_gym.controllers.whole import width
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
 from autotts_gym.engine.votes import confidence_table
+
+_INT32, _FLOAT64 = np.dtype(np.int32), np.dtype(np.float64)
 
 
 @register
@@ -139,7 +142,7 @@ class ParallelProbe(HandWritten):
         return memory, off
 
     def _places(self, revealed: Revealed) -> Places:
-        return (kernels.PROBE_MEMORY, (revealed.episodes,)), (np.int32, revealed.slots.shape)
+        return (kernels.PROBE_MEMORY, (revealed.episodes,)), (_INT32, revealed.slots.shape)
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Prune, then deepen what is left; or stop."""
@@ -171,7 +174,7 @@ class ConfidenceMomentum(HandWritten):
         """Check the knob."""
         share(self.name, "beta", self.beta)
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, ...]:
         """n_init, max_open, warm_up, abandon, window, burst, widen, min_done, rounds."""
         b = self.beta
@@ -187,7 +190,7 @@ class ConfidenceMomentum(HandWritten):
             500,
         )
 
-    @property
+    @cached_property
     def reals(self) -> tuple[float, ...]:
         """Alpha, threshold, slack, trend."""
         b = self.beta
@@ -205,8 +208,8 @@ class ConfidenceMomentum(HandWritten):
         return memory, trends, off, order, before
 
     def _places(self, revealed: Revealed) -> Places:
-        n, slots = revealed.episodes, (np.int32, revealed.slots.shape)
-        return (kernels.MOMENTUM_MEMORY, (n,)), (np.float64, (n, self.counts[4])), slots, slots, slots
+        n, slots = revealed.episodes, (_INT32, revealed.slots.shape)
+        return (kernels.MOMENTUM_MEMORY, (n,)), (_FLOAT64, (n, self.counts[4])), slots, slots, slots
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """One half of a round: prune and deepen; or, having seen the result, stop or open."""

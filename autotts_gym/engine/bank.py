@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.engine import kernels
 from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
 from autotts_gym.errors import AutottsError
 from autotts_gym.validation import check, shaped, whole, within
@@ -76,6 +77,7 @@ class Bank:
         self.max_probes = int(counts.max())
         self.probeless = tuple(store.name for store in stores if not store.has_probes)
         self.max_branches = int(self.questions["branches"].max())
+        self._changes: dict[int, int] = {}
         for array in (self.questions, self.problems, self.branches, self.probes):
             array.setflags(write=False)
 
@@ -106,6 +108,13 @@ class Bank:
     def majorities(self) -> NDArray[np.int32]:
         """The majority of each question's whole pool, (Q,) stored ids; ties to the first seen; -1: nobody answered."""
         return np.concatenate([store.majority() for store in self.stores])
+
+    def changes(self, max_branches: int) -> int:
+        """How often the branches of an episode of so many slots can show another answer than before, at the most."""
+        if max_branches not in self._changes:
+            told = kernels.count_changes(self.questions, self.branches, self.probes, max_branches)
+            self._changes[max_branches] = int(told)
+        return self._changes[max_branches]
 
     def locate(self, question: int) -> "tuple[ReplayStore, int]":
         """The store that a question of the bank comes from, and its number there.

@@ -677,6 +677,28 @@ def play_rounds(handle, plan):
     return running
 
 
+@kernel
+def count_changes(questions, branches, probes, max_branches):
+    """How often the branches of an episode of so many slots can show another answer than before, at the most.
+
+    A branch that is read shows its probes, or some of them, and its final answer: no more changes than these have.
+    """
+    most = 0
+    for question in questions:
+        changes, largest = 0, 0
+        for b in range(question.first_branch, question.first_branch + question.branches):
+            branch = branches[b]
+            last = branch.final
+            own = 1
+            for k in range(branch.start + branch.probes - 1, branch.start - 1, -1):
+                own += probes[k] != last
+                last = probes[k]
+            changes += own
+            largest = max(largest, own)
+        most = max(most, min(changes, max_branches * largest))
+    return most
+
+
 @inline
 def _write_history(revealed, n, i, start, out):
     """Write the answers that a branch revealed at depths start + 1, start + 2, ... to its depth; -1: none."""

@@ -243,7 +243,7 @@ class Sizes(NamedTuple):
     probes: int = 0
 
     @classmethod
-    def of(cls, episodes: int, max_branches: int, explicit: bool, answers: int, pool: int, probes: int) -> "Sizes":
+    def of(cls, episodes: int, max_branches: int, explicit: bool, answers: int, probes: int, changes: int) -> "Sizes":
         """Sizes without those of the bank.
 
         Args:
@@ -251,8 +251,8 @@ class Sizes(NamedTuple):
             max_branches: M.
             explicit: whether probing is.
             answers: the most distinct answers of a question.
-            pool: the most branches of a question.
-            probes: the most probes of a branch, which can each show another answer, and its final one can.
+            probes: the most probes of a branch.
+            changes: the most changes of answers in an episode, see ``Bank.changes``.
         """
         return cls(
             episodes=episodes,
@@ -260,7 +260,7 @@ class Sizes(NamedTuple):
             answers=max(answers, 1),
             actions=actions(max_branches, explicit),
             depths=probes if explicit else 0,
-            changes=min(max_branches, pool) * (probes + 1),
+            changes=changes,
         )
 
 

@@ -117,8 +117,9 @@ def arrays_of(plan: Any, slots: tuple[int, ...]) -> PlanArrays:
     if not isinstance(plan, RoundPlan):
         raise AutottsError(f"plan: expected a RoundPlan, got {type(plan).__name__}")
     arrays = plan.arrays
-    for name, array, dtype in zip(PlanArrays._fields, arrays, _DTYPES, strict=True):
-        shape = slots if name in _OF_SLOTS else slots[:1]
+    pool = slots[:1]
+    shapes = (slots, slots, pool, pool, pool, pool, slots)
+    for name, array, dtype, shape in zip(PlanArrays._fields, arrays, _DTYPES, shapes, strict=True):
         if not isinstance(array, np.ndarray) or array.dtype != dtype or not array.flags.carray:
             raise AutottsError(f"plan.{name}: expected a contiguous, writable array of {dtype}, got {describe(array)}")
         if array.shape != shape:
@@ -129,9 +130,6 @@ def arrays_of(plan: Any, slots: tuple[int, ...]) -> PlanArrays:
 
 _DTYPES = tuple(map(np.dtype, (np.bool_, np.int8, np.int32, np.bool_, np.int32, np.int32, np.bool_)))
 """Of the fields of ``PlanArrays``."""
-
-_OF_SLOTS = ("prune", "deepen", "probe")
-"""Those of them that are (N, M); the others are (N,)."""
 
 
 def _array(name: str, value: Any, dtype: Any, shape: tuple[int, ...] | None) -> NDArray[Any]:

@@ -66,9 +66,8 @@ class PoolState:
     def _sizes(self, episodes: int) -> layout.Sizes:
         bank, rules = self.bank, self.rules
         explicit = rules.probe == "explicit"
-        sizes = layout.Sizes.of(
-            episodes, int(rules.max_branches), explicit, bank.max_answers, bank.max_branches, bank.max_probes
-        )
+        slots = int(rules.max_branches)
+        sizes = layout.Sizes.of(episodes, slots, explicit, bank.max_answers, bank.max_probes, bank.changes(slots))
         columns = {name: len(getattr(bank, name)) for name in layout.BANK}
         return sizes._replace(**columns)
 

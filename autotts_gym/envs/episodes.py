@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
-_OF_A_STEP = ("_outcomes", "_last", "_last_masks")
+_OF_A_STEP = ("_outcomes", "_none", "_neutral", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
 
 NO_ANSWER = ""
@@ -116,6 +116,9 @@ class Episodes:
         """Arrays for what a step tells of episodes that end, see ``Results``; they are read before the next step."""
         episodes = self.state.episodes
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
+        self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
+        self._none[0] = -1
+        self._neutral = self._told(self._none)
         self._last = self.buffers()
         self._last_masks = np.empty((episodes, self.actions), np.int8)
 
@@ -276,8 +279,9 @@ class Episodes:
             rows: (K,), which have just ended.
             blank: whether the others are left blank, as Gymnasium leaves rows that have no such info; else ``NEUTRAL``.
         """
-        table = np.zeros_like(self._outcomes)  # of which all but the answer is neutral
-        table[0] = -1
+        if not len(rows):
+            return {key: array.copy() for key, array in self._neutral.items()}
+        table = self._none.copy()
         table[:, rows] = self._outcomes.take(rows, axis=1)
         told = self._told(table)
         if blank:

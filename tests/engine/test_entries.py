@@ -179,7 +179,7 @@ def test_the_estimate_of_memory_is_what_the_arrays_take():
     for probe in ("auto", "explicit"):
         state = begun(probe)
         bank = state.bank
-        sizes = Sizes.of(N, M, probe == "explicit", bank.max_answers, bank.max_branches, bank.max_probes)
+        sizes = Sizes.of(N, M, probe == "explicit", bank.max_answers, bank.max_probes, bank.changes(M))
         own = [array.nbytes for array in state.arrays[:-3]]
         assert footprint(sizes) == sum(own)
 
