@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
-_OF_A_STEP = ("_outcomes", "_none", "_neutral", "_last", "_last_masks")
+_OF_A_STEP = ("_outcomes", "_none", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
 
 NO_ANSWER = ""
@@ -118,7 +118,6 @@ class Episodes:
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
         self._none[0] = -1
-        self._neutral = self._told(self._none)
         self._last = self.buffers()
         self._last_masks = np.empty((episodes, self.actions), np.int8)
 
@@ -270,7 +269,11 @@ class Episodes:
         Args:
             rows: (K,), which they are.
         """
-        return self._told(self._outcomes.take(numbers("rows", rows, None, self.state.episodes), axis=1))
+        answers, correct, *counts, reasons = self._outcomes.take(
+            numbers("rows", rows, None, self.state.episodes), axis=1
+        )
+        told = (self._answers(answers), correct != 0, *counts, _STOP_REASONS[reasons])
+        return dict(zip(layout.OUTCOME, told, strict=True))
 
     def spread(self, rows: NDArray[np.int64], blank: bool) -> dict[str, NDArray[Any]]:
         """The outcomes of some episodes among all of them, an array (N,) for every key.
@@ -279,22 +282,22 @@ class Episodes:
             rows: (K,), which have just ended.
             blank: whether the others are left blank, as Gymnasium leaves rows that have no such info; else ``NEUTRAL``.
         """
-        if not len(rows):
-            return {key: array.copy() for key, array in self._neutral.items()}
         table = self._none.copy()
-        table[:, rows] = self._outcomes.take(rows, axis=1)
-        told = self._told(table)
-        if blank:
-            others = np.ones(self.state.episodes, np.bool_)
-            others[rows] = False
-            told["answer"][others] = told["stop_reason"][others] = None
-        return told
+        few = self._outcomes.take(rows, axis=1)
+        table[:, rows] = few
+        spread = dict(zip(layout.OUTCOME, table, strict=True))
+        spread["correct"] = table[1] != 0
+        for key, told in (("answer", self._answers(few[0])), ("stop_reason", _STOP_REASONS[few[-1]])):
+            spread[key] = np.empty(self.state.episodes, object)
+            spread[key].fill(None if blank else NEUTRAL[key])  # ``np.full`` would make a new text of every one
+            spread[key][rows] = told
+        return spread
 
-    def _told(self, table: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """What infos tell of outcomes as kernels write them, (7, K)."""
-        answers = self.state.bank.answer_texts(table[0])
-        answers[table[0] < 0] = NO_ANSWER
-        return dict(zip(layout.OUTCOME, (answers, table[1] != 0, *table[2:-1], _STOP_REASONS[table[-1]]), strict=True))
+    def _answers(self, answers: NDArray[np.int64]) -> NDArray[np.object_]:
+        """What infos tell of answers, (K,)."""
+        texts = self.state.bank.answer_texts(answers)
+        texts[answers < 0] = NO_ANSWER
+        return texts
 
     def last(self, rows: NDArray[np.int64]) -> list[Any]:
         """The last observations of episodes in whose place others have just begun, and of no others."""
