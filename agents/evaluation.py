@@ -117,7 +117,7 @@ def mean_return(results: Sequence[EvaluationResult], latency_weight: float = 0.0
 def hand_written(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int]) -> tuple[Frontier, ...]:
     """The budget curves of the hand-written controllers where the agent is selected."""
     preset = PRESETS["paper"]
-    controllers = preset.controllers()
+    controllers = preset.controllers(stores=stores)
     rules = Rules(max_branches=config.max_branches, accounting=config.accounting)
     return Frontier.families(evaluate_all(controllers, stores, seeds=seeds, rules=rules))
 

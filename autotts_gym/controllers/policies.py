@@ -248,16 +248,17 @@ class Policy:
         from autotts_gym.envs.features import buffer_shapes
 
         shapes = buffer_shapes(self.card["observation"], revealed.episodes, revealed.rules.max_branches)
-        return tuple((np.float32, shape) for shape in shapes)
+        return tuple((np.dtype(np.float32), shape) for shape in shapes)
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Observe, predict, and write the chosen actions as a round."""
         from autotts_gym.engine.votes import confidence_table
         from autotts_gym.envs import kernels
+        from autotts_gym.envs.features import Buffers
 
         arrays_of(plan, revealed.slots.shape)
-        out, board = memory
-        remembered(self.name, (out.pool, out.branches), self._places(revealed))
+        out, board = memory if isinstance(memory, tuple) and len(memory) == 2 else (memory, None)
+        remembered(self.name, out[:2] if isinstance(out, Buffers) else out, self._places(revealed))
         weights = (self.cost_weight, float(self.card["latency_weight"]))
         confidence = confidence_table(revealed.rules.max_branches)
         kernels.observe(revealed.arrays, *weights, confidence, out.pool, out.branches)

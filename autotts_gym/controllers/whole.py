@@ -13,6 +13,7 @@ from autotts_gym.controllers.base import HandWritten, register, require, share, 
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
 from autotts_gym.engine.votes import confidence_table
+from autotts_gym.memory import require_memory
 
 MAX_WIDTH = 64
 """Branches at beta = 1."""
@@ -70,6 +71,7 @@ def _gamma_tables(max_votes: int) -> tuple[NDArray[np.float64], NDArray[np.float
     weights *= grid[1] / 3.0
     # Gamma(1 + v) has the density Poisson(v; x) and the CDF P(Poisson(x) > v), summed from the small end.
     counts = np.arange(int(end + 12 * np.sqrt(end)))
+    require_memory(f"max_branches: the dirichlet criterion on {max_votes} branches", 32 * len(counts) * points)
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
     with np.errstate(divide="ignore"):
         log_grid = np.maximum(np.log(grid), -1e3)
