@@ -385,6 +385,7 @@ def test_ten_thousand_steps_allocate_nothing_that_stays(probe: str):
         ("cost_weight", (1.0,)),
         ("cost_weight", (0.1, 1.0, 2.0)),
         ("cost_weight", (0.1, float("inf"))),
+        ("cost_weight", (5e-324, 1e308)),
         ("cost_weight", True),
         ("latency_weight", -1),
         ("latency_weight", float("nan")),
@@ -396,6 +397,15 @@ def test_ten_thousand_steps_allocate_nothing_that_stays(probe: str):
 def test_a_rule_out_of_its_range_is_refused_by_its_name(name: str, value: Any):
     with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
         Rules(**{name: value})
+
+
+def test_weights_of_the_widest_range_are_finite():
+    state = PoolState(Bank([synthesize(questions=2, branches=1)]), 500, Rules(cost_weight=(1e-150, 1e150)))
+    state.begin()
+    weights = state.pools["cost_weight"]
+    assert np.isfinite(weights).all()
+    assert (weights > 0).all()
+    assert (weights > 1).any()
 
 
 def test_rules_take_numpy_numbers_and_equal_ends_of_a_range():
