@@ -67,8 +67,9 @@ class Rules:
             pair = len(weight) == 2 and all(is_real(value, 0) for value in weight) and 0 < weight[0] <= weight[1]
             check("cost_weight", weight, pair, expected)
             low, high = float(weight[0]), float(weight[1])
-            # Beyond it the ratio of the two is not a float, and no weight could be drawn.
-            check("cost_weight", weight, high / low <= _WIDEST, f"a pair of which high is at most {_WIDEST:g} times low")
+            # Beyond it the ratio of the two may be no float, and no weight could be drawn.
+            close = high / low <= _WIDEST
+            check("cost_weight", weight, close, f"a pair of which high is at most {_WIDEST:g} times low")
         else:
             check("cost_weight", weight, is_real(weight, 0), expected)
             low = high = float(weight)

@@ -401,6 +401,7 @@ def test_a_rule_out_of_its_range_is_refused_by_its_name(name: str, value: Any):
 
 def test_weights_of_the_widest_range_are_finite():
     state = PoolState(Bank([synthesize(questions=2, branches=1)]), 500, Rules(cost_weight=(1e-150, 1e150)))
+    state.seed(np.arange(500, dtype=np.uint64))
     state.begin()
     weights = state.pools["cost_weight"]
     assert np.isfinite(weights).all()
