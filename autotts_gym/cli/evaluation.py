@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import secrets
 import shlex
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -60,6 +61,12 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         help="also play a twin of each store (other orders, lengths and beginnings of its branches), on which a rule "
         "does as well and a table of the store's branches does not",
     )
+    parser.add_argument(
+        "--twin-seed",
+        metavar="S",
+        type=whole,
+        help="of the twins' draws, to repeat a run (default: a fresh one, so that no table holds the twin too)",
+    )
     parser.set_defaults(run=_evaluate)
 
 
@@ -70,6 +77,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     controller = read_controller(arguments)
     stores = read_stores(arguments.stores)
+    seed = secrets.randbits(31) if arguments.twin_seed is None else arguments.twin_seed
     results, *twins = [
         evaluate_all(
             [controller],
@@ -79,7 +87,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             progress=True,
         )
-        for played in (stores, *([[twin(store) for store in stores]] if arguments.twin else []))
+        for played in (stores, *([[twin(store, seed) for store in stores]] if arguments.twin else []))
     ]
     source = getattr(controller, "source", None)  # of a program
     data = source.literals.warning if source else None
@@ -88,7 +96,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         summaries = [result.summary() for result in results]
         for summary, report in zip(summaries, reports, strict=False):
-            summary["twin"] = report.as_dict()
+            summary["twin"] = {"seed": seed, **report.as_dict()}
         for summary in summaries if data else ():
             summary["literal_data"] = data
         print(json.dumps(summaries, indent=2))
@@ -96,7 +104,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     show(Fitted(_evaluation_table(results)))
     print(wrapped(_interval_words(results)))
     for result, report in zip(results, reports, strict=False):
-        print(wrapped(f"Twin of {result.store}: {_told_of_twin(report)}"))
+        print(wrapped(f"Twin {seed} of {result.store}: {_told_of_twin(report)}"))
     if data:
         print(f"{controller.name} holds {data}.{'' if twins else ' --twin tells whether it is a rule or a table.'}")
     return 0

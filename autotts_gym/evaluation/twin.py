@@ -46,18 +46,18 @@ class TwinReport:
 
     @property
     def verdict(self) -> Verdict:
-        """``table`` if it surely loses more than a margin, ``unclear`` if it surely loses something, else ``rule``."""
+        """``table`` if it surely loses more than a margin, ``unclear`` if perhaps, else ``rule``."""
         lost, dearer = self.accuracy_difference, self.tokens_difference
         if lost.high < -MARGIN or dearer.low > TOKEN_MARGIN * self.tokens:
             return "table"
-        return "unclear" if lost.high < 0 and lost.estimate < -MARGIN else "rule"
+        return "unclear" if lost.estimate < -MARGIN else "rule"
 
     @property
     def words(self) -> str:
         """The verdict in words."""
         return {
             "rule": "It plays as well on the twin, within noise: a rule.",
-            "unclear": "It loses on the twin, but little: more questions or seeds would tell.",
+            "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would tell.",
             "table": "It loses on the twin what no rule loses: it knows branches of this store by heart.",
         }[self.verdict]
 

@@ -70,6 +70,17 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
     ),
 }
 
+# Calls that are allowed with some arguments only: the offset of the argument's lower half, the test, its operand, and
+# whether what passes the test is allowed. A futex that is not private is a mailbox that every process of the machine
+# finds which has the same file in its memory; clocks from 12 on are the processor times of other processes, by their
+# number; and merged pages tell by the clock what others hold.
+_EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45
+_ARGUMENTS: dict[str, tuple[int, int, int, bool]] = {
+    "futex": (24, _ANY_BIT, 0x80, True),  # FUTEX_PRIVATE_FLAG
+    "clock_gettime": (16, _AT_LEAST, 12, False),
+    "madvise": (32, _EQUAL, 12, False),  # MADV_MERGEABLE
+}
+
 
 def _checked(result: int, what: str) -> int:
     if result < 0:
@@ -121,16 +132,23 @@ def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
 
 
 def seccomp() -> None:
-    """Allow the calls of the list; any other fails with EPERM, and one of another architecture ends the process."""
+    """Allow the calls of the list; others fail with EPERM, and one of another architecture ends the process."""
     machine = platform.machine()
     if machine not in _CALLS:
         raise OSError(errno.ENOSYS, f"seccomp: no list of system calls for {machine}")
     architecture, calls = _CALLS[machine]
-    load, equal, ret = 0x20, 0x15, 0x06
-    program = _instruction(load, 0, 0, 4) + _instruction(equal, 1, 0, architecture)
+    load, ret = 0x20, 0x06
+    program = _instruction(load, 0, 0, 4) + _instruction(_EQUAL, 1, 0, architecture)
     program += _instruction(ret, 0, 0, _KILL_PROCESS) + _instruction(load, 0, 0, 0)
-    for left, number in zip(range(len(calls), 0, -1), sorted(calls.values()), strict=True):
-        program += _instruction(equal, left, 0, number)
+    others = sorted(number for name, number in calls.items() if name not in _ARGUMENTS)
+    left = 3 * len(_ARGUMENTS) + len(others)  # instructions up to the last two: to refuse, and to allow
+    for name, (offset, test, operand, allowed) in _ARGUMENTS.items():
+        left -= 3
+        program += _instruction(_EQUAL, 0, 2, calls[name]) + _instruction(load, 0, 0, offset)
+        program += _instruction(test, left + allowed, left + (not allowed), operand)
+    for number in others:
+        left -= 1
+        program += _instruction(_EQUAL, left + 1, 0, number)
     program += _instruction(ret, 0, 0, _ERRNO | errno.EPERM) + _instruction(ret, 0, 0, _ALLOW)
 
     class Program(ctypes.Structure):

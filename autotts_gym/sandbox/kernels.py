@@ -64,7 +64,9 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_b
             if wrong:
                 return wrong
             if verb == ASK:
-                sure[n] = max(sure[n], min(pool.opened + opens + reads, pool.slots))
+                # What the budget cannot pay is not promised, as who is not held to it would learn the pool's size.
+                paid = (pool.budget - pool.total_tokens) // pool.interval_tokens
+                sure[n] = max(sure[n], min(pool.opened + min(opens + reads, paid), pool.slots))
                 asking[n] = True
                 continue
             plan.stop[n] = verb == STOP

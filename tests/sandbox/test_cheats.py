@@ -963,3 +963,32 @@ def test_system_calls_by_number_are_refused_in_every_dialect(tmp_path: Path) -> 
     with pytest.raises(ProgramError) as caught:
         evaluate(unchecked(path), STORE, seeds=range(1))
     assert caught.value.message == "ValueError: went through: []"
+
+
+def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "arguments.py"
+    calls = confinement._CALLS[platform.machine()][1]
+    path.write_text(
+        f'"""d"""\n{TOOLS}\n\n\ndef solve(session, beta):\n    ctypes = module("ctypes")\n'
+        "    long = ctypes.c_long\n"
+        "    place = ctypes.create_string_buffer(4096)\n"
+        "    at = long(ctypes.addressof(place))\n"
+        f"    futex, clock, advise = {calls['futex']}, {calls['clock_gettime']}, {calls['madvise']}\n"
+        "    def call(*values):\n"
+        "        ctypes.set_errno(0)\n"
+        "        values = [long(value) if type(value) is int else value for value in values]\n"
+        "        return ctypes.CDLL(None, use_errno=True).syscall(*values), ctypes.get_errno()\n"
+        "    told = {\n"
+        '        "private": call(futex, at, 1 | 128, 99),\n'
+        '        "shared": [call(futex, at, op, 99, 0) for op in (0, 1, 3, 4, 5, 9, 10, 256, 257)],\n'
+        '        "own": [call(clock, k, at)[1] for k in range(4)],\n'
+        '        "others": [call(clock, (~pid << 3) | 2, at) for pid in range(60)] + [call(clock, 12, at)],\n'
+        '        "advice": call(advise, 0, 0, 12),\n'
+        "    }\n"
+        '    sets = [set(told[key]) for key in ("shared", "own", "others")]\n'
+        '    raise ValueError([told["private"], *sets, told["advice"]])\n'
+    )
+    with pytest.raises(ProgramError) as caught:
+        evaluate(unchecked(path), STORE, seeds=range(1))
+    refused = (-1, 1)
+    assert caught.value.message == f"ValueError: {[(0, 0), {refused}, {0}, {refused}, refused]}"

@@ -159,3 +159,18 @@ def test_who_asks_for_a_branch_must_open_it(tmp_path: Path) -> None:
     solve = "session._opening = 63\nsession._ask()\nsession._opening = 0\nsession._waits = True\nsession._round()"
     with pytest.raises(ProgramError, match="protocol: a request does not open the branches that it asked for"):
         evaluate(Program(write(tmp_path, solve)), ragged(), seeds=range(1))
+
+
+def test_what_the_budget_cannot_pay_for_is_not_promised(tmp_path: Path) -> None:
+    solve = (
+        "out = session._out\n"
+        "out += (session._episode, 2, -1, 64, 0, 0, 0)\n"  # asks for all of 64, as many as the pool has
+        "session._hub.switch()\n"
+        'raise ValueError(f"told of {session._sure}")'
+    )
+    path = write(tmp_path, solve)
+    with pytest.raises(ProgramError, match=r"told of [23]$"):  # pools have 2 to 7
+        evaluate(Program(path), ragged(), seeds=range(3), token_budget=1500, workers=1)
+    sizes = write(tmp_path, "while session.open() is not None:\n    pass", name="all.py")
+    opened = evaluate(Program(sizes), ragged(), seeds=range(2), token_budget=1500).branches_opened
+    assert (opened == [2, 3, 3, 3, 3, 3]).all()

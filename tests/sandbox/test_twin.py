@@ -39,6 +39,26 @@ def test_a_table_of_the_depths_of_changes_is_told(tmp_path: Path) -> None:
     assert report(tables.changes(tmp_path, STORE), beta=1.0).verdict == "table"
 
 
+def test_a_table_of_three_questions_is_not_called_a_rule(tmp_path: Path) -> None:
+    found = report(tables.few(tmp_path, STORE), beta=0.5)
+    assert found.accuracy > report("sc", branches=12).accuracy + 0.05
+    assert found.verdict != "rule"
+
+
+def test_each_run_draws_twins_of_its_own_and_a_seed_repeats_them(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "synthetic/search", "--controller", "sc", "--param", "branches=8", "--seeds", "2", "--json"]
+
+    def told(*more: str) -> tuple[int, float]:
+        assert main([*command, "--twin", *more]) == 0
+        twin = json.loads(capsys.readouterr().out)[0]["twin"]
+        return twin["seed"], twin["twin_tokens"]
+
+    first, second = told(), told()
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+    assert told("--twin-seed", str(first[0])) == first
+
+
 @pytest.mark.parametrize(
     ("name", "params"),
     [
