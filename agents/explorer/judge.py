@@ -80,6 +80,7 @@ class Terms:
         screen_seeds: orders of the pools in it.
         diagnosis_seeds: orders of the pools in a diagnosis.
         objective: by which the diagnosed setting is chosen.
+        twin_seed: of the twins' draws.
     """
 
     search: tuple[ReplayStore, ...]
@@ -91,6 +92,7 @@ class Terms:
     screen_seeds: int
     diagnosis_seeds: int
     objective: Objective
+    twin_seed: int = 0
 
     @cached_property
     def bank(self) -> Bank:
@@ -100,7 +102,7 @@ class Terms:
     @cached_property
     def twin_bank(self) -> Bank:
         """The search questions on the twins of their stores, which no table of their branches fits."""
-        return Bank([twin(store) for store in self.search])
+        return Bank([twin(store, self.twin_seed) for store in self.search])
 
     @cached_property
     def held_bank(self) -> Bank:

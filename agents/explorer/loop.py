@@ -109,6 +109,7 @@ def terms_of(run: RunFolder, stores: Sequence[ReplayStore]) -> Terms:
         screen_seeds=config.screen_seeds,
         diagnosis_seeds=config.diagnosis_seeds,
         objective=Objective(config.weights),
+        twin_seed=config.seed,
     )
 
 
