@@ -20,6 +20,7 @@ from autotts_gym.cli.arguments import (
     whole,
 )
 from autotts_gym.cli.screen import Fitted, heading, one_line, plain_table, show, wrapped
+from autotts_gym.errors import AutottsError
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -77,6 +78,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     controller = read_controller(arguments)
     stores = read_stores(arguments.stores)
+    if arguments.twin_seed is not None and not arguments.twin:
+        raise AutottsError("--twin-seed: expected --twin beside it, as it is the seed of the twins")
     seed = secrets.randbits(31) if arguments.twin_seed is None else arguments.twin_seed
     results, *twins = [
         evaluate_all(

@@ -20,7 +20,7 @@ DOUBT = 0.04
 """Accuracy that no rule loses on a twin, whatever the interval says.
 
 What is known of few questions moves the mean, but resamples that miss these have the interval reach 0. On eight twins
-of the store that ships the rules of ``tests/sandbox/test_twin.py`` lost at most 3.3 points with 8 seeds, 2.2 with 20.
+of the store that ships no rule lost more than 3.3 points with 8 seeds, 2.2 with 20 (``python -m benchmarks.twins``).
 """
 
 TOKEN_MARGIN = 0.1

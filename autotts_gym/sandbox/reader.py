@@ -15,11 +15,10 @@ import sys
 import unicodedata  # noqa: F401  the parser needs it for \N{...}
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
-with suppress(ImportError):
-    import _pylong  # noqa: F401  by which Python 3.12 converts large numbers, loaded while files can be opened
+if sys.version_info >= (3, 12):
+    import _pylong  # noqa: F401  int() needs it for long texts, and a confined process can load nothing
 
 DEEP = 50_000
 """Recursion of the checks, which are Python, on a tree that the parser accepted at its own limit."""

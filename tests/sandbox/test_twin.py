@@ -57,6 +57,8 @@ def test_each_run_draws_twins_of_its_own_and_a_seed_repeats_them(capsys: pytest.
     assert first[0] != second[0]
     assert first[1] != second[1]
     assert told("--twin-seed", str(first[0])) == first
+    assert main([*command, "--twin-seed", "3"]) == 2
+    assert "--twin-seed: expected --twin beside it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
