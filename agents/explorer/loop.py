@@ -612,7 +612,7 @@ class Search:
         loss = self._loss(place, answer)
         if not loss.table:
             return None
-        message = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}: it is a table of the stores"
+        message = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}: no rule loses so much"
         return Failure("twin", "table", message)
 
     def _pick(self) -> dict[str, Any] | None:

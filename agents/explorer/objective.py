@@ -22,7 +22,7 @@ import numpy as np
 
 from autotts_gym.evaluation.frontier import Draws, Frontier, bootstrap
 from autotts_gym.evaluation.resampling import Floats
-from autotts_gym.evaluation.twin import MARGIN
+from autotts_gym.evaluation.twin import DOUBT, MARGIN
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,11 @@ class Loss:
 
     @property
     def table(self) -> bool:
-        """Whether it surely loses more than any rule: what it knows are branches of the stores."""
-        return self.high < -MARGIN
+        """Whether it loses more than any rule: what it knows are branches of the stores.
+
+        What is known of few questions moves the mean, but not the whole interval: see ``evaluation.twin.DOUBT``.
+        """
+        return self.high < -MARGIN or self.difference < -DOUBT
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ Two forms are read, from JSON and JSON Lines (one question a line), plain or gzi
 In both a null probe or final answer means "no answer yet" and "no answer", and so does a blank one; the export writes
 null. A null gold answer means an unlabelled question.
 
-**Probes must fit the tokens.** A branch of T tokens with a probe every Δ has n of them, at least 0.8 ⌊T/Δ⌋ less one and
-at most ⌊T/Δ⌋ + 1: the text behind the last probe may be long, but a log in which most probes are missing would show
-answers for fewer tokens than they cost. Rows of the AutoTTS form that end with nulls beyond that are padded ones, as
-the first step of Parallel-Probe's preprocessing writes them, and are trimmed. A log without any probes is imported as
-such: a branch then shows its answer when it finishes (`ReplayStore.has_probes`).
+**Probes must fit the tokens** (`replay/probing.py`): a log in which most probes are missing would show answers for
+fewer tokens than they cost. Rows of the AutoTTS form that end with nulls beyond that are padded ones, as the first
+step of Parallel-Probe's preprocessing writes them, and are trimmed. A log without any probes is imported as such: a
+branch then shows its answer when it finishes (`ReplayStore.has_probes`).
 
 What was trimmed, left out or looks like a mistake is counted in the attributes of the store and logged as a warning.
 """
@@ -38,6 +37,7 @@ import numpy as np
 from autotts_gym.errors import StoreError, plain, quote
 from autotts_gym.files import write_atomically
 from autotts_gym.replay.columns import DTYPES
+from autotts_gym.replay.probing import least_probes, most_probes
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 
@@ -165,14 +165,6 @@ class _Log:
         for question in self.questions:
             yield from question.rows
 
-    def most(self, row: _Row) -> int:
-        """The largest number of probes that so many tokens have room for."""
-        return row.tokens // self.interval_tokens + 1
-
-    def least(self, row: _Row) -> int:
-        """The smallest number of probes: 0.8 of the intervals, less 1, rounded up."""
-        return max(0, -((5 - 4 * (row.tokens // self.interval_tokens)) // 5))
-
     def answer(self, where: str, value: Any) -> str | None:
         """Returns an answer, None for none."""
         if value is not None and not isinstance(value, str):
@@ -229,12 +221,16 @@ class _Log:
 
     def over(self, row: _Row) -> bool:
         """Says whether a row ends with nulls beyond what its tokens allow."""
-        return len(row.probes) > self.most(row) and row.probes[-1] is None
+        return len(row.probes) > most_probes(row.tokens, self.interval_tokens) and row.probes[-1] is None
 
     def finished(self, probes: str) -> list[Question]:
         """Returns the questions, their probes checked or left out."""
         bare = not any(row.probes for row in self.rows())
-        if probes == "checked" and bare and any(self.least(row) > 0 for row in self.rows()):
+        if (
+            probes == "checked"
+            and bare
+            and any(least_probes(row.tokens, self.interval_tokens) > 0 for row in self.rows())
+        ):
             logger.warning("%s: no branch has a probe: the answer of each shows when it finishes", self.path)
             probes = "none"
         if probes == "none":
@@ -254,7 +250,8 @@ class _Log:
 
     def check(self, row: _Row) -> None:
         """Checks that a branch has as many probes as its tokens tell."""
-        low, high = self.least(row), self.most(row)
+        low = least_probes(row.tokens, self.interval_tokens)
+        high = most_probes(row.tokens, self.interval_tokens)
         if not low <= len(row.probes) <= high:
             raise StoreError(
                 f"{row.at}: {row.field}: expected {low} to {high} probes for {row.tokens} tokens with probe_freq "

@@ -14,7 +14,8 @@ aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasonin
    final answer from there on, save for rare relapses; the last probe is always the final answer. Noise holds its
    value for a while, then changes: to "ERR", to an early glimpse of the final answer, or to another answer.
 5. The total is the depth times Δ plus a finishing text of log-normal length; some branches end inside their last
-   interval, and capped ones run a fixed few intervals on.
+   interval, and capped ones run a fixed few intervals on. No text is so long that probes seem to be missing
+   (`autotts_gym.replay.probing`).
 """
 
 import sys
@@ -26,10 +27,11 @@ from numpy.typing import NDArray
 from autotts_gym.errors import StoreError, quote
 from autotts_gym.memory import require_memory
 from autotts_gym.replay.columns import Columns, StringTable
+from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import BYTES_PER_BRANCH, MAX_TOKENS, ReplayStore
 from autotts_gym.validation import is_whole
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Goes up when the same seed starts to give other data."""
 
 _GOLDEN = 0.6180339887498949
@@ -268,4 +270,5 @@ def _tokens(
     after = np.minimum(np.exp(np.log(s.finish_tokens) + s.finish_sd * rng.standard_normal(branches)), s.finish_max)
     overrun = interval_tokens * rng.uniform(*s.cap_overrun, branches)
     finish = np.where(capped, overrun, np.where(rng.random(branches) < s.finish_inside, inside, after))
-    return np.maximum(depths * interval_tokens + np.rint(finish), 1).astype(np.int32)
+    total = np.maximum(depths * interval_tokens + np.rint(finish), 1)
+    return np.minimum(total, longest(depths.astype(np.int64), interval_tokens)).astype(np.int32)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.replay.columns import Columns, StringTable
+from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 
 WARP = 0.1
@@ -160,11 +161,10 @@ def _jittered(
     """Tokens after the last probe that still fit the number of probes.
 
     A branch that ended within its last interval still does, and one that wrote on still does. What it writes may not be
-    so long that probes would be missing: n probes and T tokens are at least 0.8 T / interval - 1.
+    so long that probes would be missing.
     """
-    longest = np.floor((depths + 1) / 0.8).astype(np.int64) * interval + interval - 1 - depths * interval
     inside = np.clip(after, 1 - interval, 0)
-    beyond = np.clip(after, 1, np.maximum(longest, before))
+    beyond = np.clip(after, 1, np.maximum(longest(depths, interval) - depths * interval, before))
     probed = np.where(before <= 0, inside, beyond)
     return np.where(depths > 0, probed, np.maximum(1, after))
 

@@ -19,8 +19,8 @@ class Sandbox:
     Every layer that the machine offers is used, required or not.
 
     Attributes:
-        require: layers that must be there, of ``rlimits``, ``no_new_privs``, ``seccomp``, ``landlock``, ``namespaces``;
-            () runs a program even where nothing confines it.
+        require: layers that must be there, of ``rlimits``, ``no_new_privs``, ``seccomp``, ``landlock``, ``namespaces``,
+            ``clock``; () runs a program even where nothing confines it.
         memory_mib: memory of a process beyond what the interpreter takes.
         cpu_seconds: processor time of a process.
         round_seconds: wall-clock time from one look to the next, for the episodes of a process.

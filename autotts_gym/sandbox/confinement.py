@@ -10,15 +10,18 @@ import platform
 import resource
 import struct
 from collections.abc import Callable
+from typing import NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_TSC, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 26, 38
+_PR_TSC_SIGSEGV = 2
 _SECCOMP_MODE_FILTER = 2
+_FAILED = ctypes.c_void_p(-1).value  # of mmap
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 
 # What a running interpreter needs that opens nothing, starts nothing and knows nobody: its socket, its memory, its
-# timer, its signals, its end. AUDIT_ARCH and the numbers of the calls, by machine.
+# signals, its end. AUDIT_ARCH and the numbers of the calls, by machine.
 _CALLS: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
@@ -35,12 +38,10 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
             "rt_sigreturn": 15,
             "mremap": 25,
             "madvise": 28,
-            "setitimer": 38,
             "exit": 60,
             "sigaltstack": 131,
             "futex": 202,
             "restart_syscall": 219,
-            "clock_gettime": 228,
             "exit_group": 231,
         },
     ),
@@ -53,8 +54,6 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
             "exit": 93,
             "exit_group": 94,
             "futex": 98,
-            "setitimer": 103,
-            "clock_gettime": 113,
             "restart_syscall": 128,
             "sigaltstack": 132,
             "rt_sigaction": 134,
@@ -72,12 +71,10 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
 
 # Calls that are allowed with some arguments only: the offset of the argument's lower half, the test, its operand, and
 # whether what passes the test is allowed. A futex that is not private is a mailbox that every process of the machine
-# finds which has the same file in its memory; clocks from 12 on are the processor times of other processes, by their
-# number; and merged pages tell by the clock what others hold.
-_EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45
+# finds which has the same file in its memory, and merged pages tell by their delay what others hold.
+_EQUAL, _ANY_BIT = 0x15, 0x45
 _ARGUMENTS: dict[str, tuple[int, int, int, bool]] = {
     "futex": (24, _ANY_BIT, 0x80, True),  # FUTEX_PRIVATE_FLAG
-    "clock_gettime": (16, _AT_LEAST, 12, False),
     "madvise": (32, _EQUAL, 12, False),  # MADV_MERGEABLE
 }
 
@@ -124,6 +121,77 @@ def no_new_privs() -> None:
     """Nothing that is executed gains privileges; and no other process of the user may look into this one."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+class Vdso(NamedTuple):
+    """The code that the kernel lends every process to read the clock without a call, and the pages that tell the time.
+
+    Attributes:
+        clocks: address and bytes of each mapping that holds the time.
+        start: address of the code.
+        mute: the code, with every function replaced by one that fails.
+    """
+
+    clocks: tuple[tuple[int, int], ...]
+    start: int
+    mute: bytes
+
+
+def find_vdso() -> Vdso:
+    """Where this process, and each that it forks, would read the clock.
+
+    Raises:
+        OSError: it can't be found, or its functions can't be told apart.
+    """
+    machine = platform.machine()
+    if machine != "x86_64":
+        raise OSError(errno.ENOSYS, f"clock: expected a processor of x86_64, whose clock can be taken, got {machine}")
+    places: dict[str, list[tuple[int, int]]] = {}
+    with open("/proc/self/maps", encoding="ascii", errors="replace") as file:
+        for line in file:
+            where, *_, name = line.split()
+            first, end = (int(each, 16) for each in where.split("-"))
+            places.setdefault(name[:5], []).append((first, end - first))
+    if len(places.get("[vdso", ())) != 1:
+        raise OSError(errno.ENOENT, "clock: expected one mapping named [vdso]")
+    ((start, size),) = places["[vdso"]
+    image = bytearray(ctypes.string_at(start, size))
+    table, entry, count = struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HH", image, 58)
+    functions = []
+    for at in range(table, table + entry * count, entry):
+        (kind,), (first, length) = struct.unpack_from("<I", image, at + 4), struct.unpack_from("<QQ", image, at + 24)
+        if kind == 11:  # symbols, each: name, type, ..., value, size
+            symbols = struct.iter_unpack("<IBBHQQ", image[first : first + length])
+            functions += [value for _, symbol, _, _, value, _ in symbols if symbol & 15 == 2]
+    if not functions:
+        raise OSError(errno.ENOENT, "clock: expected functions in the mapping named [vdso]")
+    for at in functions:
+        image[at : at + 8] = b"\x48\xc7\xc0\xff\xff\xff\xff\xc3"  # return -EPERM
+    return Vdso(tuple(places.get("[vvar", ())), start, bytes(image))
+
+
+_PROT_READ, _PROT_WRITE, _PROT_EXEC, _MAP_PRIVATE, _MAP_ANONYMOUS = 1, 2, 4, 2, 32
+_MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
+
+
+def clock(vdso: Vdso) -> None:
+    """Nothing tells the time: not the processor's counter, not the kernel's pages; asking for it fails with EPERM.
+
+    Who can't measure a delay hears nothing of other processes, which all wait for the slowest in every round.
+    """
+    for name in ("mmap", "mremap"):
+        getattr(_libc, name).restype = ctypes.c_void_p
+    size = ctypes.c_size_t(len(vdso.mute))
+    _prctl(_PR_SET_TSC, _PR_TSC_SIGSEGV)
+    new = _libc.mmap(None, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_ANONYMOUS, -1, ctypes.c_long(0))
+    _checked(-1 if new == _FAILED else 0, "mmap")
+    ctypes.memmove(new, vdso.mute, len(vdso.mute))
+    _checked(_libc.mprotect(ctypes.c_void_p(new), size, _PROT_READ | _PROT_EXEC), "mprotect")
+    flags = _MREMAP_MAYMOVE | _MREMAP_FIXED
+    moved = _libc.mremap(ctypes.c_void_p(new), size, size, flags, ctypes.c_void_p(vdso.start))
+    _checked(-1 if moved == _FAILED else 0, "mremap")
+    for start, length in vdso.clocks:
+        _checked(_libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(length)), "munmap")
 
 
 def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
@@ -205,8 +273,8 @@ def empty_root() -> None:
     os.chdir("/")
 
 
-def confine(memory: int, cpu_seconds: int, wanted: frozenset[str]) -> dict[str, str]:
-    """Apply the wanted layers of a process that is about to run a program.
+def confine(memory: int, cpu_seconds: int, wanted: frozenset[str], vdso: Vdso | None = None) -> dict[str, str]:
+    """Apply the wanted layers of a process that is about to run a program; ``clock`` needs to know what to take.
 
     Returns:
         Why not, for each that could not be applied.
@@ -215,6 +283,7 @@ def confine(memory: int, cpu_seconds: int, wanted: frozenset[str]) -> dict[str, 
         ("no_new_privs", no_new_privs),
         ("landlock", landlock),
         ("rlimits", lambda: rlimits(memory, cpu_seconds)),
+        *((("clock", lambda: clock(vdso)),) if vdso else ()),
         ("seccomp", seccomp),
     )
     failed: dict[str, str] = {}

@@ -65,11 +65,19 @@ def importer(packages: frozenset[str]) -> Callable[..., Any]:
 def own_random() -> ModuleType:
     """The module ``random`` with a generator of its own, always seeded alike."""
     module = ModuleType("random")
-    generator = random.Random(0)
+    generator = _Random()
     for name in random.__all__:
         bound = getattr(random, name)
         setattr(module, name, bound if isinstance(bound, type) else getattr(generator, name))
+    vars(module)["Random"] = _Random
     return module
+
+
+class _Random(random.Random):
+    """``random.Random`` which, without a seed, has that of every other: there is neither entropy nor a clock."""
+
+    def seed(self, a: Any = None, version: int = 2) -> None:
+        super().seed(0 if a is None else a, version)
 
 
 def own_numpy() -> ModuleType:

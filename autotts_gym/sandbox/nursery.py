@@ -67,6 +67,11 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
         os._exit(0)
     settings["memory"] += confinement.mapped()
     missing: dict[str, str] = {}
+    settings["vdso"] = None
+    try:
+        settings["vdso"] = confinement.find_vdso()
+    except OSError as error:
+        missing["clock"] = str(error)
     if "namespaces" in settings["layers"]:
         try:
             confinement.namespaces()
@@ -100,7 +105,7 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     child = os.fork()
     if not child:
         wanted = frozenset(settings["layers"])
-        failed = confinement.confine(settings["memory"], settings["cpu_seconds"], wanted)
+        failed = confinement.confine(settings["memory"], settings["cpu_seconds"], wanted, settings["vdso"])
         os.write(theirs.fileno(), json.dumps(failed).encode())
         os._exit(0)
     theirs.close()
@@ -152,7 +157,8 @@ def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> Non
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     os.dup2(descriptor, guest._socket)
     os.closerange(guest._socket + 1, max(control, descriptor) + 1)
-    if confinement.confine(settings["memory"], settings["cpu_seconds"], frozenset(settings["layers"])):
+    layers = frozenset(settings["layers"])
+    if confinement.confine(settings["memory"], settings["cpu_seconds"], layers, settings["vdso"]):
         os._exit(70)
 
 

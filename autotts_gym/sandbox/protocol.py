@@ -19,7 +19,7 @@ told before the round is played, and what it then requests opens and reads at le
 The first message down and the other kinds up are JSON.
 """
 
-LAYERS = ("rlimits", "no_new_privs", "seccomp", "landlock", "namespaces")
+LAYERS = ("rlimits", "no_new_privs", "seccomp", "landlock", "namespaces", "clock")
 """All layers that confine a process, by name; docs/sandbox.md says which protects against what."""
 
 ROUND, FAILURE, SCHEDULE = 0, 1, 2

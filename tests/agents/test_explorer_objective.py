@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.explorer.objective import Objective, Scale, choose_parents
+from agents.explorer.objective import Loss, Objective, Scale, choose_parents
 from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.frontier import Draws
 
@@ -125,3 +125,17 @@ def test_the_best_program_is_drawn_most_often_and_draws_repeat():
     counts = np.bincount(first, minlength=3)
     assert counts[1] > counts[2] > counts[0] > 0
     assert first == [choose_parents(scores, returns, 1, np.random.default_rng(seed))[0] for seed in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("difference", "high", "table"),
+    [
+        (-0.30, -0.15, True),
+        (-0.05, 0.0, True),  # what is known of few questions does not move the whole interval
+        (-0.03, -0.01, False),
+        (-0.03, 0.01, False),
+        (0.02, 0.05, False),
+    ],
+)
+def test_a_table_loses_surely_or_more_than_any_rule(difference, high, table):
+    assert Loss(0.5, difference, difference - 0.1, high).table is table

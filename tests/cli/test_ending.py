@@ -86,6 +86,26 @@ def test_what_the_system_refuses_is_one_line(error: Exception, told: str, capsys
     assert capsys.readouterr().err.startswith(told)
 
 
+@pytest.mark.parametrize("handles", [64, 14, 9, 5])
+def test_an_evaluation_with_few_open_files_works_or_says_so(handles: int) -> None:
+    stores = "synthetic/search synthetic/heldout"
+    done = shell(f"ulimit -n {handles}; PROGRAM evaluate {stores} --controller sc --beta 0 --seeds 2 --workers 2")
+    if handles == 64:
+        assert done.returncode == 0, done.stderr
+    if done.returncode:
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "Too many open files" in done.stderr
+
+
+def test_an_evaluation_needs_no_proc() -> None:
+    hidden = shell("unshare -rm mount -t tmpfs none /proc")
+    if hidden.returncode:
+        pytest.skip(f"/proc cannot be hidden here: {hidden.stderr.strip()}")
+    play = "PROGRAM evaluate synthetic/search synthetic/heldout --controller sc --beta 0 --seeds 2 --workers 2"
+    done = shell(f"unshare -rm sh -c 'mount -t tmpfs none /proc && {play}'")
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_interrupt_says_what_to_do_after_it(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise KeyboardInterrupt
