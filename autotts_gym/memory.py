@@ -74,13 +74,14 @@ def _left(group: Path, limit: str, used: str, files: str) -> Iterator[int]:
 
 
 def _limits() -> Iterator[int]:
-    """The limit on the process's addresses, as of ``ulimit -v``."""
+    """What is left of the limit on the process's addresses, as of ``ulimit -v``; all of it where that is not told."""
     if sys.platform != "win32":
         import resource
 
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         if soft != resource.RLIM_INFINITY:
-            yield soft
+            taken = [int(line.split()[0]) * resource.getpagesize() for line in _lines(Path("/proc/self/statm"))]
+            yield max(soft - sum(taken), 0)
 
 
 def _lines(file: Path) -> list[str]:

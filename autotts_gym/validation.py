@@ -154,6 +154,12 @@ def numbers(name: str, value: Any, shape: tuple[int, ...] | None, count: int) ->
     return array
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of a contiguous array that cannot be written to, nor be made writable by ``setflags``."""
+    data = array.reshape(-1).view(np.uint8).data.toreadonly()
+    return np.frombuffer(data, array.dtype, array.size).reshape(array.shape)
+
+
 def describe(value: Any) -> str:
     """What an array is, in a few words; of anything else its type."""
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

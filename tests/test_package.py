@@ -119,7 +119,7 @@ def test_dependencies_point_downwards(layer):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_module_needs_the_agents_extra_to_be_imported(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
-        heavy = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard", "math_verify"}
+        heavy = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard"}
         assert not heavy & {name.split(".")[0] for name in imports(path, at_import=True)}, path.name
 
 

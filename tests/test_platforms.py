@@ -99,7 +99,7 @@ platforms = pytest.mark.parametrize("platform", ["darwin", "win32"])
 
 def run(code, *arguments):
     optional = ["torch", "stable_baselines3", "sb3_contrib", "tensorboard.summary.writer.event_file_writer", "optuna"]
-    optional += ["openai", "anthropic", "cloudpickle", "math_verify", "scipy.stats"]
+    optional += ["openai", "anthropic", "cloudpickle", "scipy.stats"]
     code = ELSEWHERE.replace("{optional}", repr(optional)) + code
     command = (sys.executable, "-W", "error", "-c", code, *map(str, arguments))
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

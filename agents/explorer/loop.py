@@ -612,8 +612,8 @@ class Search:
         loss = self._loss(place, answer)
         if not loss.table:
             return None
-        message = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}: no rule loses so much"
-        return Failure("twin", "table", message)
+        lost = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}"
+        return Failure("twin", "table", f"{lost}: more than a rule loses by chance")
 
     def _pick(self) -> dict[str, Any] | None:
         """Choose the best of the finalists by their scores on search and validation questions together."""

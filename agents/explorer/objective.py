@@ -90,6 +90,10 @@ class Figures:
     score: float
 
 
+BY_CHANCE = 1.645
+"""Standard errors that a rule loses on a twin once in twenty times."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """What a sweep loses on the twins of its stores, where a rule loses nothing beyond noise.
@@ -99,20 +103,23 @@ class Loss:
         difference: that less the objective on the stores, every beta chosen where it is measured.
         low: lower end of its paired interval over questions.
         high: upper end.
+        error: standard error of the difference.
     """
 
     objective: float
     difference: float
     low: float
     high: float
+    error: float
 
     @property
     def table(self) -> bool:
-        """Whether it loses more than any rule: what it knows are branches of the stores.
+        """Whether it loses so much that it must know branches of the stores.
 
-        What is known of few questions moves the mean, but not the whole interval: see ``evaluation.twin.DOUBT``.
+        Either surely more than ``MARGIN``; or more than ``DOUBT``, and more than one rule in twenty loses by chance: a
+        table of few questions lowers the mean, but the interval still reaches 0, as many resamples leave them out.
         """
-        return self.high < -MARGIN or self.difference < -DOUBT
+        return self.high < -MARGIN or self.difference < -max(DOUBT, BY_CHANCE * self.error)
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,8 @@ class Scale:
         """
         both = bootstrap([twin, family], self.objective, resamples=self.resamples)
         difference = both.compare(0, 1, self.level).difference
-        return Loss(float(both.values[0, 0]), difference.estimate, difference.low, difference.high)
+        error = float(np.std(both.values[0, 1:] - both.values[1, 1:], ddof=1))
+        return Loss(float(both.values[0, 0]), difference.estimate, difference.low, difference.high, error)
 
     def clearly_worse(self, family: Frontier, incumbent: Frontier, level: float) -> tuple[bool, float, float]:
         """Whether a screen is clearly worse than the incumbent's on the same episodes.

@@ -81,6 +81,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.twin_seed is not None and not arguments.twin:
         raise AutottsError("--twin-seed: expected --twin beside it, as it is the seed of the twins")
     seed = secrets.randbits(31) if arguments.twin_seed is None else arguments.twin_seed
+    both = [stores]
+    if arguments.twin:
+        for store in stores:
+            store.require_gold("--twin")
+        both.append([twin(store, seed) for store in stores])
     results, *twins = [
         evaluate_all(
             [controller],
@@ -90,7 +95,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             progress=True,
         )
-        for played in (stores, *([[twin(store, seed) for store in stores]] if arguments.twin else []))
+        for played in both
     ]
     source = getattr(controller, "source", None)  # of a program
     data = source.literals.warning if source else None

@@ -110,7 +110,12 @@ class Bank:
         return np.concatenate([store.majority() for store in self.stores])
 
     def changes(self, max_branches: int) -> int:
-        """How often the branches of an episode of so many slots can show another answer than before, at the most."""
+        """How often the branches of an episode of so many slots can show another answer than before, at the most.
+
+        Raises:
+            AutottsError: it is no number of slots.
+        """
+        whole("max_branches", max_branches, 1)
         if max_branches not in self._changes:
             told = kernels.count_changes(self.questions, self.branches, self.probes, max_branches)
             self._changes[max_branches] = int(told)

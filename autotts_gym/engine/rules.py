@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import layout
-from autotts_gym.validation import check, choice, is_real, is_whole, whole, wholes
+from autotts_gym.validation import check, choice, is_real, is_whole, wholes
 
 ACCOUNTINGS = ("exact", "autotts")
 PROBES = ("auto", "explicit")
@@ -51,14 +51,18 @@ class Rules:
         Raises:
             AutottsError: naming the field, what was expected and what came.
         """
-        whole("max_branches", self.max_branches, 1)
-        if self.token_budget is not None:
-            check("token_budget", self.token_budget, is_whole(self.token_budget), f"{wholes()} or None")
+        for name, least, optional in (
+            ("max_branches", 1, False),
+            ("token_budget", 0, True),
+            ("probe_cost", 0, False),
+            ("max_steps", 1, True),
+        ):
+            limit = getattr(self, name)
+            if not (optional and limit is None):
+                check(name, limit, is_whole(limit, least), wholes(least) + (" or None" if optional else ""))
+                object.__setattr__(self, name, int(limit))  # numbers of NumPy overflow where they are reckoned with
         choice("probe", self.probe, PROBES)
-        whole("probe_cost", self.probe_cost)
         choice("accounting", self.accounting, ACCOUNTINGS)
-        if self.max_steps is not None:
-            check("max_steps", self.max_steps, is_whole(self.max_steps, 1), f"{wholes(1)} or None")
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
         check("shaping", self.shaping, isinstance(self.shaping, bool), "True or False")
         weight = self.cost_weight

@@ -15,15 +15,9 @@ from autotts_gym.engine.rules import Rules
 from autotts_gym.errors import AutottsError, ControllerError, StoreError, plain
 from autotts_gym.memory import require_memory
 from autotts_gym.replay.pools import pool_order
-from autotts_gym.validation import check, is_whole, numbers, shaped, spread, whole, wholes, within
+from autotts_gym.validation import check, is_whole, numbers, read_only, shaped, spread, whole, wholes, within
 
 _COUNTED = ("total_tokens", "sequential_tokens", "opened", "pruned")
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.setflags(write=False)
-    return view
 
 
 class PoolState:
@@ -40,9 +34,11 @@ class PoolState:
         """Make room for episodes, none of which has begun.
 
         Raises:
-            AutottsError: there are to be no episodes, or more than this machine has memory for.
+            AutottsError: there are to be no episodes, or more than this machine has memory for; or an argument is none.
             StoreError: probes are to be asked for where there are none.
         """
+        check("bank", bank, isinstance(bank, Bank), "a Bank")
+        check("rules", rules, isinstance(rules, Rules), "Rules")
         whole("episodes", episodes, 1)
         if rules.probe == "explicit" and bank.probeless:
             names = plain(", ".join(bank.probeless))
@@ -98,7 +94,7 @@ class PoolState:
     def _aim(self) -> None:
         """What points to the arrays."""
         self.handle = pack(self.arrays)
-        shown = RevealedArrays(*(_read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields))
+        shown = RevealedArrays(*(read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields))
         self._revealed = Revealed(self.rules, shown)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -340,7 +336,7 @@ class PoolState:
         whole("n", n, 0, self.episodes - 1)
         own: dict[str, NDArray[Any]] = self._revealed.arrays._asdict()
         shown = RevealedArrays(
-            **{name: _read_only((array if name == "rules" else array[n : n + 1]).copy()) for name, array in own.items()}
+            **{name: read_only((array if name == "rules" else array[n : n + 1]).copy()) for name, array in own.items()}
         )
         seen = int(self.pools["answers_seen"][n])
         texts = self.answer_texts(np.full(seen, n), np.arange(seen))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.memory import require_memory
+from autotts_gym.validation import read_only, whole
 
 
 @lru_cache
@@ -22,9 +23,9 @@ def confidence_table(max_votes: int) -> NDArray[np.float64]:
         (max_votes + 1, max_votes + 1) float64 by (v1, v2), read-only; the entry (0, 0) is 0: no vote, no confidence.
 
     Raises:
-        AutottsError: there is no memory for so large a table.
+        AutottsError: it is no count, or there is no memory for so large a table.
     """
-    size = max_votes + 2
+    size = whole("max_votes", max_votes) + 2
     require_memory(f"max_branches: the confidence in votes of {max_votes} branches", 24 * size * size)
     cdf = np.zeros((size, size))
     cdf[0, 1:] = 1.0
@@ -34,5 +35,4 @@ def confidence_table(max_votes: int) -> NDArray[np.float64]:
         cdf[a, b] = 0.5 * (cdf[a - 1, b] + cdf[a, b - 1])
     table: NDArray[np.float64] = 1.0 - cdf[1:, 1:]
     table[0, 0] = 0.0
-    table.setflags(write=False)
-    return table
+    return read_only(table)

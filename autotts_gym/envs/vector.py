@@ -91,8 +91,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """
         if render_mode is not None:
             choice("render_mode", render_mode, RENDER_MODES)
-        whole("num_envs", num_envs, 1)
-        whole("threads", threads, 1)
+        num_envs = whole("num_envs", num_envs, 1)
+        threads = whole("threads", threads, 1)
         named = {"max_steps": max_steps, "max_episode_steps": max_episode_steps}
         limits = [whole(name, limit, 1) for name, limit in named.items() if limit is not None]
         modes = [mode.value for mode in AutoresetMode]
@@ -285,6 +285,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     @threads.setter
     def threads(self, threads: int) -> None:
+        threads = whole("threads", threads, 1)
         self._episodes.shares.close()
         self._episodes.shares = Shares(threads, self.num_envs)
 

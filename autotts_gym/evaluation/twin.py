@@ -17,10 +17,11 @@ MARGIN = 0.02
 """Accuracy that a twin may cost beyond its interval: a twin is a little different, and no rule is hurt by more."""
 
 DOUBT = 0.04
-"""Accuracy that no rule loses on a twin, whatever the interval says.
+"""Accuracy on a twin that makes a verdict doubtful, whatever the interval says.
 
-What is known of few questions moves the mean, but resamples that miss these have the interval reach 0. On eight twins
-of the store that ships no rule lost more than 3.3 points with 8 seeds, 2.2 with 20 (``python -m benchmarks.twins``).
+A table of few questions lowers the mean, but many resamples leave these questions out, so that the interval still
+reaches 0. On eight twins of the store that ships no rule lost more than 3.3 points with 8 seeds, 2.2 with 20
+(``python -m benchmarks.twins``).
 """
 
 TOKEN_MARGIN = 0.1
@@ -66,7 +67,7 @@ class TwinReport:
         return {
             "rule": "It plays as well on the twin, within noise: a rule.",
             "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would tell.",
-            "table": "It loses on the twin what no rule loses: it knows branches of this store by heart.",
+            "table": "It loses more on the twin than rules do: it knows branches of this store by heart.",
         }[self.verdict]
 
     def as_dict(self) -> dict[str, Any]:

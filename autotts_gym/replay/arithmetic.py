@@ -29,6 +29,8 @@ _PI = 0
 _MAX_BITS = 1 << 15
 """Most bits of all numerators and denominators of a value."""
 _MAX_TERMS = 32
+_MAX_SYSTEM = 1 << 12
+"""Most bits times unknowns of a system of equations that is solved."""
 _MAX_FACTORIAL = 1000
 _MAX_DEPTH = 40
 _MAX_TRIAL = 1 << 11
@@ -39,16 +41,12 @@ class NoValueError(Exception):
     """The text has no value that can be worked out exactly, in one way, in little time."""
 
 
-class BeyondError(NoValueError):
-    """It has, but not in the form of a sum of roots: a sum stands under a root or in a denominator."""
-
-
 def evaluate(text: str) -> Value:
     """Returns the exact value of ``text``.
 
     Raises:
-        NoValueError: if it is no arithmetic, can be read in two ways, is complex or undefined, or would take long.
-        BeyondError: if it is arithmetic whose value may not be a sum of roots.
+        NoValueError: if it is no arithmetic, can be read in two ways, is complex or undefined, is not found to be a
+            sum of roots, or would take long.
     """
     if len(text) > MAX_LENGTH:
         raise NoValueError
@@ -106,8 +104,7 @@ def divide(one: Value, other: Value) -> Value:
     """Returns the quotient.
 
     Raises:
-        NoValueError: if the divisor is 0.
-        BeyondError: if the divisor has several terms.
+        NoValueError: if the divisor is 0, or its inverse would take long.
     """
     return multiply(one, power(other, Fraction(-1)))
 
@@ -116,8 +113,8 @@ def power(base: Value, exponent: Fraction) -> Value:
     """Returns a power.
 
     Raises:
-        NoValueError: for 0^0 and negative powers of 0, for what is complex, and for what is too long.
-        BeyondError: for a root or a negative power of a sum of several terms.
+        NoValueError: for 0^0 and negative powers of 0, for what is complex, for a root of a sum that is not found to be
+            a sum of roots, and for what is too long.
     """
     if not base:
         if exponent <= 0:
@@ -126,14 +123,64 @@ def power(base: Value, exponent: Fraction) -> Value:
     if len(base) == 1:
         ((monomial, factor),) = base.items()
         return _term_power(monomial, factor, exponent)
-    if exponent.denominator != 1 or exponent < 0:
-        raise BeyondError
-    if exponent > _MAX_TERMS:
+    if exponent.denominator % 2 == 0:
+        return power(_square_root(base), 2 * exponent)
+    if exponent.denominator != 1 or abs(exponent) > _MAX_TERMS:
         raise NoValueError
+    if exponent < 0:
+        return power(_inverse(base), -exponent)
     result = rational(1)
     for _ in range(int(exponent)):
         result = multiply(result, base)
     return result
+
+
+def _inverse(value: Value) -> Value:
+    """Returns the inverse of a sum of terms without π.
+
+    The products of its terms span a field over the rationals, in which it is found by elimination.
+    """
+    if any(base == _PI for monomial in value for base, _ in monomial):
+        raise NoValueError
+    basis: list[Monomial] = [()]
+    for one in basis:  # which grows until products lead nowhere new
+        for monomial in value:
+            product, _ = _joined(one, monomial)
+            if product not in basis:
+                basis.append(product)
+        if len(basis) > _MAX_TERMS or len(basis) * sum(map(_bits, value.values())) > _MAX_SYSTEM:
+            raise NoValueError
+    products = [multiply(value, {one: Fraction(1)}) for one in basis]
+    rows = [[product.get(one, Fraction(0)) for product in products] for one in basis]
+    for row, one in zip(rows, basis, strict=True):
+        row.append(Fraction(one == ()))
+    for k in range(len(rows)):
+        pivot = next(i for i in range(k, len(rows)) if rows[i][k])
+        rows[k], rows[pivot] = rows[pivot], rows[k]
+        rows[k] = [entry / rows[k][k] for entry in rows[k]]
+        for i, row in enumerate(rows):
+            if i != k and row[k]:
+                rows[i] = [entry - row[k] * by for entry, by in zip(row, rows[k], strict=True)]
+    return _checked({one: row[-1] for one, row in zip(basis, rows, strict=True)})
+
+
+def _square_root(value: Value) -> Value:
+    """Returns the root of a sum u + v of two terms with rational squares, if it is a sum of two roots.
+
+    With s = √(u² - v²) it is √((u + s) / 2) ± √((u - s) / 2), as v is positive or negative.
+    """
+    if len(value) != 2:
+        raise NoValueError
+    terms = [{monomial: factor} for monomial, factor in value.items()]
+    larger, smaller = sorted((_as_rational(multiply(term, term)) for term in terms), reverse=True)
+    if larger != _as_rational(multiply(terms[0], terms[0])):
+        terms.reverse()
+    root = power(rational(larger - smaller), Fraction(1, 2))
+    halves = [multiply(add(terms[0], part), rational(Fraction(1, 2))) for part in (root, negative(root))]
+    if any(len(half) != 1 for half in halves):
+        raise NoValueError
+    first, second = (power(half, Fraction(1, 2)) for half in halves)
+    return add(first, second if min(terms[1].values()) > 0 else negative(second))
 
 
 def _term_power(monomial: Monomial, factor: Fraction, exponent: Fraction) -> Value:

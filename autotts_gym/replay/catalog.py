@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import autotts_gym
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, plain
 from autotts_gym.replay.store import ReplayStore
+from autotts_gym.validation import check
 
 DEFAULT_STORE = "synthetic/search"
 """What `store=None` means."""
+
+_EXPECTED = "the name of a store, a path, a ReplayStore, or several of these"
 
 StoreLike: TypeAlias = str | os.PathLike[str] | ReplayStore | Sequence[str | os.PathLike[str] | ReplayStore] | None
 
@@ -47,15 +50,16 @@ def load_store(name_or_path: str | os.PathLike[str]) -> ReplayStore:
     Raises:
         StoreError: if there is none (the message says where it looked and what there is), or it is damaged.
     """
+    check("store", name_or_path, isinstance(name_or_path, str | os.PathLike), _EXPECTED, StoreError)
     path = Path(name_or_path)
-    if path.suffix == ".h5" or path.is_file():
+    if path.suffix == ".h5" or os.path.isfile(path):  # which takes a name that no system takes
         return ReplayStore.load(path)
     relative = Path(f"{os.fspath(name_or_path)}.h5")
     for folder in search_path():
-        if (folder / relative).is_file():
+        if os.path.isfile(folder / relative):
             return ReplayStore.load(folder / relative)
     raise StoreError(
-        f"{os.fspath(name_or_path)}: expected a .h5 file or the name of a store in "
+        f"{plain(os.fspath(name_or_path))}: expected a .h5 file or the name of a store in "
         f"{os.pathsep.join(map(str, search_path()))}, got neither; there are: {', '.join(list_stores()) or 'none'}"
     )
 
@@ -77,6 +81,7 @@ def resolve_stores(store: StoreLike) -> list[ReplayStore]:
         return [store]
     if isinstance(store, str | os.PathLike):
         return [load_store(store)]
+    check("store", store, isinstance(store, Sequence) and not isinstance(store, bytes), _EXPECTED, StoreError)
     stores = [item if isinstance(item, ReplayStore) else load_store(item) for item in store]
     if not stores:
         raise StoreError("store: expected at least one store, got an empty sequence")

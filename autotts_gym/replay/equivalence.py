@@ -4,8 +4,7 @@ r"""Which answers of a question are one answer.
 key, equal keys mean equal answers, and nothing is ever rounded. So merging does not depend on the order of answers.
 
 - *Numbers* (`1/2`, `0.5`, `\frac{1}{2}`, `2\sqrt{2}`, `\sqrt{8}`) have their exact value as key, if
-  `autotts_gym.replay.arithmetic` can work it out. Where a sum stands under a root or in a denominator, math-verify
-  reads the text and SymPy rewrites it, by identities, as a sum of roots.
+  `autotts_gym.replay.arithmetic` can work it out.
 - *Spellings* that change nothing do not matter: delimiters (`$…$`, `\(…\)`, `\[…\]`), `\boxed`, `\text`, `**…**`,
   U+2212 for minus, fullwidth characters, zero-width characters, thousands in groups of three (`1,000`, `1{,}000`,
   `1\,000`, `1 000`), blanks around the commas of a bracket (`(1, 2)`).
@@ -13,17 +12,13 @@ key, equal keys mean equal answers, and nothing is ever rounded. So merging does
   stay apart, and so does what can be read in two ways or would take long to work out.
 """
 
-import logging
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from fractions import Fraction
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Any
 
 from autotts_gym.errors import StoreError, quote
 from autotts_gym.replay import arithmetic
-from autotts_gym.replay.arithmetic import BeyondError, NoValueError, Value
+from autotts_gym.replay.arithmetic import NoValueError
 
 EQUIVALENCES = ("exact", "math")
 
@@ -68,19 +63,12 @@ def merger(equivalence: str) -> Callable[[Sequence[str]], list[int]]:
         appearance.
 
     Raises:
-        StoreError: if ``equivalence`` is unknown, or its library is not installed.
+        StoreError: if ``equivalence`` is unknown.
     """
     if equivalence == "exact":
         return lambda answers: list(range(len(answers)))
     if equivalence != "math":
         raise StoreError(f"equivalence: expected {' or '.join(EQUIVALENCES)}, got {quote(equivalence)}")
-    try:
-        import math_verify  # noqa: F401
-    except ImportError as error:
-        raise StoreError(
-            'equivalence: "math" expects the extra of that name (pip install "autotts_gym[math]"), '
-            "got no module math_verify"
-        ) from error
     return _merge_math
 
 
@@ -142,15 +130,9 @@ def _number(text: str) -> Hashable | None:
         sign, first, separator, groups, decimals = found.groups()
         text = f"{sign}{first}{groups.replace(separator, '')}{decimals or ''}"
     try:
-        value = arithmetic.evaluate(text)
-    except BeyondError:
-        rewritten = _rewritten(text)
-        if rewritten is None:
-            return None
-        value = rewritten
+        return "number", frozenset(arithmetic.evaluate(text).items())
     except NoValueError:
         return None
-    return "number", frozenset(value.items())
 
 
 def _bracketed(text: str) -> Hashable | None:
@@ -185,81 +167,3 @@ def _parts(inside: str) -> list[str] | None:
 def _part_key(part: str) -> Hashable:
     """Returns the key of a part; `000`, which may be the end of a number with thousands, stands for itself."""
     return part if re.fullmatch(r"0\d+", part, re.ASCII) else _key(part)
-
-
-# -------------------------------------------------------------------- sums under roots and in denominators
-
-_SMALL = re.compile(r"(?:\D|(?<!\d)\d{1,6}(?!\d))*", re.ASCII)
-_SMALL_POWERS = re.compile(r"(?:[^^]|\^(?:\d|\{-?\d\}))*", re.ASCII)
-_MAX_BRACKETS = 12
-"""The parser of math-verify takes time in proportion to the nesting: about 0.1 s a level."""
-
-
-def _rewritten(text: str) -> Value | None:
-    """Returns the value of arithmetic that SymPy can rewrite as a sum of roots; None where it cannot in bounded time.
-
-    The rewriting goes by identities: it takes roots out of roots and out of denominators. What is read is small, as it
-    cannot be stopped by a clock in every thread.
-    """
-    if (
-        len(text) > 80
-        or sum(map(text.count, "([{")) > _MAX_BRACKETS
-        or "." in text
-        or "!" in text
-        or "binom" in text
-        or text.count(r"\sqrt") > 4
-        or not _SMALL.fullmatch(text)
-        or not _SMALL_POWERS.fullmatch(text)
-    ):
-        return None
-    import sympy
-    from math_verify import LatexExtractionConfig, parse
-
-    with _quiet():
-        found = parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
-    if not found or not isinstance(found[0], sympy.Expr) or found[0].has(sympy.Float):
-        return None
-    rewritten = sympy.expand(sympy.radsimp(sympy.sqrtdenest(found[0])))
-    try:
-        return _value(rewritten)
-    except NoValueError:
-        return None
-
-
-def _value(expression: Any) -> Value:
-    """Returns the value of a SymPy expression.
-
-    Raises:
-        NoValueError: if it is more than sums, products and powers of rational numbers and π.
-    """
-    import sympy
-
-    if expression.is_Rational:
-        return arithmetic.rational(Fraction(int(expression.p), int(expression.q)))
-    if expression is sympy.pi:
-        return arithmetic.PI
-    if expression.is_Add or expression.is_Mul:
-        combine = arithmetic.add if expression.is_Add else arithmetic.multiply
-        first, *rest = expression.args
-        value = _value(first)
-        for part in rest:
-            value = combine(value, _value(part))
-        return value
-    if expression.is_Pow and expression.exp.is_Rational:
-        return arithmetic.power(_value(expression.base), Fraction(int(expression.exp.p), int(expression.exp.q)))
-    raise NoValueError
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences math-verify, which warns that its timeouts are off.
-
-    They work by signals, in the main thread only. Here the input is bounded instead.
-    """
-    logger = logging.getLogger("math_verify")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -26,7 +26,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -314,10 +314,9 @@ def _bare(text: str) -> str:
 
 
 def _no_answers(texts: Sequence[str]) -> frozenset[str]:
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    for text in texts:
-        if not isinstance(text, str):
-            raise StoreError(f"no_answer: expected texts, got {quote(text)}")
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, Collection) or not all(isinstance(text, str) for text in texts):
+        raise StoreError(f"no_answer: expected texts, got {quote(texts)}")
     return frozenset(["", *map(_bare, texts)])
 
 

@@ -22,6 +22,7 @@ from autotts_gym.replay.columns import (
     StringTable,
     checked_signal,
 )
+from autotts_gym.validation import is_whole
 
 MAX_TOKENS = 2**31 - 1
 """Largest number of tokens, and largest Δ, that a store holds (int32)."""
@@ -433,11 +434,12 @@ class ReplayStore:
         Raises:
             StoreError: if there is none, one occurs twice, or there is no such question.
         """
-        chosen = [int(q) for q in questions]
-        if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= q < self.num_questions for q in chosen):
+        last = self.num_questions - 1
+        good = len(questions) > 0 and all(is_whole(question, 0, last) for question in questions)
+        chosen = [int(question) for question in questions] if good else []
+        if not good or len(set(chosen)) < len(chosen):
             raise StoreError(
-                f"{self._where}: questions: expected different numbers from 0 to {self.num_questions - 1}, "
-                f"got {quote(chosen)}"
+                f"{self._where}: questions: expected different numbers from 0 to {last}, got {quote(questions)}"
             )
         branches = _run_indices(self.branch_offsets, np.array(chosen))
         probes = _run_indices(self.probe_offsets, branches)

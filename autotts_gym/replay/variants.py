@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
+from autotts_gym.validation import whole
 
 WARP = 0.1
 """By which share a branch of a twin is at most longer or shorter than the branch that it was made from, about."""
@@ -33,9 +34,12 @@ def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
 
     Args:
         store: what was collected.
-        seed: of the draws.
+        seed: of the draws, a whole number of at least 0.
+
+    Raises:
+        AutottsError: the seed is none.
     """
-    rng = np.random.default_rng([seed, 0x7714])
+    rng = np.random.default_rng([whole("seed", seed), 0x7714])
     bounds = store.branch_offsets
     branches = np.concatenate([rng.permutation(np.arange(*pair)) for pair in pairwise(bounds)])
     factors = np.exp(rng.uniform(-WARP, WARP, branches.size))
@@ -108,7 +112,10 @@ class _Stretched:
         tokens = store.tokens[branches]
         after = tokens - known * interval
         if rest is not None and jitter is not None:
-            after = _jittered(after, np.rint(after * rest).astype(np.int64) + jitter, self._depths, interval)
+            fits = tokens <= longest(known, interval)
+            room = longest(self._depths, interval) - self._depths * interval
+            room = np.where(fits, room, np.maximum(room, after))  # the source's probes may be missing already
+            after = _jittered(after, np.rint(after * rest).astype(np.int64) + jitter, self._depths, room, interval)
         else:  # a branch that ended before its first probe is stretched as a whole
             after = np.where(known > 0, after, np.rint(tokens * factors)).astype(np.int64)
         self._tokens = np.clip(self._depths * interval + np.where(cut, 0, after), 1, MAX_TOKENS)
@@ -156,15 +163,18 @@ class _Stretched:
 
 
 def _jittered(
-    before: NDArray[np.int64], after: NDArray[np.int64], depths: NDArray[np.int64], interval: int
+    before: NDArray[np.int64],
+    after: NDArray[np.int64],
+    depths: NDArray[np.int64],
+    room: NDArray[np.int64],
+    interval: int,
 ) -> NDArray[np.int64]:
     """Tokens after the last probe that still fit the number of probes.
 
-    A branch that ended within its last interval still does, and one that wrote on still does. What it writes may not be
-    so long that probes would be missing.
+    A branch that ended within its last interval still does, and one that wrote on still does, as far as there is room.
     """
     inside = np.clip(after, 1 - interval, 0)
-    beyond = np.clip(after, 1, np.maximum(longest(depths, interval) - depths * interval, before))
+    beyond = np.clip(after, 1, room)
     probed = np.where(before <= 0, inside, beyond)
     return np.where(depths > 0, probed, np.maximum(1, after))
 

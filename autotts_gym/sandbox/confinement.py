@@ -10,7 +10,7 @@ import platform
 import resource
 import struct
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,11 +70,14 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
 }
 
 # Calls that are allowed with some arguments only: the offset of the argument's lower half, the test, its operand, and
-# whether what passes the test is allowed. A futex that is not private is a mailbox that every process of the machine
-# finds which has the same file in its memory, and merged pages tell by their delay what others hold.
+# whether what passes the test is allowed. Of the futex a process with one thread needs no more than to wake nobody: one
+# that is not private is a mailbox that every process of the machine finds which has the same file in its memory, and
+# waiting for one has a deadline, which is a clock. Huge pages are of a pool that all processes share, and merged pages
+# tell by their delay what others hold.
 _EQUAL, _ANY_BIT = 0x15, 0x45
 _ARGUMENTS: dict[str, tuple[int, int, int, bool]] = {
-    "futex": (24, _ANY_BIT, 0x80, True),  # FUTEX_PRIVATE_FLAG
+    "futex": (24, _EQUAL, 0x81, True),  # FUTEX_WAKE | FUTEX_PRIVATE_FLAG
+    "mmap": (40, _ANY_BIT, 0x40000, False),  # MAP_HUGETLB
     "madvise": (32, _EQUAL, 12, False),  # MADV_MERGEABLE
 }
 
@@ -100,6 +103,24 @@ def mapped() -> int:
     """Bytes of address space that this process takes."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def find_number() -> set[int]:
+    """Where the C library may keep the number of this process: words behind its thread that are equal to it."""
+    return {k for k, word in enumerate(_thread_words()) if word == os.getpid()}
+
+
+def forget_number(places: set[int]) -> None:
+    """Overwrite the number of this process, which grows from one to the next and so tells how many came before."""
+    words = _thread_words()
+    for k in places & find_number():
+        words[k] = 2
+
+
+def _thread_words() -> Any:
+    """The first KiB of what the C library knows of this thread."""
+    _libc.pthread_self.restype = ctypes.c_void_p
+    return (ctypes.c_int32 * 256).from_address(_libc.pthread_self())
 
 
 def rlimits(memory: int, cpu_seconds: int) -> None:
@@ -141,7 +162,8 @@ def find_vdso() -> Vdso:
     """Where this process, and each that it forks, would read the clock.
 
     Raises:
-        OSError: it can't be found, or its functions can't be told apart.
+        OSError: it can't be found here.
+        ValueError: its functions can't be told apart.
     """
     machine = platform.machine()
     if machine != "x86_64":
@@ -156,18 +178,30 @@ def find_vdso() -> Vdso:
         raise OSError(errno.ENOENT, "clock: expected one mapping named [vdso]")
     ((start, size),) = places["[vdso"]
     image = bytearray(ctypes.string_at(start, size))
-    table, entry, count = struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HH", image, 58)
-    functions = []
-    for at in range(table, table + entry * count, entry):
-        (kind,), (first, length) = struct.unpack_from("<I", image, at + 4), struct.unpack_from("<QQ", image, at + 24)
-        if kind == 11:  # symbols, each: name, type, ..., value, size
-            symbols = struct.iter_unpack("<IBBHQQ", image[first : first + length])
-            functions += [value for _, symbol, _, _, value, _ in symbols if symbol & 15 == 2]
+    functions = _functions(image)
     if not functions:
-        raise OSError(errno.ENOENT, "clock: expected functions in the mapping named [vdso]")
+        raise ValueError("clock: expected functions in the mapping named [vdso]")
     for at in functions:
         image[at : at + 8] = b"\x48\xc7\xc0\xff\xff\xff\xff\xc3"  # return -EPERM
     return Vdso(tuple(places.get("[vvar", ())), start, bytes(image))
+
+
+def _functions(image: bytes | bytearray) -> list[int]:
+    """Where the functions of an ELF image of 64 bits begin."""
+    try:
+        table, entry, count = struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HH", image, 58)
+        found = []
+        for at in range(table, table + entry * count, entry):
+            (kind,), (first, length) = (
+                struct.unpack_from("<I", image, at + 4),
+                struct.unpack_from("<QQ", image, at + 24),
+            )
+            if kind == 11:  # symbols, each: name, type, ..., value, size
+                symbols = struct.iter_unpack("<IBBHQQ", image[first : first + length])
+                found += [value for _, symbol, _, _, value, _ in symbols if symbol & 15 == 2]
+    except struct.error as error:
+        raise ValueError(f"clock: expected an ELF image in the mapping named [vdso], got {error}") from error
+    return found
 
 
 _PROT_READ, _PROT_WRITE, _PROT_EXEC, _MAP_PRIVATE, _MAP_ANONYMOUS = 1, 2, 4, 2, 32
@@ -175,9 +209,9 @@ _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 
 
 def clock(vdso: Vdso) -> None:
-    """Nothing tells the time: not the processor's counter, not the kernel's pages; asking for it fails with EPERM.
+    """Reading the processor's counter or the kernel's pages ends the process; the vDSO's functions fail with EPERM.
 
-    Who can't measure a delay hears nothing of other processes, which all wait for the slowest in every round.
+    In every round all processes wait for the slowest. A process that could measure its wait would know of others.
     """
     for name in ("mmap", "mremap"):
         getattr(_libc, name).restype = ctypes.c_void_p

@@ -1,4 +1,4 @@
-"""Messages between the engine and confined processes, for all of them at once; guest.py has their layout."""
+"""Messages between the engine and confined processes, for all of them at once; protocol.py has their layout."""
 
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import ACTIVE, FINISHED, RUNNING

@@ -67,10 +67,11 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
         os._exit(0)
     settings["memory"] += confinement.mapped()
     missing: dict[str, str] = {}
+    settings["number"] = confinement.find_number()
     settings["vdso"] = None
     try:
         settings["vdso"] = confinement.find_vdso()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         missing["clock"] = str(error)
     if "namespaces" in settings["layers"]:
         try:
@@ -100,13 +101,17 @@ def _become_init(control: socket.socket, confinement: Any) -> None:
 
 
 def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
-    """Which layers a child cannot have here, and why: found out in one that then ends."""
+    """Which layers a child cannot have here, and why: found out in one that then ends.
+
+    Where its number stands is narrowed down too: in every process at the same place.
+    """
     ours, theirs = socket.socketpair()
     child = os.fork()
     if not child:
         wanted = frozenset(settings["layers"])
+        places = [*confinement.find_number()]
         failed = confinement.confine(settings["memory"], settings["cpu_seconds"], wanted, settings["vdso"])
-        os.write(theirs.fileno(), json.dumps(failed).encode())
+        os.write(theirs.fileno(), json.dumps([failed, places]).encode())
         os._exit(0)
     theirs.close()
     reply = ours.recv(MESSAGE)
@@ -114,7 +119,9 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     _, status = os.waitpid(child, 0)
     if not reply:
         raise OSError(f"a confined process ended with status {os.waitstatus_to_exitcode(status)} before it could tell")
-    missing: dict[str, str] = json.loads(reply)
+    missing: dict[str, str]
+    missing, places = json.loads(reply)
+    settings["number"] &= {*places}
     return missing
 
 
@@ -157,6 +164,7 @@ def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> Non
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     os.dup2(descriptor, guest._socket)
     os.closerange(guest._socket + 1, max(control, descriptor) + 1)
+    confinement.forget_number(settings["number"])
     layers = frozenset(settings["layers"])
     if confinement.confine(settings["memory"], settings["cpu_seconds"], layers, settings["vdso"]):
         os._exit(70)

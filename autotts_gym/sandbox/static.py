@@ -55,7 +55,7 @@ class Literals:
         """What to tell of a program that holds so much data that it may be a table rather than a rule; None: little.
 
         The limits are well above what the programs of this project and published controllers hold. A hint, no proof:
-        data can be hidden in many ways, and ``autotts_gym.sandbox.twin`` tells what it is good for.
+        data can be hidden in many ways, and ``evaluation.twin`` tells what it is good for.
         """
         told = []
         if self.largest_bytes >= 400:
@@ -180,10 +180,12 @@ def _ask_reader(name: str, data: bytes, packages: tuple[str, ...]) -> dict[str, 
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
     said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if done.returncode == -signal.SIGXCPU:
         return {"refused": [f"cannot be parsed within {READER_SECONDS} s of processor time", None]}
-    if done.returncode < 0 or said.startswith("RecursionError"):  # the parser, overrun
+    if done.returncode == -signal.SIGSEGV or said.startswith("RecursionError"):  # the parser, overrun
         return {"refused": ["cannot be parsed: nested too deeply", None]}
     if said.startswith("MemoryError"):
         return {"refused": ["cannot be parsed: out of memory", None]}
+    if done.returncode < 0:
+        said = f"ended by {signal.Signals(-done.returncode).name}"
     raise ControllerError(f"{name}: expected its text to be read, but the process that reads it failed: {quote(said)}")

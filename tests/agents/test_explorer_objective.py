@@ -128,14 +128,15 @@ def test_the_best_program_is_drawn_most_often_and_draws_repeat():
 
 
 @pytest.mark.parametrize(
-    ("difference", "high", "table"),
+    ("difference", "high", "error", "table"),
     [
-        (-0.30, -0.15, True),
-        (-0.05, 0.0, True),  # what is known of few questions does not move the whole interval
-        (-0.03, -0.01, False),
-        (-0.03, 0.01, False),
-        (0.02, 0.05, False),
+        (-0.30, -0.15, 0.05, True),
+        (-0.05, 0.0, 0.027, True),  # a table of three of thirty questions
+        (-0.09, 0.06, 0.08, False),  # a rule on six questions
+        (-0.03, -0.01, 0.01, False),
+        (-0.03, 0.01, 0.02, False),
+        (0.02, 0.05, 0.01, False),
     ],
 )
-def test_a_table_loses_surely_or_more_than_any_rule(difference, high, table):
-    assert Loss(0.5, difference, difference - 0.1, high).table is table
+def test_a_table_loses_surely_or_more_than_chance_takes(difference, high, error, table):
+    assert Loss(0.5, difference, difference - 0.1, high, error).table is table

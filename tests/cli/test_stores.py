@@ -52,7 +52,6 @@ def test_import_turns_a_file_into_a_store(source, tmp_path):
 
 
 def test_import_takes_names_equivalence_and_format(source, tmp_path):
-    pytest.importorskip("math_verify", reason="needs the extra math")
     target = tmp_path / "x.h5"
     names = ("--model", "M", "--benchmark", "B")
     done = autotts("import", source, "-o", target, *names, "--equivalence", "math", "--format", "autotts")

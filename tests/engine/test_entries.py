@@ -16,6 +16,7 @@ from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, kernels
 from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import Arrays, Sizes, footprint
 from autotts_gym.engine.plan import arrays_of
+from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError
 from autotts_gym.replay import synthesize
 
@@ -272,3 +273,28 @@ def test_a_bank_answers_or_refuses_whatever_it_is_asked(world: World, question: 
 def test_a_kernel_that_reaches_too_far_is_caught_where_bounds_are_checked():
     with pytest.raises(IndexError):
         kernels.act_all(begun().handle, np.zeros(10 * N, np.int64), np.zeros(10 * N, np.bool_))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda state: PoolState("x", 1, Rules()),
+        lambda state: PoolState(state.bank, 1, "x"),
+        *(lambda state, n=n: state.bank.changes(n) for n in ("a", 2.5, -5, True)),
+        *(lambda state, n=n: confidence_table(n) for n in ("a", 2.5, -3)),
+        lambda state: RoundPlan([True], [1], [1], [False], [0]),
+        lambda state: RoundPlan([[True], [True, False]], [[1]], [1], [False], [0]),
+    ],
+)
+def test_what_is_no_argument_of_a_kind_is_refused(call):
+    with pytest.raises(AutottsError, match="expected"):
+        call(begun())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.uint64])
+def test_numbers_of_numpy_are_reckoned_with_as_numbers(kind):
+    rules = Rules(max_branches=kind(100), token_budget=kind(120), max_steps=kind(110))
+    assert rules == Rules(max_branches=100, token_budget=120, max_steps=110)
+    assert all(type(value) is int for value in (rules.max_branches, rules.token_budget, rules.max_steps))
+    state = PoolState(Bank([synthesize(2, 5)]), 2, rules)
+    assert state.admissible.shape == (2, 1 + 1 + 100 + 100)

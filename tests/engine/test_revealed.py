@@ -148,3 +148,14 @@ def test_the_history_has_room_for_branches_that_change_their_answer_at_every_dep
 
 def test_the_walk_goes_through_what_it_should():
     assert {id(value) for value in reachable([1, "a", (2.0,)])}  # containers are followed, numbers are not
+
+
+def test_what_is_revealed_cannot_be_made_writable():
+    state = PoolState.begun(Bank([synthesize(2, 5)]), Rules(max_branches=3), np.arange(2), np.arange(2))
+    record = state.record(0).revealed
+    for revealed in (state.revealed, record):
+        for array in (*revealed.arrays, revealed.votes, revealed.slots["newest"], revealed.admissible[0]):
+            assert not array.flags.writeable
+            if array.size:
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    array.setflags(write=True)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
@@ -257,7 +258,7 @@ def test_a_macro_of_ones_own_that_writes_anything_is_right_or_a_clear_error(data
         try:
             env.reset(seed=0)
             env.step(env.action_space.n - 1)
-        except (AutottsError, TypeError, ValueError, OverflowError, IndexError):  # its own, or one about its plan
+        except (AutottsError, TypeError, ValueError, OverflowError, IndexError, Warning):  # its own, or of its plan
             pass
 
 
@@ -301,3 +302,22 @@ def test_a_built_in_macro_has_a_rule_and_a_number_of_steps(code: Any, amount: An
 def test_macros_are_names_or_macros_each_once_and_stop_first(macros: Any):
     with pytest.raises(AutottsError, match="macros: expected"):
         ReplayRoundsEnv(STORE, macros=macros)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5, True, None])
+def test_threads_are_changed_to_a_number_of_them_or_stay(threads: Any):
+    env = gym.make_vec("AutoTTS-Replay-v0", num_envs=4, threads=2)
+    with pytest.raises(AutottsError, match="threads: expected a whole number"):
+        env.unwrapped.threads = threads
+    assert env.unwrapped.threads == 2
+    env.reset(seed=0)
+    env.step(np.ones(4, np.int64))
+    env.close()
+
+
+def test_numbers_of_numpy_make_the_environment_of_the_number():
+    env = gym.make("AutoTTS-Replay-v0", max_branches=np.uint8(200))
+    _, info = env.reset(seed=0)
+    assert env.action_space.n == info["action_mask"].size == 402
+    vector = gym.make_vec("AutoTTS-Replay-v0", num_envs=2, max_branches=np.int8(100))
+    assert vector.single_action_space.n == 202

@@ -66,6 +66,19 @@ def test_a_store_argument_may_be_a_name_a_path_a_store_or_several(folder):
         resolve_stores([])
 
 
+@pytest.mark.parametrize("store", [5, [5], b"x", [b"x"], 1.5, {"m/one"}, [None]])
+def test_what_is_no_store_is_told(store):
+    with pytest.raises(StoreError, match="store: expected the name of a store, a path, a ReplayStore, or several"):
+        resolve_stores(store)
+
+
+def test_a_name_that_no_system_takes_is_told():
+    with pytest.raises(StoreError, match=r"^.{1,300}: expected a \.h5 file or the name of a store"):
+        load_store("x" * 5000)
+    with pytest.raises(StoreError, match="expected"):
+        load_store("x\0y")
+
+
 def test_an_installed_package_finds_the_stores_inside_it(tmp_path, monkeypatch):
     package = tmp_path / "site-packages/autotts_gym"
     shutil.copytree(catalog.shipped_folder(), package / "trajectories")

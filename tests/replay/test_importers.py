@@ -386,6 +386,9 @@ def test_blanks_and_what_the_user_names_are_no_answers(tmp_path):
     assert kept.answers(0) == ["2", "[invalid]", "N/A "]
     with pytest.raises(StoreError, match="gold_answer: expected an answer, or null"):
         import_json(write(tmp_path, [item(*map(list, rows), gold_answer="N/A")]), no_answer="N/A")
+    for wrong in (5, [5], None):
+        with pytest.raises(StoreError, match="no_answer: expected texts, got"):
+            import_json(write(tmp_path, [item(*map(list, rows))]), no_answer=wrong)
 
 
 def test_an_unlabelled_question_is_imported_saved_and_exported(tmp_path):

@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tables
 
 from autotts_gym import evaluate, make_controller
 from autotts_gym.cli.main import main
+from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.twin import TwinReport, compare_with_twin
-from autotts_gym.replay import resolve_stores
+from autotts_gym.replay import Branch, Question, build_store, resolve_stores
 from autotts_gym.replay.variants import twin
 from autotts_gym.sandbox import check_program
 
@@ -96,3 +98,18 @@ def test_the_command_reports_both_figures_and_the_verdict(tmp_path: Path, capsys
     assert told["twin"]["accuracy"] == told["accuracy"]
     assert told["twin"]["accuracy_difference"]["high"] < 0
     assert "large literal data" in told["literal_data"]
+
+
+def test_what_a_twin_cannot_be_made_of_is_said_before_anything_is_played(tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(AutottsError, match="seed: expected a whole number"):
+        twin(STORE, -1)
+    rows = [Branch(["1", "2"], 200, "2")] * 2
+    unlabelled = build_store([Question("q", None, rows)], model="m", benchmark="b", interval_tokens=100)
+    unlabelled.save(tmp_path / "u.h5")
+    command = ["evaluate", str(tmp_path / "u.h5"), "--controller", "sc", "--param", "branches=1", "--seeds", "1"]
+    assert main([*command, "--twin"]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert "--twin: expected a gold answer for every question" in told.err
+    assert main([*command, "--twin", "--twin-seed", "-1"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
