@@ -119,6 +119,11 @@ def arrays_of(plan: Any, slots: tuple[int, ...]) -> PlanArrays:
     arrays = plan.arrays
     pool = slots[:1]
     shapes = (slots, slots, pool, pool, pool, pool, slots)
+    for array, dtype, shape in zip(arrays, _DTYPES, shapes, strict=True):
+        if type(array) is not np.ndarray or array.dtype is not dtype or array.shape != shape or not array.flags.carray:
+            break
+    else:  # nearly always
+        return arrays
     for name, array, dtype, shape in zip(PlanArrays._fields, arrays, _DTYPES, shapes, strict=True):
         if not isinstance(array, np.ndarray) or array.dtype != dtype or not array.flags.carray:
             raise AutottsError(f"plan.{name}: expected a contiguous, writable array of {dtype}, got {describe(array)}")

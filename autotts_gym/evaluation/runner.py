@@ -90,6 +90,7 @@ def play_chunk(
     questions: NDArray[np.int64],
     answers: bool,
     since: float | None = None,
+    spare: list[PoolState] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Play episodes, one a pair of seed and question; those that a controller has played twice must come out alike.
 
@@ -101,12 +102,13 @@ def play_chunk(
         questions: (N,) int64, numbered through the bank.
         answers: whether to keep the answers given.
         since: when the evaluation began, by ``time.monotonic``; None: now.
+        spare: a state of the same bank and rules whose episodes have ended, if there is one: its room is used again.
 
     Returns:
         The fields of an ``EvaluationResult``, each (N,).
     """
     if not isinstance(controller, Staged):
-        state = PoolState.begun(bank, rules, seeds, questions)
+        state = _begun(bank, rules, seeds, questions, [] if spare is None else spare)
         play(controller, state)
         return _outcomes(state, answers)
     lanes = controller.stage(bank.problems[questions], since)
@@ -124,6 +126,19 @@ def play_chunk(
     fields = {name: values[firsts] for name, values in every.items()}
     controller.audit({name: values[rows] for name, values in fields.items()}, every, seeds[rows], questions[rows])
     return fields
+
+
+def _begun(
+    bank: Bank, rules: Rules, seeds: NDArray[np.int64], questions: NDArray[np.int64], spare: list[PoolState]
+) -> PoolState:
+    """Episodes that have begun, in the spare state if it is of the right size; they are the spare one from now on."""
+    if spare and spare[0].episodes == len(questions):
+        every = np.ones(len(questions), np.bool_)
+        spare[0].begin(every, questions)
+        spare[0].shuffle(every, seeds)
+    else:
+        spare[:] = [PoolState.begun(bank, rules, seeds, questions)]
+    return spare[0]
 
 
 def _outcomes(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
@@ -194,7 +209,7 @@ def evaluate_all(
     workers = whole("workers", workers, 1)
     for controller in controllers:
         check_probes(controller, stores)
-    job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {})
+    job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {}, {})
     tasks = [
         _Task(c, s, first, min(first + size, len(seeds) * bank.num_questions))
         for s, bank in enumerate(job.banks)
@@ -277,6 +292,8 @@ class _Job(NamedTuple):
     answers: bool
     since: dict[tuple[int, int], float]
     """When this process began to play each controller on each store."""
+    spare: dict[int, list[PoolState]]
+    """What it played last on each store: so much memory is slow to come by."""
 
     def play(self, task: _Task) -> dict[str, NDArray[Any]]:
         """Play the episodes of a task."""
@@ -285,7 +302,8 @@ class _Job(NamedTuple):
         seeds = np.array(self.seeds)[rows]
         controller = self.controllers[task.controller]
         since = self.since.setdefault((task.controller, task.store), time.monotonic())
-        return play_chunk(controller, bank, self.rules, seeds, questions, self.answers, since)
+        spare = self.spare.setdefault(task.store, [])
+        return play_chunk(controller, bank, self.rules, seeds, questions, self.answers, since, spare)
 
 
 _jobs: list[_Job] = []
