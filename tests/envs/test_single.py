@@ -440,6 +440,7 @@ def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: Worl
     for _ in range(3):
         _, *steps = episode(env, rng, seed=int(rng.integers(1000)))
         info = steps[-1][-1]
+        assert info["sequential_tokens"] == info["total_tokens"]  # a primitive action is a round of its own
         paid = (cost * info["total_tokens"] + latency * info["sequential_tokens"]) * 1e-6
         assert sum(step[1] for step in steps) == pytest.approx(info["correct"] - paid, abs=1e-9, rel=1e-9)
         assert all(step[1] <= 0 for step in steps[:-1])
