@@ -1,8 +1,10 @@
 """The checks of arguments: each rule once, each refusal one sentence that says what was expected and what came."""
 
 import math
+import os
 from collections.abc import Collection
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,10 @@ from autotts_gym.errors import AutottsError, quote
 
 MAX_WHOLE = 2**31 - 1
 """The largest whole number that kernels hold in their smallest counters."""
+
+
+_NO_NUMBERS = (bool, np.bool_, np.timedelta64)
+"""Of these some count as numbers to Python."""
 
 
 def check(name: str, value: Any, good: bool, expected: str, error: type[AutottsError] = AutottsError) -> None:
@@ -33,7 +39,7 @@ def check(name: str, value: Any, good: bool, expected: str, error: type[AutottsE
 
 def is_whole(value: Any, low: int = 0, high: int = MAX_WHOLE) -> bool:
     """Whether a value is a whole number, of Python or NumPy, in ``low .. high``; truth values are none."""
-    return not isinstance(value, bool | np.bool_) and isinstance(value, Integral) and low <= int(value) <= high
+    return not isinstance(value, _NO_NUMBERS) and isinstance(value, Integral) and low <= int(value) <= high
 
 
 def wholes(low: int = 0, high: int = MAX_WHOLE) -> str:
@@ -43,7 +49,7 @@ def wholes(low: int = 0, high: int = MAX_WHOLE) -> str:
 
 def is_real(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     """Whether a value is a finite number, of Python or NumPy, in ``low .. high``; truth values are none."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+    if isinstance(value, _NO_NUMBERS) or not isinstance(value, Real):
         return False
     try:
         number = float(value)
@@ -70,6 +76,17 @@ def choice(name: str, value: Any, choices: Collection[str], error: type[AutottsE
     """
     check(name, value, isinstance(value, str) and value in choices, f"one of {', '.join(choices)}", error)
     return str(value)
+
+
+def path(name: str, value: Any, error: type[AutottsError] = AutottsError) -> Path:
+    """A path, as text or path-like.
+
+    Raises:
+        AutottsError: it is none; or what ``error`` names.
+    """
+    good = isinstance(value, str | os.PathLike) and "\0" not in str(os.fspath(value))
+    check(name, value, good, "a path", error)
+    return Path(value)
 
 
 def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...] | None) -> NDArray[Any]:
@@ -155,7 +172,10 @@ def numbers(name: str, value: Any, shape: tuple[int, ...] | None, count: int) ->
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view of a contiguous array that cannot be written to, nor be made writable by ``setflags``."""
+    """A view of a contiguous array that cannot be written to, nor be made writable by ``setflags``.
+
+    This guards against accidents: whoever follows ``base`` comes to the array itself.
+    """
     data = array.reshape(-1).view(np.uint8).data.toreadonly()
     return np.frombuffer(data, array.dtype, array.size).reshape(array.shape)
 

@@ -591,13 +591,17 @@ class Search:
             todo = [(place, stage) for place in places for stage in stages if not _played(place, stage).exists()]
             if not todo:
                 return
+            refused = set()
             for place, stage, wait in [(*each, self.judge.begin(each[1], each[0].program)) for each in todo]:
                 self.screen.doing(f"{place.id}: {stage}")
                 answer = wait()
+                if place.id in refused:  # a run that was killed in between would not have played it
+                    continue
                 known = self._table(place, answer) if stage == "twin" else None
                 failure = answer if isinstance(answer, Failure) else known
                 if failure is not None:  # before the results, after which nobody asks again
                     write_json(place.path / f"{stage}.json", asdict(failure))
+                    refused.add(place.id)
                 if not isinstance(answer, Failure):
                     save_results(_played(place, stage), answer)
 

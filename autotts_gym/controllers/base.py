@@ -210,6 +210,8 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
         ControllerError: the name or a knob is unknown, or a value is out of range.
         ProgramError: a program does not pass the static checks.
     """
+    named = isinstance(name, str | os.PathLike)
+    validation.check("controller", name, named, "the name of a controller, or a path", ControllerError)
     name = os.fspath(name)
     if name.endswith(".py"):
         from autotts_gym.controllers.programs import Program

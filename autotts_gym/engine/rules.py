@@ -64,7 +64,8 @@ class Rules:
         choice("probe", self.probe, PROBES)
         choice("accounting", self.accounting, ACCOUNTINGS)
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
-        check("shaping", self.shaping, isinstance(self.shaping, bool), "True or False")
+        for name in ("shaping", "auto_stop"):
+            check(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
         weight = self.cost_weight
         expected = "a finite number of at least 0, or a pair 0 < low <= high"
         if isinstance(weight, Sequence) and not isinstance(weight, str):

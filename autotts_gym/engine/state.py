@@ -84,12 +84,29 @@ class PoolState:
     def begun(
         cls, bank: Bank, rules: Rules, seeds: NDArray[np.integer[Any]], questions: NDArray[np.integer[Any]]
     ) -> "PoolState":
-        """Episodes that have begun on published orders, one a pair of seed and question, (N,) each; see ``shuffle``."""
+        """Episodes that have begun on published orders, one a pair of seed and question, (N,) each; see ``restart``."""
         state = cls(bank, len(questions), rules)
-        every = np.ones(len(questions), np.bool_)
-        state.begin(every, questions)
-        state.shuffle(every, seeds)
+        state.restart(seeds, questions)
         return state
+
+    def restart(self, seeds: NDArray[np.integer[Any]], questions: NDArray[np.integer[Any]]) -> None:
+        """Begin all episodes anew on published orders, see ``shuffle``.
+
+        What else is drawn of an episode, such as its cost weight, follows from its seed and its question alone.
+
+        Args:
+            seeds: (N,) int64.
+            questions: (N,) int64, numbered through the bank.
+
+        Raises:
+            AutottsError: an array has another shape or dtype, or there is no such question.
+        """
+        seeds = shaped("seeds", seeds, np.int64, self._rows)
+        questions = numbers("questions", questions, self._rows, self.bank.num_questions)
+        every = np.ones(self.episodes, np.bool_)
+        self.seed(seeds.astype(np.uint64) << np.uint64(32) ^ questions.astype(np.uint64), every)
+        self.begin(every, questions)
+        self.shuffle(every, seeds)
 
     def _aim(self) -> None:
         """What points to the arrays."""

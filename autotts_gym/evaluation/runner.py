@@ -18,7 +18,7 @@ from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.memory import require_memory
 from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
-from autotts_gym.validation import MAX_WHOLE, whole
+from autotts_gym.validation import MAX_WHOLE, check, whole
 
 CHUNK_EPISODES = 300
 """Episodes played side by side, unless a controller asks for another number.
@@ -133,9 +133,7 @@ def _begun(
 ) -> PoolState:
     """Episodes that have begun, in the spare state if it is of the right size; they are the spare one from now on."""
     if spare and spare[0].episodes == len(questions):
-        every = np.ones(len(questions), np.bool_)
-        spare[0].begin(every, questions)
-        spare[0].shuffle(every, seeds)
+        spare[0].restart(seeds, questions)
     else:
         spare[:] = [PoolState.begun(bank, rules, seeds, questions)]
     return spare[0]
@@ -208,6 +206,8 @@ def evaluate_all(
     rules = rules or Rules()
     workers = whole("workers", workers, 1)
     for controller in controllers:
+        plays = all(callable(getattr(controller, name, None)) for name in ("begin", "decide"))
+        check("controller", controller, plays, "what make_controller makes, or what has name, params, begin and decide")
         check_probes(controller, stores)
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {}, {})
     tasks = [
@@ -254,6 +254,9 @@ def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[
     Raises:
         AutottsError: there is none, one is no whole number, or the episodes do not fit.
     """
+    wanted: Any = seeds
+    several = isinstance(wanted, Iterable) and not isinstance(wanted, str) and getattr(wanted, "ndim", 1) == 1
+    check("seeds", wanted, several, "several whole numbers, such as range(100)")
     if isinstance(seeds, Sized):  # before anything is made of a range
         size = len(seeds) * (_BYTES_PER_SEED + settings * questions * _BYTES_PER_EPISODE)
         require_memory(f"seeds: {len(seeds)} orders of {questions} questions for each of {settings} settings", size)

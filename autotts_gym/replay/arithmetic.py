@@ -29,6 +29,8 @@ _PI = 0
 _MAX_BITS = 1 << 15
 """Most bits of all numerators and denominators of a value."""
 _MAX_TERMS = 32
+_MAX_ROOTED = 1 << 12
+"""Most bits of a number of which a root is taken."""
 _MAX_SYSTEM = 1 << 12
 """Most bits times unknowns of a system of equations that is solved."""
 _MAX_FACTORIAL = 1000
@@ -283,8 +285,17 @@ def _perfect_root(number: int) -> tuple[int, int]:
     return number, 1
 
 
+@lru_cache(maxsize=1 << 10)
 def _integer_root(number: int, k: int) -> int:
-    """Returns the largest r with r^k <= ``number``, by bisection."""
+    """Returns the largest r with r^k <= ``number``, by bisection.
+
+    Raises:
+        NoValueError: if that would take long.
+    """
+    if number.bit_length() > _MAX_ROOTED:
+        raise NoValueError
+    if k >= number.bit_length():  # 2^k is more
+        return min(number, 1)
     low, high = 1, 1 << (number.bit_length() // k + 1)
     while low < high:
         middle = (low + high + 1) // 2

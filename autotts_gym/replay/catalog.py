@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import autotts_gym
+from autotts_gym import validation
 from autotts_gym.errors import StoreError, plain
 from autotts_gym.replay.store import ReplayStore
 from autotts_gym.validation import check
@@ -51,16 +52,17 @@ def load_store(name_or_path: str | os.PathLike[str]) -> ReplayStore:
         StoreError: if there is none (the message says where it looked and what there is), or it is damaged.
     """
     check("store", name_or_path, isinstance(name_or_path, str | os.PathLike), _EXPECTED, StoreError)
-    path = Path(name_or_path)
+    path = validation.path("store", name_or_path, StoreError)
     if path.suffix == ".h5" or os.path.isfile(path):  # which takes a name that no system takes
         return ReplayStore.load(path)
     relative = Path(f"{os.fspath(name_or_path)}.h5")
     for folder in search_path():
         if os.path.isfile(folder / relative):
             return ReplayStore.load(folder / relative)
+    name = plain(os.fspath(name_or_path)) if os.fspath(name_or_path) else "''"
     raise StoreError(
-        f"{plain(os.fspath(name_or_path))}: expected a .h5 file or the name of a store in "
-        f"{os.pathsep.join(map(str, search_path()))}, got neither; there are: {', '.join(list_stores()) or 'none'}"
+        f"{name}: expected a .h5 file or the name of a store in {os.pathsep.join(map(str, search_path()))}, "
+        f"got neither; there are: {', '.join(list_stores()) or 'none'}"
     )
 
 

@@ -140,15 +140,15 @@ def _bracketed(text: str) -> Hashable | None:
     for opening, closing in _BRACKETS.items():
         if text.startswith(opening) and text.endswith(closing):
             parts = _parts(text[len(opening) : len(text) - len(closing)])
-            if parts is None or len(parts) < 2 or not all(parts):
+            if parts is None or len(parts) < 2 or not all(map(str.strip, parts)):
                 return None
             brackets = (opening.removeprefix(r"\left"), closing.removeprefix(r"\right"))
-            return "bracket", *brackets, *(_part_key(part) for part in parts)
+            return "bracket", *brackets, *(_part_key(part, k > 0) for k, part in enumerate(parts))
     return None
 
 
 def _parts(inside: str) -> list[str] | None:
-    """Returns what stands between the outer commas; None where brackets do not match."""
+    """Returns what stands between the outer commas, blanks included; None where brackets do not match."""
     parts, depth, start = [], 0, 0
     for at, character in enumerate(inside):
         if character in "([{":
@@ -158,12 +158,18 @@ def _parts(inside: str) -> list[str] | None:
             if depth < 0:
                 return None
         elif character == "," and depth == 0 and inside[at - 1 : at] != "\\":  # not that of a thin space
-            parts.append(inside[start:at].strip())
+            parts.append(inside[start:at])
             start = at + 1
-    parts.append(inside[start:].strip())
+    parts.append(inside[start:])
     return parts if depth == 0 else None
 
 
-def _part_key(part: str) -> Hashable:
-    """Returns the key of a part; `000`, which may be the end of a number with thousands, stands for itself."""
+def _part_key(part: str, follows: bool) -> Hashable:
+    """Returns the key of a part, which may follow another one.
+
+    What may be the end of a number with thousands stands for itself: `000`, and three digits right behind a comma.
+    """
+    if follows and re.fullmatch(r"\d{3}", part, re.ASCII):
+        return part, ","
+    part = part.strip()
     return part if re.fullmatch(r"0\d+", part, re.ASCII) else _key(part)

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from autotts_gym import validation
 from autotts_gym.errors import StoreError, plain, quote
 from autotts_gym.files import write_atomically
 from autotts_gym.replay.columns import DTYPES
@@ -80,7 +81,7 @@ def import_json(
     Raises:
         StoreError: naming the file, the question, the branch and the field, what was expected and what came.
     """
-    path = Path(path)
+    path = validation.path("path", path, StoreError)
     _check_choice("layout", layout, LAYOUTS)
     _check_choice("probes", probes, PROBES)
     named_model, named_benchmark = _names(path)

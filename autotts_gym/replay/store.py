@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym import validation
 from autotts_gym.errors import StoreError, quote
 from autotts_gym.replay.columns import (
     DTYPES,
@@ -22,7 +23,7 @@ from autotts_gym.replay.columns import (
     StringTable,
     checked_signal,
 )
-from autotts_gym.validation import is_whole
+from autotts_gym.validation import is_whole, whole
 
 MAX_TOKENS = 2**31 - 1
 """Largest number of tokens, and largest Δ, that a store holds (int32)."""
@@ -122,8 +123,7 @@ class ReplayStore:
         for field, text in (("model", model), ("benchmark", benchmark)):
             if not isinstance(text, str) or not text or not text.isprintable():
                 raise StoreError(f"{where}: {field}: expected a printable name, got {quote(text)}")
-        if not 1 <= interval_tokens <= MAX_TOKENS:
-            raise StoreError(f"{where}: interval_tokens: expected 1 to {MAX_TOKENS}, got {interval_tokens}")
+        interval_tokens = whole(f"{where}: interval_tokens", interval_tokens, 1, MAX_TOKENS, StoreError)
         columns.check(where)
         if len(answers) != (expected := int(columns.answer_offsets[-1])):
             raise StoreError(f"{where}: answers: expected {expected} strings, got {len(answers)}")
@@ -164,7 +164,7 @@ class ReplayStore:
         """
         from autotts_gym.replay.hdf5 import read_store
 
-        return read_store(Path(path))
+        return read_store(validation.path("path", path, StoreError))
 
     @classmethod
     def from_autotts_json(
@@ -435,9 +435,9 @@ class ReplayStore:
             StoreError: if there is none, one occurs twice, or there is no such question.
         """
         last = self.num_questions - 1
-        good = len(questions) > 0 and all(is_whole(question, 0, last) for question in questions)
+        good = isinstance(questions, Collection) and all(is_whole(question, 0, last) for question in questions)
         chosen = [int(question) for question in questions] if good else []
-        if not good or len(set(chosen)) < len(chosen):
+        if not chosen or len(set(chosen)) < len(chosen):
             raise StoreError(
                 f"{self._where}: questions: expected different numbers from 0 to {last}, got {quote(questions)}"
             )
@@ -486,7 +486,7 @@ class ReplayStore:
         """
         from autotts_gym.replay.hdf5 import write_store
 
-        return write_store(self, Path(path))
+        return write_store(self, validation.path("path", path, StoreError))
 
     def to_autotts_json(self, path: str | os.PathLike[str]) -> Path:
         """Writes the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
@@ -499,7 +499,7 @@ class ReplayStore:
         """
         from autotts_gym.replay.importers import export_json
 
-        return export_json(self, Path(path))
+        return export_json(self, validation.path("path", path, StoreError))
 
     def __reduce__(self) -> tuple[Callable[..., "ReplayStore"], tuple[Any, ...]]:
         if self._path is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
-from autotts_gym.validation import whole
+from autotts_gym.validation import check, whole
 
 WARP = 0.1
 """By which share a branch of a twin is at most longer or shorter than the branch that it was made from, about."""
@@ -37,8 +37,9 @@ def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
         seed: of the draws, a whole number of at least 0.
 
     Raises:
-        AutottsError: the seed is none.
+        AutottsError: the store or the seed is none.
     """
+    check("store", store, isinstance(store, ReplayStore), "a ReplayStore")
     rng = np.random.default_rng([whole("seed", seed), 0x7714])
     bounds = store.branch_offsets
     branches = np.concatenate([rng.permutation(np.arange(*pair)) for pair in pairwise(bounds)])
@@ -176,7 +177,7 @@ def _jittered(
     inside = np.clip(after, 1 - interval, 0)
     beyond = np.clip(after, 1, room)
     probed = np.where(before <= 0, inside, beyond)
-    return np.where(depths > 0, probed, np.maximum(1, after))
+    return np.where(depths > 0, probed, np.clip(after, 1, room))
 
 
 def _like(store: ReplayStore, branches: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SERVERS = 2
-"""Fork servers of a lane. Where objects lie in memory differs from one server to the next."""
+"""Fork servers of a lane, new for every chunk.
+
+Where objects lie in memory differs from one server to the next; and a server that has forked before remembers it, in
+freed memory and in the interpreter's counters, and so would its children.
+"""
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,14 @@ class Lane:
         rows: (n,) int64, which episodes.
         companies: (n,) int64, the process of each.
         places: (n,) float64, the lowest of a process begins first.
-        servers: numbers of the fork servers that the processes come from.
+        servers: how many fork servers the processes come from.
         since: when the evaluation began, by ``time.monotonic``; None: now.
     """
 
     rows: NDArray[np.int64]
     companies: NDArray[np.int64]
     places: NDArray[np.float64]
-    servers: tuple[int, ...] = (0,)
+    servers: int = 1
     since: float | None = None
 
 
@@ -71,8 +75,7 @@ def assign(problems: NDArray[np.int64], lanes: int, repeats: int, since: float |
         weights = rng.uniform(0.5, 1.5, count)  # so that processes differ in size
         order = np.argsort(rng.exponential(size=(int(problem.max()) + 1, count)) / weights, axis=1)
         places = rng.random(len(rows)) - (begins[rows] == k)
-        servers = tuple(range(SERVERS * k, SERVERS * (k + 1)))
-        made.append(Lane(rows, order[problem[rows], ranks], places, servers, since))
+        made.append(Lane(rows, order[problem[rows], ranks], places, SERVERS, since))
     return made
 
 

@@ -69,16 +69,18 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
     ),
 }
 
-# Calls that are allowed with some arguments only: the offset of the argument's lower half, the test, its operand, and
-# whether what passes the test is allowed. Of the futex a process with one thread needs no more than to wake nobody: one
-# that is not private is a mailbox that every process of the machine finds which has the same file in its memory, and
-# waiting for one has a deadline, which is a clock. Huge pages are of a pool that all processes share, and merged pages
-# tell by their delay what others hold.
+# Calls that are allowed with some arguments only: for each test the offset of the argument's lower half, what it is
+# compared by, the operand, and which outcome is allowed. Of the futex a process with one thread needs no more than to
+# wake nobody: one that is not private is a mailbox that every process of the machine finds which has the same file in
+# its memory, and waiting for one has a deadline, which is a clock. Huge pages are of a pool that all processes share,
+# merged pages tell by their delay what others hold, and memory that can be executed holds code that no Python wrote.
 _EQUAL, _ANY_BIT = 0x15, 0x45
-_ARGUMENTS: dict[str, tuple[int, int, int, bool]] = {
-    "futex": (24, _EQUAL, 0x81, True),  # FUTEX_WAKE | FUTEX_PRIVATE_FLAG
-    "mmap": (40, _ANY_BIT, 0x40000, False),  # MAP_HUGETLB
-    "madvise": (32, _EQUAL, 12, False),  # MADV_MERGEABLE
+_EXECUTABLE = (32, _ANY_BIT, 4, False)  # PROT_EXEC
+_ARGUMENTS: dict[str, tuple[tuple[int, int, int, bool], ...]] = {
+    "futex": ((24, _EQUAL, 0x81, True),),  # FUTEX_WAKE | FUTEX_PRIVATE_FLAG
+    "mmap": (_EXECUTABLE, (40, _ANY_BIT, 0x40000, False)),  # MAP_HUGETLB
+    "mprotect": (_EXECUTABLE,),
+    "madvise": ((32, _EQUAL, 12, False),),  # MADV_MERGEABLE
 }
 
 
@@ -99,10 +101,11 @@ def die_with_parent(signal: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
-def mapped() -> int:
-    """Bytes of address space that this process takes."""
+def mapped() -> tuple[int, int]:
+    """Bytes of address space that this process takes, and of memory of its own among them."""
     with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+        pages = file.read().split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[5]) * resource.getpagesize()
 
 
 def find_number() -> set[int]:
@@ -123,10 +126,14 @@ def _thread_words() -> Any:
     return (ctypes.c_int32 * 256).from_address(_libc.pthread_self())
 
 
-def rlimits(memory: int, cpu_seconds: int) -> None:
-    """Bound address space (bytes) and CPU time; no files, no processes, no core. A lower limit stays."""
+def rlimits(memory: int, data: int, cpu_seconds: int) -> None:
+    """Bound address space, memory of its own (bytes) and CPU time; no files, no processes, no core. Lower limits stay.
+
+    The address space alone is not enough, as a process can throw away the libraries in it and take their room.
+    """
     for limit, *wanted in (
         (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_DATA, data, data),
         (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1),
         (resource.RLIMIT_NPROC, 0, 0),
         (resource.RLIMIT_FSIZE, 0, 0),
@@ -243,11 +250,15 @@ def seccomp() -> None:
     program = _instruction(load, 0, 0, 4) + _instruction(_EQUAL, 1, 0, architecture)
     program += _instruction(ret, 0, 0, _KILL_PROCESS) + _instruction(load, 0, 0, 0)
     others = sorted(number for name, number in calls.items() if name not in _ARGUMENTS)
-    left = 3 * len(_ARGUMENTS) + len(others)  # instructions up to the last two: to refuse, and to allow
-    for name, (offset, test, operand, allowed) in _ARGUMENTS.items():
-        left -= 3
-        program += _instruction(_EQUAL, 0, 2, calls[name]) + _instruction(load, 0, 0, offset)
-        program += _instruction(test, left + allowed, left + (not allowed), operand)
+    left = sum(1 + 2 * len(tests) for tests in _ARGUMENTS.values()) + len(others)  # before: to refuse, and to allow
+    for name, tests in _ARGUMENTS.items():
+        left -= 1
+        program += _instruction(_EQUAL, 0, 2 * len(tests), calls[name])
+        for k, (offset, test, operand, allowed) in enumerate(tests):
+            left -= 2
+            good, bad = (left + 1 if k + 1 == len(tests) else 0), left
+            program += _instruction(load, 0, 0, offset)
+            program += _instruction(test, *((good, bad) if allowed else (bad, good)), operand)
     for number in others:
         left -= 1
         program += _instruction(_EQUAL, left + 1, 0, number)
@@ -307,8 +318,13 @@ def empty_root() -> None:
     os.chdir("/")
 
 
-def confine(memory: int, cpu_seconds: int, wanted: frozenset[str], vdso: Vdso | None = None) -> dict[str, str]:
-    """Apply the wanted layers of a process that is about to run a program; ``clock`` needs to know what to take.
+def confine(limits: tuple[int, int, int], wanted: frozenset[str], vdso: Vdso | None = None) -> dict[str, str]:
+    """Apply the wanted layers of a process that is about to run a program.
+
+    Args:
+        limits: those of ``rlimits``.
+        wanted: names of layers.
+        vdso: what ``clock`` takes.
 
     Returns:
         Why not, for each that could not be applied.
@@ -316,7 +332,7 @@ def confine(memory: int, cpu_seconds: int, wanted: frozenset[str], vdso: Vdso | 
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("no_new_privs", no_new_privs),
         ("landlock", landlock),
-        ("rlimits", lambda: rlimits(memory, cpu_seconds)),
+        ("rlimits", lambda: rlimits(*limits)),
         *((("clock", lambda: clock(vdso)),) if vdso else ()),
         ("seccomp", seccomp),
     )

@@ -227,43 +227,57 @@ def _home(package: str) -> str:
     return str(Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent)
 
 
-_nurseries: dict[tuple[int, int, Sandbox], Nursery] = {}
+_nurseries: dict[tuple[int, Sandbox], Nursery] = {}
+"""Those that stand, for all but episodes, by process and sandbox."""
+
 _nurseries_lock = threading.Lock()
 
 
-def nurseries(sandbox: Sandbox, numbers: Sequence[int]) -> list[Nursery]:
-    """Nurseries of this process for a sandbox, by number, started if need be.
+def standing(sandbox: Sandbox) -> Nursery:
+    """The nursery of this process for a sandbox, started if need be. It must not fork for episodes: see ``SERVERS``.
+
+    Raises:
+        ControllerError: it can't start, a required layer is missing here, or this is not Linux.
+    """
+    key = (os.getpid(), sandbox)  # one that a fork inherited is its parent's
+    with _nurseries_lock:
+        if key in _nurseries and not _nurseries[key].alive:
+            _nurseries.pop(key).close()
+        if key not in _nurseries:
+            (_nurseries[key],) = started(sandbox, 1)
+        found = _nurseries[key]
+    _require(sandbox, found)
+    return found
+
+
+def started(sandbox: Sandbox, count: int) -> list[Nursery]:
+    """So many new nurseries.
 
     Raises:
         ControllerError: one can't start, a required layer is missing here, or this is not Linux.
     """
     require_linux()
-    keys = [(os.getpid(), number, sandbox) for number in numbers]  # one that a fork inherited is its parent's
-    with _nurseries_lock:
-        new = [key for key in keys if key not in _nurseries or not _nurseries[key].alive]
-        started: dict[tuple[int, int, Sandbox], Nursery] = {}
-        try:
-            for key in new:
-                started[key] = Nursery(sandbox)
-            for each in started.values():
-                each.await_start()
-        except BaseException:
-            for each in started.values():
-                each.close()
-            raise
-        for key, each in started.items():
-            if key in _nurseries:
-                _nurseries[key].close()
-            _nurseries[key] = each
-        found = [_nurseries[key] for key in keys]
-    for each in found:
-        for layer in sandbox.require:
-            if layer in each.missing:
-                raise ControllerError(
-                    f"sandbox: the layer {layer} is required but missing here ({each.missing[layer]}); "
-                    "Sandbox(require=...) names those that must be there"
-                )
-    return found
+    made: list[Nursery] = []
+    try:
+        for _ in range(count):
+            made.append(Nursery(sandbox))
+        for each in made:
+            each.await_start()
+            _require(sandbox, each)
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    return made
+
+
+def _require(sandbox: Sandbox, nursery: Nursery) -> None:
+    for layer in sandbox.require:
+        if layer in nursery.missing:
+            raise ControllerError(
+                f"sandbox: the layer {layer} is required but missing here ({nursery.missing[layer]}); "
+                "Sandbox(require=...) names those that must be there"
+            )
 
 
 @atexit.register
@@ -276,7 +290,7 @@ def close_nurseries() -> None:
 
 def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
     """Which layers confine a program on this machine."""
-    (found,) = nurseries(replace(sandbox or Sandbox(require=()), packages=()), [0])
+    found = standing(replace(sandbox or Sandbox(require=()), packages=()))
     return {layer: layer not in found.missing for layer in LAYERS}
 
 
@@ -288,7 +302,7 @@ class Crew:
         hellos: what each process is told first.
         bounds: the most bytes that each may send at once.
         sandbox: limits and layers.
-        servers: numbers of the fork servers that they come from, by turns.
+        servers: how many new fork servers they come from, by turns; 0: the standing one.
         since: when the evaluation began, by ``time.monotonic``; None: now.
     """
 
@@ -298,7 +312,7 @@ class Crew:
         hellos: Sequence[dict[str, Any]],
         bounds: Sequence[int],
         sandbox: Sandbox,
-        servers: Sequence[int] = (0,),
+        servers: int = 0,
         since: float | None = None,
     ) -> None:
         self._source = source
@@ -306,7 +320,9 @@ class Crew:
         self._bounds = bounds
         self._end = (time.monotonic() if since is None else since) + sandbox.seconds
         packages = tuple(name for name in sandbox.packages if name.partition(".")[0] in source.packages)
-        self._servers = nurseries(replace(sandbox, packages=packages), servers)
+        loaded = replace(sandbox, packages=packages)
+        self._own = servers > 0
+        self._servers = started(loaded, servers) if self._own else [standing(loaded)]
         self._sockets: list[socket.socket] = []
         self._pids: dict[int, int] = {}
         self._late: set[int] = set()
@@ -330,6 +346,10 @@ class Crew:
         for each in self._sockets:
             each.close()
         pids, self._pids, self._sockets = self._pids, {}, []
+        if self._own:
+            for server in self._servers:
+                server.close()
+            return
         for k, server in enumerate(self._servers):
             own = [pid for c, pid in pids.items() if c % len(self._servers) == k]
             if own and server.alive:
@@ -389,6 +409,8 @@ class Crew:
                     failed[c] = ProgramError(error.path, "timeout", self._too_slow(), None)
         if failed:
             raise failed[min(failed)]
+        if self._late:  # all were sent a signal, and so have heard of each other
+            self.fail("timeout", self._too_slow())
         return [whole[c] for c in children]
 
     def _message(self, c: int, expected: int, since: float) -> bytes:

@@ -6,6 +6,7 @@ socket closes or its parent dies. It keeps no account of its children, since eac
 names them by the process ids that it was told.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -65,7 +66,10 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
     confinement.die_with_parent(signal.SIGUSR1)
     if os.getppid() != settings["parent"]:
         os._exit(0)
-    settings["memory"] += confinement.mapped()
+    mapped, data = confinement.mapped()
+    settings["memory"], settings["data"] = settings["memory"] + mapped, settings["memory"] + data
+    with contextlib.suppress(OSError):  # where it may not, its children are no likelier to be ended than others
+        Path("/proc/self/oom_score_adj").write_text("1000")
     missing: dict[str, str] = {}
     settings["number"] = confinement.find_number()
     settings["vdso"] = None
@@ -110,7 +114,7 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     if not child:
         wanted = frozenset(settings["layers"])
         places = [*confinement.find_number()]
-        failed = confinement.confine(settings["memory"], settings["cpu_seconds"], wanted, settings["vdso"])
+        failed = confinement.confine(_limits(settings), wanted, settings["vdso"])
         os.write(theirs.fileno(), json.dumps([failed, places]).encode())
         os._exit(0)
     theirs.close()
@@ -123,6 +127,10 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     missing, places = json.loads(reply)
     settings["number"] &= {*places}
     return missing
+
+
+def _limits(settings: dict[str, Any]) -> tuple[int, int, int]:
+    return settings["memory"], settings["data"], settings["cpu_seconds"]
 
 
 def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
@@ -166,7 +174,7 @@ def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> Non
     os.closerange(guest._socket + 1, max(control, descriptor) + 1)
     confinement.forget_number(settings["number"])
     layers = frozenset(settings["layers"])
-    if confinement.confine(settings["memory"], settings["cpu_seconds"], layers, settings["vdso"]):
+    if confinement.confine(_limits(settings), layers, settings["vdso"]):
         os._exit(70)
 
 

@@ -36,7 +36,8 @@ def main() -> None:
     data = sys.stdin.buffer.read()
     if sys.platform == "linux":
         confinement = importlib.import_module("confinement")  # beside this file
-        confinement.confine(settings["memory"], settings["cpu_seconds"], frozenset(settings["layers"]))
+        limits = (settings["memory"], settings["memory"], settings["cpu_seconds"])
+        confinement.confine(limits, frozenset(settings["layers"]))
     warnings.simplefilter("ignore")
     answer: dict[str, Any] = {"refused": None}
     try:

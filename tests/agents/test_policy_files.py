@@ -57,7 +57,7 @@ def test_a_policy_of_other_features_macros_or_constants_is_refused_by_what_diffe
         shutil.copy(SHIPPED, tmp_path / "other.zip"), lambda told: {**told, part: {**told[part], name: "another"}}
     )
     with pytest.raises(
-        ControllerError, match=rf"other\.zip: expected a policy trained with .*{words}.*commit [0-9a-f]{7}"
+        ControllerError, match=rf"other\.zip: expected a policy trained with .*{words}.*commit [0-9a-f]{{7}}"
     ):
         make_controller(path)
 

@@ -243,3 +243,41 @@ def test_bad_arguments_are_named():
         evaluate(controller, [store, store])
     with pytest.raises(ValueError, match="accounting: expected one of"):
         evaluate(controller, store, accounting="generous")
+
+
+@dataclass(frozen=True)
+class ByPrice:
+    """Reads few branches where tokens are dear, and many where they are cheap."""
+
+    name: ClassVar[str] = "by_price"
+    params: ClassVar[dict[str, Any]] = {}
+
+    def begin(self, revealed: Revealed) -> None:
+        return None
+
+    def decide(self, revealed: Revealed, memory: None, plan: RoundPlan) -> None:
+        plan.read[:] = np.where(revealed.pools["cost_weight"] > 0.1, 2, 5)
+        plan.stop[:] = True
+
+
+def test_a_drawn_price_follows_from_seed_and_question_alone(monkeypatch):
+    store, rules = synthesize(questions=7, branches=6, seed=2), Rules(cost_weight=(0.01, 1.0))
+    told = []
+    for chunk, workers in ((10_000, 1), (13, 1), (7, 1), (13, 2)):
+        monkeypatch.setattr(runner, "CHUNK_EPISODES", chunk)
+        (result,) = evaluate_all([ByPrice()], [store], seeds=range(20), rules=rules, workers=workers)
+        told.append(result.branches_opened)
+    assert set(told[0].ravel().tolist()) == {2, 5}
+    assert all((each == told[0]).all() for each in told)
+
+
+@pytest.mark.parametrize("controller", ["cmc", None, object()])
+def test_what_is_no_controller_is_told(controller):
+    with pytest.raises(AutottsError, match="controller: expected what make_controller makes"):
+        evaluate(controller, synthesize(1, 2))
+
+
+@pytest.mark.parametrize("seeds", [5, None, np.array(5), np.zeros((2, 2), int), "12"])
+def test_what_are_no_seeds_is_told(seeds):
+    with pytest.raises(AutottsError, match="seeds: expected several whole numbers"):
+        evaluate(make_controller("sc", branches=1), synthesize(1, 2), seeds=seeds)

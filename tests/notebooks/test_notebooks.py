@@ -7,7 +7,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LARGEST = 400_000
+LARGEST = 500_000
 
 
 def outputs(notebook: Any) -> list[Any]:

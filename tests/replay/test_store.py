@@ -98,7 +98,7 @@ def test_select_keeps_the_given_questions_in_the_given_order():
     assert part.path is None
 
 
-@pytest.mark.parametrize("questions", [[], [0, 0], [3], [-1], [0.9], ["a"], [True], [None]])
+@pytest.mark.parametrize("questions", [[], [0, 0], [3], [-1], [0.9], ["a"], [True], [None], 0, None])
 def test_select_refuses_what_it_cannot_give(questions):
     with pytest.raises(StoreError, match="questions: expected different numbers from 0 to 2"):
         toy().select(questions)
@@ -127,7 +127,7 @@ def test_select_takes_signals_along():
     [
         ({"model": ""}, "model: expected a printable name"),
         ({"benchmark": "a\0"}, "benchmark: expected a printable name"),
-        ({"interval_tokens": 0}, "interval_tokens: expected 1 to"),
+        ({"interval_tokens": 0}, "interval_tokens: expected a whole number from 1 to"),
         ({"signals": {"x": np.zeros(3, np.float32)}}, r"signals/x: expected shape \(12,\), got \(3,\)"),
         ({"attributes": {"x": object()}}, "attributes: expected JSON-able values"),
         ({"attributes": {"x": float("nan")}}, "attributes: expected JSON-able values"),
@@ -207,3 +207,11 @@ def test_importing_replay_loads_no_heavy_package():
     )
     # The package itself may register its environments; replay adds nothing to it.
     assert done.stdout == heavy.stdout
+
+
+@pytest.mark.parametrize("path", [5, None, b"x", "x\0y"])
+def test_what_is_no_path_is_told(path):
+    calls = (ReplayStore.load, toy().save, toy().to_autotts_json, ReplayStore.from_autotts_json)
+    for call in calls:
+        with pytest.raises(StoreError, match="path: expected a path, got"):
+            call(path)

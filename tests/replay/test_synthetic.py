@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import AutottsError, StoreError
 from autotts_gym.replay import ReplayStore, Statistics, synthesize
 from autotts_gym.replay.columns import DTYPES
 
@@ -125,3 +125,20 @@ def test_a_hundred_thousand_branches_take_seconds():
     assert time.perf_counter() - start < 10
     assert store.num_branches == 780 * 128
     assert all(getattr(store, name).dtype == dtype for name, dtype in DTYPES.items())
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint16, np.uint64])
+def test_numbers_of_numpy_make_the_same_store(kind, tmp_path):
+    one = synthesize(kind(5), kind(5), interval_tokens=kind(100), seed=kind(3))
+    assert one.same_content(synthesize(5, 5, interval_tokens=100, seed=3))
+    one.to_autotts_json(tmp_path / "x.json")
+    with pytest.raises(AutottsError, match="memory"):
+        synthesize(np.int32(2**30), np.int32(2**30))
+    with pytest.raises(StoreError, match="statistics: expected Statistics"):
+        synthesize(statistics=None)
+
+
+def test_no_branch_has_fewer_probes_than_an_import_takes(tmp_path):
+    for seed in range(3):
+        store = synthesize(10, 60, seed=seed)
+        assert ReplayStore.from_autotts_json(store.to_autotts_json(tmp_path / "x.json")).num_branches == 600

@@ -1,10 +1,16 @@
 """A twin keeps what rules live on, and nothing that a table could be keyed by."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotts_gym import ReplayStore, synthesize
+from autotts_gym.errors import AutottsError
+from autotts_gym.replay import Branch, Question, build_store
 from autotts_gym.replay.variants import WARP, twin
 
 STORE = synthesize(12, 64, seed=3)
@@ -57,3 +63,18 @@ def test_a_twin_follows_from_its_seed() -> None:
     np.testing.assert_array_equal(one.tokens, same.tokens)
     assert not np.array_equal(one.tokens, other.tokens)
     assert other.attributes["twin"] == {"seed": 2}
+
+
+def test_branches_without_a_probe_keep_to_what_an_import_takes(tmp_path: Path) -> None:
+    rows = [Branch([], 300 + 25 * k, "4") for k in range(28)]
+    named: dict[str, Any] = {"model": "m", "benchmark": "b", "interval_tokens": 500}
+    store = build_store([Question("q", "4", rows), Question("r", "1", [Branch(["1", "1"], 1100, "1")] * 9)], **named)
+    for draw in range(5):
+        twin(store, draw).to_autotts_json(tmp_path / "twin.json")
+        ReplayStore.from_autotts_json(tmp_path / "twin.json")
+
+
+@pytest.mark.parametrize(("store", "seed"), [(5, 0), (None, 0), (STORE, -1), (STORE, "a"), (STORE, 1.5)])
+def test_what_is_no_store_or_no_seed_is_told(store: object, seed: object) -> None:
+    with pytest.raises(AutottsError, match=r"^(store|seed): expected"):
+        twin(store, seed)  # type: ignore[arg-type]

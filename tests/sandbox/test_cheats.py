@@ -338,7 +338,8 @@ CHEATS = {
                 continue
             raise AssertionError(name)""",
     "find the environment": """
-        assert {*os.environ} <= {"PYTHONHASHSEED", "LC_ALL", "LC_CTYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"}""",
+        ours = {"PYTHONHASHSEED", "LC_ALL", "LC_CTYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GLIBC_TUNABLES"}
+        assert {*os.environ} <= ours""",
     "write where the terminal was": """
         for descriptor in (1, 2):
             os.write(descriptor, b"HELLO FROM INSIDE")
@@ -941,6 +942,34 @@ def test_what_is_the_same_in_all_processes_passes(tmp_path: Path) -> None:
     assert len({*played(path).branches_opened.ravel().tolist()}) == 1
 
 
+def test_an_episode_is_in_a_process_whose_server_has_served_nobody_before(tmp_path: Path) -> None:
+    """What a fork server remembers of earlier chunks and evaluations, its children would have in their memory."""
+    version = "module('ctypes').c_uint64.from_address(id(special(sys.modules['__main__'], 'dict')) + 24).value"
+    other = STORE.select([0, 1, 2])
+    path = write(tmp_path, f"told = {version}\nif told > LIMIT:\n    session.open()\nsession.open()", WITH_TOOLS)
+    raw = write(tmp_path, f"raise ValueError({version})", WITH_TOOLS, name="raw.py")
+    first = int(failure(raw, ROOMY).message.removeprefix("ValueError: "))
+    path.write_text(path.read_text().replace("LIMIT", str(first + 60)))
+    for _ in range(3):
+        result = evaluate(Program(path, sandbox=Sandbox(audit_share=0)), other, seeds=range(110))
+        assert (result.branches_opened == 1).all()
+
+
+def test_who_is_late_ends_the_evaluation_so_that_nobody_hears_of_it(tmp_path: Path) -> None:
+    """All processes of a lane get the signal that asks where they spin; what they make of it counts no more."""
+    solve = """
+    signal, heard = module("signal"), []
+    signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
+    session.open()
+    session.answers
+    while id(session) and not heard:
+        pass
+    session.open()
+    """
+    error = failure(write(tmp_path, solve, WITH_TOOLS), QUICK)
+    assert (error.kind, error.message) == ("timeout", "expected to look or to end within 1 s")
+
+
 # -------------------------------------------------------------------------- the kernel, with the text left unchecked
 
 GRABS = {
@@ -1068,6 +1097,7 @@ def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_pat
         "    place, soon = ctypes.create_string_buffer(4096), (long * 2)(0, 1000)\n"
         "    at, when = long(ctypes.addressof(place)), long(ctypes.addressof(soon))\n"
         f"    futex, advise, map = {calls['futex']}, {calls['madvise']}, {calls['mmap']}\n"
+        f"    protect = {calls['mprotect']}\n"
         "    def call(*values):\n"
         "        ctypes.set_errno(0)\n"
         "        values = [long(value) if type(value) is int else value for value in values]\n"
@@ -1078,13 +1108,18 @@ def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_pat
         "        {call(futex, at, op | 128, 0, when, 0, -1) for op in (0, 9, 256, 9 | 256, 11, 13)},\n"
         "        call(advise, 0, 0, 12),\n"
         "        {call(map, 0, 1 << 21, 3, flags, -1, 0) for flags in (0x40022, 0x40021, 0x54040022)},\n"
+        "        {call(map, 0, 4096, rights, 0x22, -1, 0) for rights in (4, 5, 7)},\n"
+        "        {call(protect, at, 4096, rights) for rights in (4, 5, 7)},\n"
         "    ]\n"
         "    raise ValueError(told)\n"
     )
     with pytest.raises(ProgramError) as caught:
         evaluate(unchecked(path), STORE, seeds=range(1))
     refused = (-1, 1)
-    assert caught.value.message == f"ValueError: {[(0, 0), {refused}, {refused}, refused, {refused}]}"
+    assert (
+        caught.value.message
+        == f"ValueError: {[(0, 0), {refused}, {refused}, refused, {refused}, {refused}, {refused}]}"
+    )
 
 
 OF_THE_THREAD = """

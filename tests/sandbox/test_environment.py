@@ -16,7 +16,7 @@ from autotts_gym import evaluate, synthesize
 from autotts_gym.controllers.programs import Program
 from autotts_gym.errors import ControllerError, ProgramError
 from autotts_gym.replay import Branch, Question, ReplayStore, build_store
-from autotts_gym.sandbox import Sandbox, close_nurseries, fleet
+from autotts_gym.sandbox import Sandbox, check_program, close_nurseries, fleet
 
 STORE = synthesize(3, 70, seed=1)
 LIMITED = "for _ in range(4):\n    session.open()\n    session.answers\n"
@@ -50,15 +50,16 @@ def test_a_fork_server_that_is_killed_is_one_clear_error_and_the_next_evaluation
 ) -> None:
     path = write(tmp_path, "return None")
     before = descendants()
-    evaluate(Program(path), STORE, seeds=range(2))
-    server = fleet._nurseries[min(fleet._nurseries)]
+    check_program(path)
+    (server,) = fleet._nurseries.values()
     victim = server._process.pid if which == "outer" else min(descendants(server._process.pid), default=0)
     if not victim:
         pytest.skip("the layer namespaces is missing on this machine: a fork server is one process")
     os.kill(victim, signal.SIGKILL)
     server._process.wait(10)  # the other one ends with it
     slow = write(tmp_path, "session.open()\nsession.answers", name="slow.py")
-    assert evaluate(Program(slow), STORE, seeds=range(2)).mean_tokens > 0  # it is started anew
+    assert check_program(slow).schedule  # it is started anew
+    assert evaluate(Program(slow), STORE, seeds=range(2)).mean_tokens > 0
     close_nurseries()
     assert gone(descendants() - before)
 
@@ -87,14 +88,14 @@ def test_a_fork_server_that_dies_in_the_middle_ends_the_evaluation(
 def test_a_fork_server_that_is_stopped_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "REPLY_SECONDS", 0.5)
     path = write(tmp_path, LIMITED)
-    evaluate(Program(path), STORE, seeds=range(2))
+    check_program(path)
     for server in fleet._nurseries.values():
         os.killpg(server._process.pid, signal.SIGSTOP)
     stopped = {server._process.pid for server in fleet._nurseries.values()}
     stopped |= {each for pid in stopped for each in descendants(pid)}
     start = time.monotonic()
     with pytest.raises(ControllerError, match=r"sandbox: its fork server did not answer within 0\.5 s"):
-        evaluate(Program(path), STORE, seeds=range(2))
+        check_program(path)
     assert time.monotonic() - start < 20
     close_nurseries()
     assert gone(stopped)
