@@ -245,9 +245,7 @@ def standing(sandbox: Sandbox) -> Nursery:
             _nurseries.pop(key).close()
         if key not in _nurseries:
             (_nurseries[key],) = started(sandbox, 1)
-        found = _nurseries[key]
-    _require(sandbox, found)
-    return found
+        return _nurseries[key]
 
 
 def started(sandbox: Sandbox, count: int) -> list[Nursery]:
@@ -263,21 +261,17 @@ def started(sandbox: Sandbox, count: int) -> list[Nursery]:
             made.append(Nursery(sandbox))
         for each in made:
             each.await_start()
-            _require(sandbox, each)
+            for layer in sandbox.require:
+                if layer in each.missing:
+                    raise ControllerError(
+                        f"sandbox: the layer {layer} is required but missing here ({each.missing[layer]}); "
+                        "Sandbox(require=...) names those that must be there"
+                    )
     except BaseException:
         for each in made:
             each.close()
         raise
     return made
-
-
-def _require(sandbox: Sandbox, nursery: Nursery) -> None:
-    for layer in sandbox.require:
-        if layer in nursery.missing:
-            raise ControllerError(
-                f"sandbox: the layer {layer} is required but missing here ({nursery.missing[layer]}); "
-                "Sandbox(require=...) names those that must be there"
-            )
 
 
 @atexit.register
