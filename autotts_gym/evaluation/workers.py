@@ -17,9 +17,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.memory import require_memory
-
-_SECONDS_BETWEEN_LOOKS = 0.5
-"""How often it is looked at whether all processes live; a pipe that a descendant holds open does not tell."""
+from autotts_gym.progress import LONGEST_WAIT
 
 _BYTES_PER_WORKER = 100 << 20
 
@@ -106,8 +104,11 @@ class WorkerPool:
                 process.join()
                 process.close()
 
-    def _exchange(self, seconds: float = _SECONDS_BETWEEN_LOOKS) -> None:
-        """Give tasks to workers that have none; wait for results, and give those that sent them more to do."""
+    def _exchange(self, seconds: float = LONGEST_WAIT) -> None:
+        """Give tasks to workers that have none; wait for results, and give those that sent them more to do.
+
+        It looks whether all processes live, too: a pipe that a descendant holds open does not tell.
+        """
         if self._lost is not None:
             raise self._lost
         self._give()

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.layout import RUNNING
 from autotts_gym.errors import ControllerError, ProgramError, quote
+from autotts_gym.progress import LONGEST_WAIT
 from autotts_gym.sandbox import kernels
 from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
@@ -466,7 +467,8 @@ class Crew:
     def _wait(self, poll: Any, since: float, awaited: int | None = None) -> list[tuple[int, int]]:
         """Events of a poll; ends what takes too long, once it had the chance to tell where it is."""
         deadline = since + self._sandbox.round_seconds + (GRACE if self._late else 0.0)
-        events: list[tuple[int, int]] = poll.poll(max(0.0, min(self._end, deadline) - time.monotonic()) * 1000)
+        left = min(self._end, deadline) - time.monotonic()
+        events: list[tuple[int, int]] = poll.poll(min(max(0.0, left), LONGEST_WAIT) * 1000)
         now = time.monotonic()
         if not events and now >= self._end:
             self._fail_of_time()

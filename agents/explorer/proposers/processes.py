@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autotts_gym.errors import AutottsError, quote
+from autotts_gym.progress import LONGEST_WAIT
 
 KEPT = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "TMPDIR", "TZ", "SSL_CERT_FILE",
@@ -156,8 +157,8 @@ def _pump(
             running = True
             while selector.get_map():
                 left = deadline - time.monotonic()
-                ready = selector.select(max(0.0, left))
-                if not ready or left <= 0:
+                ready = selector.select(min(max(0.0, left), LONGEST_WAIT))
+                if left <= 0:
                     if running:
                         raise TimedOutError
                     return
