@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 SECONDS = 30.0
 """Between two lines where there is no terminal."""
 
-LONGEST_WAIT = 0.5
-"""Seconds that anything here waits at one go. A signal that comes between the interpreter's last look and the wait
-itself is heeded only after the wait."""
-
 
 class Progress:
     """Tells how far a work is, from ``with`` to its end.

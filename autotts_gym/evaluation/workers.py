@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
 
 from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.interrupts import LONGEST_WAIT
 from autotts_gym.memory import require_memory
-from autotts_gym.progress import LONGEST_WAIT
 
 _BYTES_PER_WORKER = 100 << 20
 

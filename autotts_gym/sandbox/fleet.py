@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.layout import RUNNING
 from autotts_gym.errors import ControllerError, ProgramError, quote
-from autotts_gym.progress import LONGEST_WAIT
+from autotts_gym.interrupts import LONGEST_WAIT, undisturbed
 from autotts_gym.sandbox import kernels
 from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
@@ -116,28 +116,23 @@ class Nursery:
         self.missing = self._receive()["missing"]
         self._control.settimeout(REPLY_SECONDS)
 
-    def fork(self, children: int) -> list[tuple[int, socket.socket]]:
-        """Start confined processes; its id, as the nursery knows it, and a socket for each."""
-        made = []
+    def fork(self) -> tuple[int, socket.socket]:
+        """Start a confined process; its id, as the nursery knows it, and a socket to it."""
         try:
             with self._lock:
-                for _ in range(children):
-                    ours, theirs = socket.socketpair()
-                    with theirs:
-                        try:
-                            self._send(["fork", None], [theirs.fileno()])
-                            made.append((self._receive(), ours))
-                        except BaseException:
-                            ours.close()
-                            raise
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    try:
+                        self._send(["fork", None], [theirs.fileno()])
+                        return self._receive(), ours
+                    except BaseException:
+                        ours.close()
+                        raise
         except BaseException as error:
-            for _, ours in made:
-                ours.close()
             self.close()  # and so those that it has forked
             if isinstance(error, OSError):
                 raise _no_room(error) from error
             raise
-        return made
 
     def status(self, child: int) -> int:
         """How a process ended that has closed its socket: its exit code, or the signal, negative."""
@@ -245,21 +240,24 @@ def standing(sandbox: Sandbox) -> Nursery:
         if key in _nurseries and not _nurseries[key].alive:
             _nurseries.pop(key).close()
         if key not in _nurseries:
-            (_nurseries[key],) = started(sandbox, 1)
+            made: list[Nursery] = []
+            with undisturbed():
+                started(sandbox, 1, made)
+                (_nurseries[key],) = made
         return _nurseries[key]
 
 
-def started(sandbox: Sandbox, count: int) -> list[Nursery]:
-    """So many new nurseries.
+def started(sandbox: Sandbox, count: int, made: list[Nursery]) -> None:
+    """Start so many nurseries, which are added to a list; after a failure they have ended.
 
     Raises:
         ControllerError: one can't start, a required layer is missing here, or this is not Linux.
     """
     require_linux()
-    made: list[Nursery] = []
     try:
         for _ in range(count):
-            made.append(Nursery(sandbox))
+            with undisturbed():
+                made.append(Nursery(sandbox))
         for each in made:
             each.await_start()
             for layer in sandbox.require:
@@ -272,7 +270,6 @@ def started(sandbox: Sandbox, count: int) -> list[Nursery]:
         for each in made:
             each.close()
         raise
-    return made
 
 
 @atexit.register
@@ -317,16 +314,21 @@ class Crew:
         packages = tuple(name for name in sandbox.packages if name.partition(".")[0] in source.packages)
         loaded = replace(sandbox, packages=packages)
         self._own = servers > 0
-        self._servers = started(loaded, servers) if self._own else [standing(loaded)]
+        self._servers: list[Nursery] = []
         self._sockets: list[socket.socket] = []
         self._pids: dict[int, int] = {}
         self._late: set[int] = set()
         told = {"code": source.code.hex(), "style": source.style}
         try:
+            if self._own:
+                started(loaded, servers, self._servers)
+            else:
+                self._servers.append(standing(loaded))
             for c in range(len(hellos)):
-                ((pid, ours),) = self._server(c).fork(1)
-                self._sockets.append(ours)
-                self._pids[c] = pid
+                with undisturbed():
+                    pid, ours = self._server(c).fork()
+                    self._sockets.append(ours)
+                    self._pids[c] = pid
             self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
             self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(hellos)})
         except BaseException:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autotts_gym.errors import AutottsError, quote
-from autotts_gym.progress import LONGEST_WAIT
+from autotts_gym.interrupts import LONGEST_WAIT
 
 KEPT = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "TMPDIR", "TZ", "SSL_CERT_FILE",

@@ -1,0 +1,40 @@
+"""How an interrupt is heeded: soon, and never between a thing that is begun and the note of it."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+LONGEST_WAIT = 0.5
+"""Seconds that anything here waits at one go. A signal that comes between the interpreter's last look and the wait
+itself is heeded only after the wait."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Heed SIGINT and SIGTERM after what is done within, not in the middle of it.
+
+    For short work that must not stop halfway, such as starting a process and keeping what ends it. Only the main thread
+    heeds signals, so elsewhere there is nothing to put off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    try:
+        for number in handlers:
+            signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in came:
+            handlers[number](number, frame)
