@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,10 @@ def replay_root() -> Path:
 def reference_root() -> Path:
     """The published results, episode by episode: `<model>_<benchmark>.npz`."""
     return _published("reference")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_are_heeded():
+    """A shell without job control starts what runs behind ``&`` with SIGINT ignored; then no interrupt could be tested."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

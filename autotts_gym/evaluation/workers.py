@@ -50,10 +50,13 @@ class WorkerPool:
             with _interrupts_ignored():
                 for _ in range(workers):
                     ours, theirs = context.Pipe()
-                    process = context.Process(target=_serve, args=(theirs, begin, arguments), daemon=True)
+                    process = context.Process(target=_serve, args=(theirs,), daemon=True)
                     self._workers.append(_Worker(process, ours))
                     with theirs:
                         process.start()
+            # Not by way of the start, which waits for ever for a process that ends without reading what is large.
+            for worker in self._workers:
+                self._send(worker, (begin, arguments))
         except BaseException:
             self.close()
             raise
@@ -130,10 +133,13 @@ class WorkerPool:
                 return
             if worker.connection not in self._busy:
                 call = self._busy[worker.connection] = self._tasks.popleft()
-                try:
-                    worker.connection.send((call.function, call.arguments))
-                except OSError:
-                    self._lose(worker)
+                self._send(worker, (call.function, call.arguments))
+
+    def _send(self, worker: _Worker, what: Any) -> None:
+        try:
+            worker.connection.send(what)
+        except OSError:
+            self._lose(worker)
 
     def _lose(self, worker: _Worker) -> NoReturn:
         """End the pool, as one of its workers has ended."""
@@ -213,14 +219,18 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _serve(connection: Connection, begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """Do, in a worker, what is asked until there is nobody to ask."""
+def _serve(connection: Connection) -> None:
+    """Do, in a worker, what is asked until there is nobody to ask; first of all, how it begins."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         parent = parent_process()
         if parent is not None and os.getppid() != parent.pid:  # it died before that
             os._exit(1)
+    try:
+        begin, arguments = connection.recv()
+    except (EOFError, OSError):
+        return
     begin(*arguments)
     while True:
         try:

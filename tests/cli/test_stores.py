@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -192,9 +191,7 @@ def test_synth_makes_the_store_that_the_function_makes(tmp_path):
 
 def test_an_interrupt_exits_with_130_and_leaves_no_store(tmp_path):
     command = [sys.executable, "-m", "autotts_gym.cli.main", "synth", "-o", tmp_path / "big.h5", "--questions", 200_000]
-    # A shell that runs the tests in the background has them, and what they start, ignore interrupts.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

@@ -90,6 +90,15 @@ def test_a_worker_that_exits_is_an_error() -> None:
         pool.submit(die, "exit").result()
 
 
+def test_a_script_that_starts_workers_unguarded_is_told_so_whatever_is_sent_to_them(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from autotts_gym.evaluation.workers import worker_pool\nworker_pool(2, len, bytes(1 << 22))\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "WorkerLostError: workers: a process ended with exit code 1" in done.stderr.splitlines()[-1]
+    assert "below `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+
+
 def test_more_workers_than_memory_are_refused() -> None:
     with pytest.raises(
         AutottsError, match=r"^workers: 2147483647 processes: expected to fit into the memory available"
