@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take minutes begin first, so that no worker is left with one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def _published(folder: str) -> Path:
     root = os.environ.get("AUTOTTS_TEST_REPLAY")
     if not root:
@@ -30,6 +35,6 @@ def reference_root() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts_are_heeded():
-    """A shell without job control starts what runs behind ``&`` with SIGINT ignored; then no interrupt could be tested."""
+    """A shell without job control starts what it runs in the background with SIGINT ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,9 +25,14 @@ def test_a_signal_is_heeded_after_what_is_undisturbed(number):
 
 
 def test_an_interrupt_is_raised_at_the_end_of_what_is_undisturbed_even_if_that_failed():
-    with pytest.raises(KeyboardInterrupt), undisturbed():
-        signal.raise_signal(signal.SIGINT)
-        raise ValueError("the first thing that went wrong")
+    def work():
+        with undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("the first thing that went wrong")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
+    assert isinstance(caught.value.__context__, ValueError)
 
 
 def test_a_signal_that_nobody_handles_stays_as_it_is():

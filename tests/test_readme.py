@@ -23,7 +23,7 @@ SMALLER = (
     (r"(?<!\w)mypy(?= &&)", "mypy --version"),
     # Less of the same.
     (r"--minutes \d+", "--minutes 0.05"),
-    (r"--rounds 2 --out", "--rounds 1 --seeds 2 --out"),
+    (r"--rounds 2 --out", "--rounds 1 --proposals 1 --seeds 1 --betas 3 --screen-betas 2 --out"),
     (r"--rounds 4", "--rounds 2"),
     (r"(autotts benchmark.*?)(?=$| &&)", r"\1 --seeds 2 --resamples 20"),
     (r"(agents\.benchmark .*)", r"\1 --seeds 2 --resamples 20"),
@@ -115,6 +115,7 @@ def test_every_replacement_is_needed():
     assert [pattern for pattern, _ in SMALLER if not re.search(pattern, text, re.MULTILINE)] == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for bash")
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_all_commands_work_in_their_order_in_one_shell(document, tmp_path):

@@ -261,7 +261,7 @@ class Policy:
         remembered(self.name, out[:2] if isinstance(out, Buffers) else out, self._places(revealed))
         weights = (self.cost_weight, float(self.card["latency_weight"]))
         confidence = confidence_table(revealed.rules.max_branches)
-        kernels.observe(revealed.arrays, *weights, confidence, out.pool, out.branches)
+        kernels.observe(revealed.handle, *weights, confidence, out.pool, out.branches)
         rows = np.flatnonzero(revealed.pools["stop_reason"] == layout.RUNNING)
         masks = revealed.admissible if board is None else board.masks(revealed)
         actions = self._predict(out.observations(), rows, masks[rows].astype(np.bool_))

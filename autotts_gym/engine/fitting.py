@@ -1,6 +1,6 @@
 """Arrays that fit together, and the handle that kernels take of them.
 
-Kernels compute addresses from a handle's sizes, so that no handle is made of arrays that are not as ``layout.table``
+Kernels compute addresses from a handle's sizes, so that no handle is made of arrays that are not as ``layout.TABLE``
 says.
 """
 
@@ -10,7 +10,7 @@ from autotts_gym.engine import layout
 from autotts_gym.engine.handle import Handle
 from autotts_gym.engine.layout import Arrays, RevealedArrays, Sizes
 from autotts_gym.errors import AutottsError
-from autotts_gym.validation import describe
+from autotts_gym.validation import describe, read_only
 
 
 def fit(arrays: Arrays | RevealedArrays) -> Sizes:
@@ -22,18 +22,19 @@ def fit(arrays: Arrays | RevealedArrays) -> Sizes:
     for name, array in arrays._asdict().items():
         if not isinstance(array, np.ndarray) or not array.flags.c_contiguous or not array.flags.aligned:
             raise AutottsError(f"{name}: expected a contiguous array, got {describe(array)}")
-    lengths = {name: len(getattr(arrays, name)) for name in layout.BANK if hasattr(arrays, name)}
-    sizes = Sizes(
-        len(arrays.pools),
-        arrays.slots.shape[-1],
-        *(getattr(arrays, name).shape[-1] for name in ("answers", "admissible", "probed", "history")),
-        **lengths,
-    )
-    places = layout.table(sizes)
-    for name, array in arrays._asdict().items():
-        dtype, shape = places[name]
-        if array.dtype != dtype or array.shape != shape:
-            raise AutottsError(f"{name}: expected an array {dtype} {shape}, got {describe(array)}")
+    found: dict[str, int] = {}
+    places = [(place, getattr(arrays, place.name)) for place in layout.TABLE if place.name in arrays._fields]
+    for place, array in places:
+        if array.ndim == len(place.axes):  # the first array of an axis says its size
+            found = {**dict(zip(place.axes, array.shape, strict=True)), **found}
+    sizes = Sizes(**{**dict.fromkeys(Sizes._fields, 0), **found})
+    for place, array in places:
+        if array.dtype != place.dtype or array.shape != place.shape(sizes):
+            raise AutottsError(
+                f"{place.name}: expected an array {place.dtype} {place.shape(sizes)}, got {describe(array)}"
+            )
+    if sizes.counts != sizes.max_branches + 1:
+        raise AutottsError(f"tally: expected counts 0 to {sizes.max_branches}, got {sizes.counts} of them")
     rules = arrays.rules[0]
     if rules["max_branches"] != sizes.max_branches or sizes.actions != layout.actions(
         sizes.max_branches, rules["explicit"]
@@ -45,11 +46,14 @@ def fit(arrays: Arrays | RevealedArrays) -> Sizes:
     return sizes
 
 
-def pack(arrays: Arrays) -> Handle:
-    """The handle of arrays, which the caller keeps alive.
+def pack(arrays: Arrays | RevealedArrays) -> Handle:
+    """The handle of arrays, which the caller keeps alive; for what is revealed it has no other addresses.
 
     Raises:
         AutottsError: an array has not the dtype and the shape that follow from the others, or is not contiguous.
     """
     sizes = fit(arrays)
-    return np.array([*(array.ctypes.data for array in arrays), *sizes], np.int64)
+    given = arrays._asdict()
+    addresses = [given[each.name].ctypes.data if each.name in given else 0 for each in layout.TABLE]
+    handle: Handle = read_only(np.array([*addresses, *sizes], np.int64))
+    return handle

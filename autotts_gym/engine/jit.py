@@ -6,6 +6,8 @@ from typing import Any
 
 import numba
 from numba.core import event
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from autotts_gym.engine import cache
 
@@ -19,14 +21,57 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that is part of the code of the kernels that call it.
+    """Compile a function that is part of the code of the kernels that call it, and of nothing else.
 
     It must not allocate: it borrows its arrays from the kernel without counting references, which would otherwise be
     done for every array of the state at every call and cost several times the transition itself.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "forceinline": True,
+        "_nrt": False,
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "pipeline_class": _PartCompiler,
+    }
     compiled: Callable[..., Any] = numba.njit(**options)(function)
     return compiled
+
+
+class _PartLibrary(JITCodeLibrary):
+    """Code that is neither optimised nor turned into machine code until it is part of a kernel's.
+
+    Numba does both for every function by itself, with all that it calls in it: at each level of calls once more, which
+    takes most of the time of a compilation.
+    """
+
+    def finalize(self) -> None:
+        """Link what the function calls, and leave it at that."""
+        self._raise_if_finalized()
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+
+class _PartCompiler(Compiler):
+    """Compiles to a ``_PartLibrary``."""
+
+    def _compile_core(self) -> Any:
+        state = self.state
+        state.library = _PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.enable_object_caching()
+        state.flags.no_compile = True
+        result = super()._compile_core()
+        # Numba finds the code by an object of its own, of the kind of what Python would call; nobody calls it.
+        entry = {}.__getitem__  # type: ignore[var-annotated]
+        state.targetctx.insert_user_function(entry, result.fndesc, [result.library])
+        return result._replace(entry_point=entry)
 
 
 class _Stopwatch(event.Listener):

@@ -1,8 +1,8 @@
 """The transition: what opening, deepening, probing, pruning and stopping do to an episode and to its ledger.
 
 Every face of the project acts through ``act`` (one primitive action) or ``play_round`` (a round), which are two ways to
-call the same five verbs. Inner functions take the ``Arrays`` of N episodes (see layout.py) and the index of one of
-them; kernels, which Python calls, take the state's handle.
+call the same five verbs. Inner functions take the state of N episodes (see handle.py) and the index of one of them;
+kernels, which Python calls, take its handle.
 """
 
 import numpy as np
@@ -372,7 +372,7 @@ def _grow(s, n, i, steps, exact):
 def _open(s, n, exact):
     """Open the next slot and generate its first interval. Returns the tokens paid.
 
-    The slot behind it is dealt too: that depends on no action, and the prefetches then know what will be read.
+    The slot behind it is dealt too, which depends on no action.
     """
     pool = s.pools[n]
     i = pool.opened
@@ -716,12 +716,13 @@ def _write_history(revealed, n, i, start, out):
 
 
 @kernel
-def reveals(revealed, rows, slots, starts, out):
+def reveals(handle, rows, slots, starts, out):
     """Write the answers revealed on branches beyond a depth, one after the other to out int32.
 
     As local ids; -1: none, or not probed. ``rows``, ``slots`` and ``starts`` (K,) int64: an episode each, a branch of
     it, and a depth from 0 to the branch's own.
     """
+    revealed = unpack(handle)
     at = 0
     for r in range(len(rows)):
         size = revealed.slots[rows[r], slots[r]].depth - starts[r]

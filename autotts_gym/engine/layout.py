@@ -1,11 +1,13 @@
 """The layout of the state of N episodes: what is revealed, what is hidden, the rules, and the bank behind them.
 
 Revealed and hidden fields live in different arrays, so that whoever is handed the revealed ones holds nothing else.
-``table`` is the one place that says which arrays there are, of which dtype and shape.
+``TABLE`` is the one place that says which arrays there are, of which dtype, shape and owner.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,61 +185,16 @@ RULES = np.dtype(
 )
 
 
-class RevealedArrays(NamedTuple):
-    """Those of ``Arrays`` that a controller may see, for kernels that decide or observe."""
-
-    rules: NDArray[np.void]
-    pools: NDArray[np.void]
-    slots: NDArray[np.void]
-    answers: NDArray[np.void]
-    finished_answers: NDArray[np.int32]
-    tally: NDArray[np.int32]
-    admissible: NDArray[np.int8]
-    probed: NDArray[np.bool_]
-    history: NDArray[np.void]
-
-
-class Arrays(NamedTuple):
-    """Every array of N episodes with M slots, K actions and at most A answers a question.
-
-    The first nine are revealed, the next six hidden, the last three the bank, which is shared and never written.
-    """
-
-    rules: NDArray[np.void]  # (1,) RULES
-    pools: NDArray[np.void]  # (N,) POOL
-    slots: NDArray[np.void]  # (N, M) SLOT
-    answers: NDArray[np.void]  # (N, A) ANSWER, by local id
-    finished_answers: NDArray[np.int32]  # (N, M) those of finished branches, the first one given first; then -1
-    tally: NDArray[np.int32]  # (N, M + 1) how many answers have exactly so many votes
-    admissible: NDArray[np.int8]  # (N, K) the action mask
-    probed: NDArray[np.bool_]  # (N, M, D) depths probed; D = 0 unless probing is explicit
-    history: NDArray[np.void]  # (N, H) CHANGE, in the order in which they were revealed; the first ``recorded`` hold
-
-    hidden_pools: NDArray[np.void]  # (N,) HIDDEN_POOL
-    hidden_slots: NDArray[np.void]  # (N, M) HIDDEN_SLOT
-    drawn: NDArray[np.int32]  # (N, M) position of the pool that the shuffle drew for a slot
-    displaced: NDArray[np.int32]  # (N, M) what the shuffle then moved to that position
-    local_ids: NDArray[np.int32]  # (N, A) stored answer id -> local id + 1; 0: not revealed
-    stored_ids: NDArray[np.int32]  # (N, A) local id -> stored answer id
-
-    questions: NDArray[np.void]  # (Q,) QUESTION
-    branches: NDArray[np.void]  # (B,) STORED_BRANCH
-    probes: NDArray[np.int32]  # of all branches, stored answer ids; -1: no answer yet
-
-
-BANK = ("questions", "branches", "probes")
-"""Those of ``Arrays`` that are the bank's."""
-
-
 class Sizes(NamedTuple):
     """What the shapes of all arrays follow from, in the order in which a handle holds it."""
 
     episodes: int  # N
     max_branches: int  # M
-    answers: int  # A
+    counts: int  # M + 1, the numbers of votes that an answer can have
+    answers: int  # A, the most distinct answers of a question
     actions: int  # K
-    depths: int  # D
-    changes: int  # H
+    depths: int  # D, the most probes of a branch; 0 unless probing is explicit
+    changes: int  # H, the most changes of answers in an episode
     questions: int = 0  # Q
     branches: int = 0  # B
     probes: int = 0
@@ -257,6 +214,7 @@ class Sizes(NamedTuple):
         return cls(
             episodes=episodes,
             max_branches=max_branches,
+            counts=max_branches + 1,
             answers=max(answers, 1),
             actions=actions(max_branches, explicit),
             depths=probes if explicit else 0,
@@ -264,35 +222,100 @@ class Sizes(NamedTuple):
         )
 
 
-def table(sizes: Sizes) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Dtype and shape of each of ``Arrays``, in their order."""
-    n, m = sizes.episodes, sizes.max_branches
-    int32 = np.dtype(np.int32)
-    return {
-        "rules": (RULES, (1,)),
-        "pools": (POOL, (n,)),
-        "slots": (SLOT, (n, m)),
-        "answers": (ANSWER, (n, sizes.answers)),
-        "finished_answers": (int32, (n, m)),
-        "tally": (int32, (n, m + 1)),
-        "admissible": (np.dtype(np.int8), (n, sizes.actions)),
-        "probed": (np.dtype(np.bool_), (n, m, sizes.depths)),
-        "history": (CHANGE, (n, sizes.changes)),
-        "hidden_pools": (HIDDEN_POOL, (n,)),
-        "hidden_slots": (HIDDEN_SLOT, (n, m)),
-        "drawn": (int32, (n, m)),
-        "displaced": (int32, (n, m)),
-        "local_ids": (int32, (n, sizes.answers)),
-        "stored_ids": (int32, (n, sizes.answers)),
-        "questions": (QUESTION, (sizes.questions,)),
-        "branches": (STORED_BRANCH, (sizes.branches,)),
-        "probes": (int32, (sizes.probes,)),
-    }
+REVEALED, HIDDEN, BANK = "revealed", "hidden", "bank"
+"""Who owns an array: what a controller may see, what the transition alone knows, what was collected."""
+
+
+class Array(NamedTuple):
+    """One array of the state."""
+
+    name: str
+    dtype: np.dtype[Any]
+    axes: tuple[str, ...]  # fields of ``Sizes``; none: one record, (1,)
+    owner: str
+    blank: int = 0  # what it holds before any episode has begun, where its dtype is no record
+
+    def shape(self, sizes: Sizes) -> tuple[int, ...]:
+        """Its shape for such sizes."""
+        return tuple(getattr(sizes, axis) for axis in self.axes) or (1,)
+
+
+_INT32, _INT8, _BOOL = np.dtype(np.int32), np.dtype(np.int8), np.dtype(np.bool_)
+
+TABLE = (
+    Array("rules", RULES, (), REVEALED),
+    Array("pools", POOL, ("episodes",), REVEALED),
+    Array("slots", SLOT, ("episodes", "max_branches"), REVEALED),
+    Array("answers", ANSWER, ("episodes", "answers"), REVEALED),  # by local id
+    # Those of finished branches, the first one given first; then -1.
+    Array("finished_answers", _INT32, ("episodes", "max_branches"), REVEALED, -1),
+    Array("tally", _INT32, ("episodes", "counts"), REVEALED),  # tally[v]: how many answers have exactly v votes
+    Array("admissible", _INT8, ("episodes", "actions"), REVEALED),  # the action mask
+    Array("probed", _BOOL, ("episodes", "max_branches", "depths"), REVEALED),  # depths probed, where it is explicit
+    # In the order in which they were revealed; the first ``recorded`` hold.
+    Array("history", CHANGE, ("episodes", "changes"), REVEALED),
+    Array("hidden_pools", HIDDEN_POOL, ("episodes",), HIDDEN),
+    Array("hidden_slots", HIDDEN_SLOT, ("episodes", "max_branches"), HIDDEN),
+    Array("drawn", _INT32, ("episodes", "max_branches"), HIDDEN),  # position that the shuffle drew for a slot
+    Array("displaced", _INT32, ("episodes", "max_branches"), HIDDEN),  # what the shuffle then moved to that position
+    Array("local_ids", _INT32, ("episodes", "answers"), HIDDEN),  # stored answer id -> local id + 1; 0: not revealed
+    Array("stored_ids", _INT32, ("episodes", "answers"), HIDDEN),  # local id -> stored answer id
+    Array("questions", QUESTION, ("questions",), BANK),
+    Array("branches", STORED_BRANCH, ("branches",), BANK),
+    Array("probes", _INT32, ("probes",), BANK),  # of all branches, stored answer ids; -1: no answer yet
+)
+"""Every array there is. Allocation, the handle that kernels take, the checks of dtype and shape, copies and what a
+controller is shown all follow from it."""
+
+
+def named(*owners: str) -> tuple[str, ...]:
+    """The names of the arrays of some owners, in the order of the table."""
+    return tuple(array.name for array in TABLE if array.owner in owners)
+
+
+if TYPE_CHECKING:
+
+    class Arrays:
+        """Arrays of N episodes with M slots, K actions and at most A answers a question, by name; see ``TABLE``."""
+
+        _fields: tuple[str, ...]
+
+        def __init__(self, **arrays: NDArray[Any]) -> None: ...
+        def __getattr__(self, name: str) -> NDArray[Any]: ...
+        def __iter__(self) -> Iterator[NDArray[Any]]: ...
+        def _asdict(self) -> dict[str, NDArray[Any]]: ...
+
+    class RevealedArrays(Arrays):
+        """Those of them that a controller may see."""
+
+else:
+    Arrays = namedtuple("Arrays", named(REVEALED, HIDDEN, BANK))
+    RevealedArrays = namedtuple("RevealedArrays", named(REVEALED))
+
+
+def allocate(sizes: Sizes) -> dict[str, NDArray[Any]]:
+    """Fresh arrays of the episodes, blank: no episode has begun."""
+    arrays = {each.name: np.zeros(each.shape(sizes), each.dtype) for each in TABLE if each.owner != BANK}
+    for each in TABLE:
+        if each.owner != BANK and each.blank:
+            arrays[each.name].fill(each.blank)
+    for name, fields in _BLANK.items():
+        for field, value in fields.items():
+            arrays[name][field] = value
+    return arrays
+
+
+_BLANK: dict[str, dict[str, int]] = {
+    "pools": {"stop_reason": TRUNCATED, "leader": -1, "finished_leader": -1, "answer": -1},
+    "slots": {"answer": -1, "rank": -1, "newest": -1},
+    "hidden_slots": {"branch": -1},
+}
+"""Fields of records that are not 0 before any episode has begun."""
 
 
 def footprint(sizes: Sizes) -> int:
     """Bytes that a state of such sizes asks for, the bank's aside; not all of it is touched."""
-    return sum(dtype.itemsize * math.prod(shape) for name, (dtype, shape) in table(sizes).items() if name not in BANK)
+    return sum(each.dtype.itemsize * math.prod(each.shape(sizes)) for each in TABLE if each.owner != BANK)
 
 
 def actions(max_branches: int, explicit: bool) -> int:

@@ -4,14 +4,15 @@ Everything here is, or follows from, the revealed arrays of layout.py: no refere
 bank or to a gold answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import kernels
-from autotts_gym.engine.fitting import fit
+from autotts_gym.engine.fitting import pack
+from autotts_gym.engine.handle import Handle
 from autotts_gym.engine.layout import RevealedArrays
 from autotts_gym.engine.rules import Rules
 from autotts_gym.errors import AutottsError
@@ -26,11 +27,13 @@ class Revealed:
 
     Attributes:
         rules: what holds in every episode.
-        arrays: all that follows, for kernels.
+        arrays: all that follows.
+        handle: the same, as the kernels take it; it leads to nothing else.
     """
 
     rules: Rules
     arrays: RevealedArrays
+    handle: Handle = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together, as kernels rely on it.
@@ -38,7 +41,11 @@ class Revealed:
         Raises:
             AutottsError: an array has another dtype or shape than the others imply.
         """
-        fit(self.arrays)
+        object.__setattr__(self, "handle", pack(self.arrays))
+
+    def __reduce__(self) -> tuple[type["Revealed"], tuple[Rules, RevealedArrays]]:
+        """A copy has arrays of its own, and so a handle of its own."""
+        return Revealed, (self.rules, self.arrays)
 
     @property
     def episodes(self) -> int:
@@ -114,7 +121,7 @@ class Revealed:
         self, rows: NDArray[np.int64], slots: NDArray[np.int64], starts: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         out = np.empty(int((self.slots["depth"][rows, slots] - starts).sum()), np.int32)
-        kernels.reveals(self.arrays, rows, slots, starts, out)
+        kernels.reveals(self.handle, rows, slots, starts, out)
         return out
 
 

@@ -49,14 +49,6 @@ class PoolState:
         self.bank = bank
         self.rules = rules
         self.arrays = self._allocate(int(episodes))
-        self.arrays.slots["answer"] = -1
-        self.arrays.slots["rank"] = -1
-        self.arrays.finished_answers[...] = -1
-        self.arrays.slots["newest"] = -1
-        self.arrays.hidden_slots["branch"] = -1
-        self.arrays.pools["stop_reason"] = layout.TRUNCATED
-        for name in ("leader", "finished_leader", "answer"):
-            self.arrays.pools[name] = -1
         self._aim()
 
     def _sizes(self, episodes: int) -> layout.Sizes:
@@ -64,21 +56,18 @@ class PoolState:
         explicit = rules.probe == "explicit"
         slots = int(rules.max_branches)
         sizes = layout.Sizes.of(episodes, slots, explicit, bank.max_answers, bank.max_probes, bank.changes(slots))
-        columns = {name: len(getattr(bank, name)) for name in layout.BANK}
-        return sizes._replace(**columns)
+        return sizes._replace(**{name: len(column) for name, column in self._columns().items()})
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """The arrays that are the bank's."""
+        return {name: getattr(self.bank, name) for name in layout.named(layout.BANK)}
 
     def _allocate(self, episodes: int) -> Arrays:
-        """Fresh arrays, zero but for the bank's."""
+        """Fresh arrays, blank but for the bank's."""
         sizes = self._sizes(episodes)
         what = f"max_branches: {self.rules.max_branches} in each of {episodes} episodes side by side"
         require_memory(what, layout.footprint(sizes))
-        own = {
-            name: np.zeros(shape, dtype)
-            for name, (dtype, shape) in layout.table(sizes).items()
-            if name not in layout.BANK
-        }
-        own["rules"] = self.rules.record()
-        return Arrays(**own, **{name: getattr(self.bank, name) for name in layout.BANK})
+        return Arrays(**layout.allocate(sizes) | {"rules": self.rules.record()}, **self._columns())
 
     @classmethod
     def begun(
@@ -111,12 +100,12 @@ class PoolState:
     def _aim(self) -> None:
         """What points to the arrays."""
         self.handle = pack(self.arrays)
-        shown = RevealedArrays(*(read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields))
-        self._revealed = Revealed(self.rules, shown)
+        shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
+        self._revealed = Revealed(self.rules, RevealedArrays(**shown))
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels without the bank's columns, which the bank brings, without addresses, and without room left over."""
-        own = {name: array for name, array in self.arrays._asdict().items() if name not in layout.BANK}
+        own = {name: getattr(self.arrays, name) for name in layout.named(layout.REVEALED, layout.HIDDEN)}
         own["history"] = self.arrays.history[:, : int(self.arrays.pools["recorded"].max())].copy()
         return {"bank": self.bank, "rules": self.rules, "own": own}
 
@@ -126,10 +115,9 @@ class PoolState:
         self.rules = members["rules"]
         own = dict(members["own"])
         recorded = own.pop("history")
-        dtype, shape = layout.table(self._sizes(len(recorded)))["history"]
-        history = np.zeros(shape, dtype)
+        history = np.zeros((len(recorded), self._sizes(1).changes), layout.CHANGE)
         history[:, : recorded.shape[1]] = recorded
-        self.arrays = Arrays(history=history, **own, **{name: getattr(self.bank, name) for name in layout.BANK})
+        self.arrays = Arrays(history=history, **own, **self._columns())
         self._aim()
 
     @property

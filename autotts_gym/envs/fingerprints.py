@@ -93,7 +93,7 @@ def _behaviour(
         if step % _LOOKS:
             continue
         revealed = state.revealed
-        kernels.observe(revealed.arrays, 0.3, 0.7, confidence, out.pool, out.branches)
+        kernels.observe(revealed.handle, 0.3, 0.7, confidence, out.pool, out.branches)
         looks.append((_coarse(out.pool), _coarse(out.branches)))
         ledger.append(revealed.pools["total_tokens"].tobytes() + revealed.pools["sequential_tokens"].tobytes())
         rows = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autotts_gym.engine.handle import prefetch, unpack
+from autotts_gym.engine.handle import unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, PRUNED, RUNNING, TRUNCATED, UNLIMITED
@@ -342,8 +342,9 @@ def encode_all(handle, chosen, confidence, pool_out, branches_out):
 
 
 @kernel
-def observe(revealed, cost_weight, latency_weight, confidence, pool_out, branches_out):
+def observe(handle, cost_weight, latency_weight, confidence, pool_out, branches_out):
     """Encode running episodes from what is revealed of them, under weights of one's own."""
+    revealed = unpack(handle)
     for n in range(len(revealed.pools)):
         if revealed.pools[n].stop_reason == RUNNING:
             _encode_under(revealed, n, cost_weight, latency_weight, confidence, pool_out, branches_out)
@@ -419,12 +420,13 @@ def _write_built_in(revealed, n, code, amount, plan):
 
 
 @kernel
-def write_built_in(revealed, built_in, rows, actions, plan):
+def write_built_in(handle, built_in, rows, actions, plan):
     """Write the built-in macros that episodes take into an empty plan; see macros.MACROS.
 
     ``built_in`` (K, 2) int64 holds code and amount of every macro (code NOT_BUILT_IN: of which nothing is written),
     ``rows`` (R,) int64 the episodes and ``actions`` (R,) int64 the macro of each.
     """
+    revealed = unpack(handle)
     for r in range(len(rows)):
         code, amount = built_in[actions[r], 0], built_in[actions[r], 1]
         if code != NOT_BUILT_IN:
@@ -457,8 +459,9 @@ def _mark_built_in(revealed, n, built_in, masks):
 
 
 @kernel
-def mark_built_in(revealed, built_in, masks):
+def mark_built_in(handle, built_in, masks):
     """Write to masks (N, K) int8 where the built-in ones of K macros would change something; see write_built_in."""
+    revealed = unpack(handle)
     for n in range(len(masks)):
         _mark_built_in(revealed, n, built_in, masks)
 
@@ -530,7 +533,6 @@ def step_rounds(
     ended = 0
     for n in range(end):  # from 0, as in step_all
         if n >= first:
-            prefetch(handle, s, n, end)
             ended += _step_round(
                 s, n, actions[n], restart[n], again, confidence, built_in, plan, masks_before, masks_after, results
             )

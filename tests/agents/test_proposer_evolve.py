@@ -322,6 +322,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_search_finds_programs_and_never_loses_its_best(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

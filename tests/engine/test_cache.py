@@ -12,6 +12,9 @@ import pytest
 import autotts_gym
 from autotts_gym.engine import cache
 
+if os.environ.get("NUMBA_BOUNDSCHECK") == "1":
+    pytest.skip("tests no access to arrays: they run once, without the checks of bounds", allow_module_level=True)
+
 PACKAGE = Path(autotts_gym.__file__).parent
 MODULE = """
 import sys

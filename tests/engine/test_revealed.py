@@ -12,6 +12,7 @@ from walker import assert_nothing_hidden, hidden_arrays, reachable
 from worlds import World, rules, worlds
 
 from autotts_gym.engine import Bank, PoolState, Revealed, Rules
+from autotts_gym.engine.layout import BANK, HIDDEN, REVEALED, TABLE, named
 from autotts_gym.errors import AutottsError
 from autotts_gym.replay import Branch, Question, synthesize
 
@@ -80,6 +81,26 @@ def test_what_is_revealed_is_made_of_arrays_that_fit_together():
         for bad in (array[:-1], array.astype(float) if array.dtype.names is None else array.view(np.uint8), None):
             with pytest.raises(AutottsError, match="expected"):
                 Revealed(revealed.rules, revealed.arrays._replace(**{name: bad}))
+
+
+def test_the_handle_of_what_is_revealed_has_no_address_of_anything_else():
+    state = played()
+    place = {each.name: k for k, each in enumerate(TABLE)}
+    for name in named(HIDDEN, BANK):
+        assert state.revealed.handle[place[name]] == 0
+        assert state.handle[place[name]] == getattr(state.arrays, name).ctypes.data
+    for name in named(REVEALED):
+        assert state.revealed.handle[place[name]] == state.handle[place[name]]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda revealed: pickle.loads(pickle.dumps(revealed))])
+def test_a_copy_of_what_is_revealed_has_arrays_and_a_handle_of_its_own(copied):
+    revealed = played().revealed
+    twin = copied(revealed)
+    for k, name in enumerate(named(REVEALED)):
+        assert not np.shares_memory(getattr(twin.arrays, name), getattr(revealed.arrays, name)) or name == "probed"
+        assert twin.handle[k] == getattr(twin.arrays, name).ctypes.data
+    assert twin.history(1, 2).tolist() == revealed.history(1, 2).tolist()
 
 
 # ----------------------------------------------------------------------------------------------------------- history

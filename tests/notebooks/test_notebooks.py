@@ -20,6 +20,7 @@ def test_the_four_notebooks_are_there():
     ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     """In memory, from the root of the checkout: the file and the checkout stay as they are."""
