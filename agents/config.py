@@ -51,6 +51,7 @@ class Config:
     cost_weight: tuple[float, float] = _about("range of the reward paid per million total tokens", (0.03, 3.0))
     latency_weight: float = _about("reward paid per million sequential tokens", 0.0)
     shaping: bool = _about("reward correctness as it changes, not at the end; the return is the same", False)
+    reward: str = _about("a reward of your own, as file.py:name or module:name; none: the default one", "")
 
     # How long.
     total_steps: int = _about("environment steps; 0: no limit", 0)
@@ -182,6 +183,7 @@ class Config:
             "latency_weight": self.latency_weight,
             "shaping": self.shaping,
         }
+        arguments |= {"reward": self.reward} if self.reward else {}
         return arguments | ({"macros": list(self.macros)} if self.macros else {})
 
     @classmethod

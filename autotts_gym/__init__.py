@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from autotts_gym.controllers import Controller, make_controller
+    from autotts_gym.engine.functions import Reward, reward
     from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate
     from autotts_gym.replay import ReplayStore, list_stores, load_store, synthesize
 
@@ -17,10 +18,12 @@ _HOMES = {
     "EvaluationResult": "autotts_gym.evaluation",
     "Frontier": "autotts_gym.evaluation",
     "ReplayStore": "autotts_gym.replay",
+    "Reward": "autotts_gym.engine.functions",
     "evaluate": "autotts_gym.evaluation",
     "list_stores": "autotts_gym.replay",
     "load_store": "autotts_gym.replay",
     "make_controller": "autotts_gym.controllers",
+    "reward": "autotts_gym.engine.functions",
     "synthesize": "autotts_gym.replay",
 }
 
@@ -29,11 +32,13 @@ __all__ = [
     "EvaluationResult",
     "Frontier",
     "ReplayStore",
+    "Reward",
     "__version__",
     "evaluate",
     "list_stores",
     "load_store",
     "make_controller",
+    "reward",
     "synthesize",
 ]
 

@@ -6,6 +6,7 @@ import shlex
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ DOCUMENTS = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "trajectories" / "README.md",
 ]
-FOLDERS = "autotts_gym|agents|benchmarks|docs|notebooks|tests|trajectories"
+FOLDERS = "autotts_gym|agents|benchmarks|docs|examples|notebooks|tests|trajectories"
 BLOCK = re.compile(r"(?:<!-- (\S+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 AGENTS_EXTRA = all(find_spec(name) for name in ("torch", "sb3_contrib", "tensorboard", "optuna"))
 
@@ -89,7 +90,7 @@ def test_files_that_are_named_exist(document):
 
 
 def test_commands_are_found_where_there_are_some():
-    found = {command for command, _ in commands(ROOT / "README.md")}
+    found = {command for document in DOCUMENTS for command, _ in commands(document)}
     assert {"autotts diagnose", "autotts benchmark", "agents.train", "agents.explorer", "agents.benchmark"} <= found
 
 
@@ -150,15 +151,37 @@ def test_the_options_of_proposers_are_listed_with_their_defaults(monkeypatch):
                 assert float(found[1]) == defaults[option], f"{kind}: {option}"
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("document", "controller"), [("README.md", "cmc"), ("docs/controllers.md", "controller")])
+def test_the_python_of_a_document_runs(document, controller, tmp_path, monkeypatch):
     """From top to bottom; a block that is marked with a name is a file."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = [(name, body) for name, kind, body in BLOCK.findall((ROOT / "README.md").read_text()) if kind == "python"]
-    assert len(blocks) >= 4
-    for name, body in blocks:
-        if name:
+    names: dict[str, Any] = {}
+    for name, kind, body in BLOCK.findall((ROOT / document).read_text()):
+        if kind == "python" and name:
             Path(name).write_text(body)
-        else:
-            exec(compile(body.replace("range(100)", "range(2)"), "README.md", "exec"), names)
-    assert names["result"].controller == "controller"
+        elif kind == "python":
+            exec(compile(body.replace("range(100)", "range(2)"), document, "exec"), names)
+    assert names["result"].controller == controller
+
+
+def test_every_document_with_python_is_run_or_repeats_what_is():
+    documents = [path for path in DOCUMENTS if any(kind == "python" for _, kind, _ in BLOCK.findall(path.read_text()))]
+    run = {"README.md", "docs/controllers.md"}
+    repeats = {"docs/environment.md", "docs/sandbox.md"}
+    assert {path.relative_to(ROOT).as_posix() for path in documents} == run | repeats
+    text = "".join((ROOT / name).read_text() for name in run)
+    for _, kind, body in BLOCK.findall((ROOT / "docs" / "environment.md").read_text()):
+        assert not kind or [line for line in body.splitlines() if line not in text] == []
+
+
+def test_the_features_are_documented_as_they_are():
+    from autotts_gym.envs.features import documentation
+    from autotts_gym.envs.single import ReplayEnv
+
+    page = (ROOT / "docs" / "environment.md").read_text()
+    assert documentation() in page, "paste what autotts_gym.envs.features.documentation() returns there"
+    assert all(line.strip() in str(ReplayEnv.__doc__) for line in documentation().splitlines())
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 900

@@ -92,13 +92,14 @@ def imports(path, at_import=False):
             yield node.module
 
 
-LAYERS = ("replay", "engine", "sandbox", "envs", "controllers", "evaluation", "cli")
+LAYERS = ("extensions", "replay", "engine", "sandbox", "envs", "controllers", "evaluation", "cli")
 MAY_IMPORT = {
+    "extensions": {"extensions"},
     "replay": {"replay"},
-    "engine": {"replay", "engine"},
-    "envs": {"replay", "engine", "envs"},
+    "engine": {"extensions", "replay", "engine"},
+    "envs": {"extensions", "replay", "engine", "envs"},
     "sandbox": {"replay", "engine", "sandbox"},
-    "controllers": {"replay", "engine", "sandbox", "envs", "controllers"},
+    "controllers": {"extensions", "replay", "engine", "sandbox", "envs", "controllers"},
     "evaluation": {"replay", "engine", "sandbox", "envs", "controllers", "evaluation"},
     "cli": set(LAYERS),
 }

@@ -79,7 +79,8 @@ def add_controller(parser: argparse.ArgumentParser) -> None:
         "--controller",
         metavar="NAME",
         required=True,
-        help="sc, asc, esc, parallel_probe, cmc, ...; or the path of a program (.py) or of a trained policy (.zip)",
+        help="sc, asc, esc, parallel_probe, cmc, ...; or the path of a program (.py) or of a trained policy (.zip); "
+        "or a class of yours (file.py:Class or module:Class)",
     )
     parser.add_argument("--beta", metavar="B", type=float, help="the budget knob, from 0 (little) to 1 (much)")
     parser.add_argument(

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.errors import ControllerError, plain, quote
+from autotts_gym.errors import AutottsError, ControllerError, plain, quote
+from autotts_gym.extensions import is_reference, load
 
 if TYPE_CHECKING:
     from autotts_gym.replay import ReplayStore
@@ -203,7 +204,8 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     Args:
         name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or
             ``doubling``; or the path of a trained policy, ``….zip``, whose knob is ``cost_weight``; or the path of a
-            program, ``….py``, whose knob is ``beta``, and which is played in a ``sandbox``.
+            program, ``….py``, whose knob is ``beta``, and which is played in a ``sandbox``; or a class of your own,
+            ``module:Class`` or ``path.py:Class``, which runs in this process, with all its rights.
         params: its knobs; or ``beta`` in [0, 1], from little to much budget, alone or with the knobs it leaves free.
 
     Raises:
@@ -213,6 +215,8 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     named = isinstance(name, str | os.PathLike)
     validation.check("controller", name, named, "the name of a controller, or a path", ControllerError)
     name = os.fspath(name)
+    if is_reference(name):
+        return _own(name, params)
     if name.endswith(".py"):
         from autotts_gym.controllers.programs import Program
 
@@ -244,3 +248,28 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     if taken:
         raise ControllerError(f"{name}: expected knobs that beta leaves free, got {plain(', '.join(taken))}")
     return family(**free, **set_by_beta)  # type: ignore[return-value]
+
+
+def _own(reference: str, params: dict[str, Any]) -> Controller:
+    """A controller of a user's class.
+
+    Raises:
+        ControllerError: there is no such class, it does not take these knobs, or what it makes is no controller.
+    """
+    try:
+        family = load("controller", reference)
+    except AutottsError as error:
+        raise ControllerError(str(error)) from error
+    if not callable(family):
+        raise ControllerError(f"{plain(reference)}: expected a class of controllers, got {quote(family)}")
+    try:
+        made = family(**params)
+    except TypeError as error:
+        raise ControllerError(f"{plain(reference)}: {plain(error)}") from error
+    missing = [name for name in ("name", "params", "begin", "decide") if not hasattr(made, name)]
+    if missing:
+        raise ControllerError(
+            f"{plain(reference)}: expected a controller, got {type(made).__name__} without {', '.join(missing)}"
+        )
+    controller: Controller = made
+    return controller

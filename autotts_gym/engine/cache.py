@@ -65,8 +65,8 @@ def _digest() -> str:
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     others = (
-        *("engine/cache.py", "engine/handle.py", "engine/jit.py", "engine/layout.py", "engine/plan.py"),
-        *("envs/features.py", "sandbox/protocol.py"),
+        *("engine/cache.py", "engine/functions.py", "engine/handle.py", "engine/jit.py", "engine/layout.py"),
+        *("engine/plan.py", "envs/features.py", "sandbox/protocol.py"),
     )
     for path in sorted([*package.rglob("kernels.py"), *(package / name for name in others)]):
         digest.update(path.read_bytes())

@@ -4,6 +4,8 @@ Kernels compute addresses from a handle's sizes, so that no handle is made of ar
 says.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from autotts_gym.engine import layout
@@ -46,8 +48,12 @@ def fit(arrays: Arrays | RevealedArrays) -> Sizes:
     return sizes
 
 
-def pack(arrays: Arrays | RevealedArrays) -> Handle:
+def pack(arrays: Arrays | RevealedArrays, functions: Mapping[str, int] | None = None) -> Handle:
     """The handle of arrays, which the caller keeps alive; for what is revealed it has no other addresses.
+
+    Args:
+        arrays: all of a state, or what is revealed of it.
+        functions: addresses of those of ``layout.FUNCTIONS`` that there are.
 
     Raises:
         AutottsError: an array has not the dtype and the shape that follow from the others, or is not contiguous.
@@ -55,5 +61,6 @@ def pack(arrays: Arrays | RevealedArrays) -> Handle:
     sizes = fit(arrays)
     given = arrays._asdict()
     addresses = [given[each.name].ctypes.data if each.name in given else 0 for each in layout.TABLE]
-    handle: Handle = read_only(np.array([*addresses, *sizes], np.int64))
+    called = [(functions or {}).get(name, 0) for name in layout.FUNCTIONS]
+    handle: Handle = read_only(np.array([*addresses, *sizes, *called], np.int64))
     return handle

@@ -18,10 +18,10 @@ from numba.np import numpy_support
 from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import NDArray
 
-from autotts_gym.engine.layout import TABLE, Array, Sizes
+from autotts_gym.engine.layout import FUNCTIONS, TABLE, Array, Sizes
 
 Handle = NDArray[np.int64]
-"""(18 addresses + 10 sizes,) int64, read-only; only valid while the arrays it was made of are alive."""
+"""Addresses of arrays, sizes, addresses of functions: int64, read-only, valid while the arrays are alive."""
 
 _WORD = ir.IntType(64)
 _PLACES = {each.name: k for k, each in enumerate(TABLE)}
@@ -53,6 +53,8 @@ class _Attributes(AttributeTemplate):
     key = _StateType
 
     def generic_resolve(self, _state: Any, name: str) -> Any:  # type: ignore[override]
+        if name in FUNCTIONS:
+            return types.int64
         return _type_of(TABLE[_PLACES[name]]) if name in _PLACES else None
 
 
@@ -65,7 +67,9 @@ def _word(builder: Any, handle: Any, place: int) -> Any:
 
 @lower_getattr_generic(_StateType)
 def _array_of(context: Any, builder: Any, _kind: Any, handle: Any, name: str) -> Any:
-    """Put an array together from its address and sizes."""
+    """Put an array together from its address and sizes; of a function the address."""
+    if name in FUNCTIONS:
+        return _word(builder, handle, len(TABLE) + len(Sizes._fields) + FUNCTIONS.index(name))
     place = TABLE[_PLACES[name]]
     array = make_array(_type_of(place))(context, builder)
     sizes = [_word(builder, handle, len(TABLE) + Sizes._fields.index(axis)) for axis in place.axes]

@@ -195,6 +195,7 @@ class Sizes(NamedTuple):
     actions: int  # K
     depths: int  # D, the most probes of a branch; 0 unless probing is explicit
     changes: int  # H, the most changes of answers in an episode
+    rewarded: int = 0  # N where the reward is a function of a user's, else 0
     questions: int = 0  # Q
     branches: int = 0  # B
     probes: int = 0
@@ -260,12 +261,17 @@ TABLE = (
     Array("displaced", _INT32, ("episodes", "max_branches"), HIDDEN),  # what the shuffle then moved to that position
     Array("local_ids", _INT32, ("episodes", "answers"), HIDDEN),  # stored answer id -> local id + 1; 0: not revealed
     Array("stored_ids", _INT32, ("episodes", "answers"), HIDDEN),  # local id -> stored answer id
+    Array("before", POOL, ("rewarded",), HIDDEN),  # of the episode before the step that is taken, for such a reward
     Array("questions", QUESTION, ("questions",), BANK),
     Array("branches", STORED_BRANCH, ("branches",), BANK),
     Array("probes", _INT32, ("probes",), BANK),  # of all branches, stored answer ids; -1: no answer yet
 )
 """Every array there is. Allocation, the handle that kernels take, the checks of dtype and shape, copies and what a
 controller is shown all follow from it."""
+
+
+FUNCTIONS = ("reward",)
+"""Functions of users that kernels call by their addresses, which a handle holds behind all sizes; 0: there is none."""
 
 
 def named(*owners: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import layout
+from autotts_gym.engine.functions import Reward, choose_reward
 from autotts_gym.validation import check, choice, is_real, is_whole, wholes
 
 ACCOUNTINGS = ("exact", "autotts")
@@ -31,6 +32,7 @@ class Rules:
             end; the return is the same.
         max_steps: transitions after which an episode is truncated; None: no limit.
         auto_stop: end an episode in which only STOP is admissible; otherwise its actor still names the answer.
+        reward: a reward of a user's in place of the default one, or a reference to it; see ``functions.reward``.
     """
 
     max_branches: int = 64
@@ -43,7 +45,9 @@ class Rules:
     shaping: bool = False
     max_steps: int | None = None
     auto_stop: bool = False
+    reward: Reward | str | None = None
     cost_weight_range: tuple[float, float] = field(init=False, repr=False)
+    own_reward: Reward | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -66,6 +70,9 @@ class Rules:
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
         for name in ("shaping", "auto_stop"):
             check(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
+        object.__setattr__(self, "own_reward", choose_reward(self.reward))
+        if self.own_reward is not None:
+            check("shaping", self.shaping, not self.shaping, "False where the reward is one of your own")
         weight = self.cost_weight
         expected = "a finite number of at least 0, or a pair 0 < low <= high"
         if isinstance(weight, Sequence) and not isinstance(weight, str):

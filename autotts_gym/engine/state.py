@@ -56,7 +56,8 @@ class PoolState:
         explicit = rules.probe == "explicit"
         slots = int(rules.max_branches)
         sizes = layout.Sizes.of(episodes, slots, explicit, bank.max_answers, bank.max_probes, bank.changes(slots))
-        return sizes._replace(**{name: len(column) for name, column in self._columns().items()})
+        rewarded = 0 if rules.own_reward is None else episodes
+        return sizes._replace(rewarded=rewarded, **{name: len(column) for name, column in self._columns().items()})
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         """The arrays that are the bank's."""
@@ -99,7 +100,8 @@ class PoolState:
 
     def _aim(self) -> None:
         """What points to the arrays."""
-        self.handle = pack(self.arrays)
+        reward = self.rules.own_reward
+        self.handle = pack(self.arrays, {} if reward is None else {"reward": reward.address})
         shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
         self._revealed = Revealed(self.rules, RevealedArrays(**shown))
 

@@ -113,6 +113,32 @@ OBSERVATIONS = ("dict", "flat", "pool", "evidence")
 assert len(EVIDENCE_FEATURES) != len(POOL_FEATURES)  # kernels tell by its width which of them a row has room for
 
 
+def documentation() -> str:
+    """All features in tables of Markdown: number, name, meaning and range, in the order of the arrays."""
+    tables = (
+        ("pool", 'Of the episode, in `observation="dict"` (key `pool`), `"flat"` and `"pool"`', POOL_FEATURES),
+        (
+            "branches",
+            'Of each branch slot, in `"dict"` (key `branches`) and, behind the pool, `"flat"`',
+            BRANCH_FEATURES,
+        ),
+        ("evidence", 'In `"evidence"`: what speaks for and against stopping', EVIDENCE_FEATURES),
+    )
+    lines = []
+    for name, where, features in tables:
+        lines += [
+            f"### {name}",
+            "",
+            f"{where}:",
+            "",
+            "| number | name | meaning | range |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [f"| {k} | `{each.name}` | {each.meaning} | [0, 1] |" for k, each in enumerate(features)]
+        lines.append("")
+    return "\n".join(lines)
+
+
 def unit_box(*shape: int) -> spaces.Box:
     """A float32 box of [0, 1]."""
     return spaces.Box(0.0, 1.0, shape, np.float32)

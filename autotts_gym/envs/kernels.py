@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from autotts_gym.engine.functions import call_reward
 from autotts_gym.engine.handle import unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
@@ -223,21 +224,38 @@ def _encode(s, n, confidence, pool_out, branches_out):
 
 
 @inline
+def _standing(s, n):
+    """1 where the answer that STOP would give is right, or, at the end, the one that was given; else 0."""
+    if s.pools[n].stop_reason == RUNNING:
+        return np.float64(is_right(s, n, aggregated(s, n)))
+    return np.float64(s.hidden_pools[n].correct)
+
+
+@inline
 def _worth(s, n):
     """What correctness has been rewarded with so far.
 
     Without shaping 1 for a right answer at the end. With shaping also before the end, for the answer that STOP would
     give: shaping by a potential, which leaves all returns as they are (Ng, Harada & Russell 1999).
     """
-    if s.rules[0].shaping and s.pools[n].stop_reason == RUNNING:
-        return np.float64(is_right(s, n, aggregated(s, n)))
+    if s.rules[0].shaping or s.reward != 0:
+        return _standing(s, n)
     return np.float64(s.hidden_pools[n].correct)
+
+
+@inline
+def _keep(s, n):
+    """Keep the record of an episode as it is before a step, for a reward that asks for it."""
+    if s.reward != 0:
+        s.before[n] = s.pools[n]
 
 
 @inline
 def _reward(s, n, total, sequential, worth):
     """Reward of a transition from so many total and sequential tokens, and from such a worth."""
     pool = s.pools[n]
+    if s.reward != 0:
+        return call_reward(s.reward, s.before[n], pool, worth, _worth(s, n))
     cost = pool.cost_weight * (pool.total_tokens - total) + pool.latency_weight * (pool.sequential_tokens - sequential)
     return _worth(s, n) - worth - cost * 1e-6
 
@@ -247,6 +265,7 @@ def _advance(s, n, action):
     """Take a primitive action; returns its reward and whether it was admissible."""
     pool = s.pools[n]
     total, sequential, worth = pool.total_tokens, pool.sequential_tokens, _worth(s, n)
+    _keep(s, n)
     valid = act(s, n, action)
     return _reward(s, n, total, sequential, worth), valid
 
@@ -507,6 +526,7 @@ def _step_round(s, n, action, restart, again, confidence, built_in, plan, masks_
         if code != NOT_BUILT_IN:
             _write_built_in(s, n, code, built_in[action, 1], plan)
         total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)
+        _keep(s, n)
         play_round(s, n, plan)
         reward = _reward(s, n, total, sequential, worth)
     ended = _conclude(s, n, reward, valid, results)

@@ -20,6 +20,7 @@ from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import PlanArrays, arrays_of
 from autotts_gym.envs import kernels
 from autotts_gym.errors import AutottsError, ControllerError, quote
+from autotts_gym.extensions import is_reference, load
 from autotts_gym.validation import numbers, whole
 
 Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
@@ -116,16 +117,17 @@ MACROS = (
 
 
 def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
-    """Macros by the names of built-in ones or as they are.
+    """Macros by the names of built-in ones, by references such as ``file.py:name``, or as they are.
 
     Raises:
         AutottsError: there is no such macro, or one comes twice.
     """
     known = {macro.name: macro for macro in MACROS}
     chosen = []
-    for macro in macros:
+    for each in macros:
+        macro = load("macros", each) if isinstance(each, str) and is_reference(each) else each
         if not isinstance(macro, Macro) and not (isinstance(macro, str) and macro in known):
-            raise AutottsError(f"macros: expected one of {', '.join(known)}, got {quote(macro)}")
+            raise AutottsError(f"macros: expected one of {', '.join(known)}, or file.py:name, got {quote(each)}")
         chosen.append(known[macro] if isinstance(macro, str) else macro)
     names = [macro.name for macro in chosen]
     if len(set(names)) != len(names):

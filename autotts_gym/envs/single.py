@@ -1,5 +1,6 @@
 """The replay environment, one episode at a time."""
 
+from textwrap import indent
 from typing import Any
 
 import gymnasium as gym
@@ -8,7 +9,9 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules, layout
+from autotts_gym.engine.functions import Reward
 from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, draw_stream, whole_seed
+from autotts_gym.envs.features import documentation
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.window import Window
 from autotts_gym.replay import StoreLike
@@ -49,8 +52,8 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     ## Observation Space
     ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
     ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone; ``"evidence"``: a small ``Box`` of what
-    speaks for and against stopping. ``autotts_gym.envs.features`` lists every feature with its meaning. The raw
-    revealed state (answer ids, depths, counts) is ``env.unwrapped.revealed``.
+    speaks for and against stopping. All features stand at the end of this page. The raw revealed state (answer ids,
+    depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
     Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are
@@ -90,6 +93,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``max_steps`` | steps after which an episode is truncated; None: no limit |
     | ``render_mode`` | None, "ansi", "rgb_array" or "human" (a window; extra ``human``) |
     | ``shaping`` | reward correctness as it changes, not at the end |
+    | ``reward`` | a compiled function in place of this reward, or "file.py:name"; see ``autotts_gym.reward`` |
 
     ## Vectorized Environment
     ``gym.make_vec("AutoTTS-Replay-v0", num_envs=N)`` steps N episodes in one compiled call; see ``ReplayVectorEnv``.
@@ -114,6 +118,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         max_steps: int | None = DEFAULT_MAX_STEPS,
         render_mode: str | None = None,
         shaping: bool = False,
+        reward: Reward | str | None = None,
     ) -> None:
         """Make the environment; the class docstring tells the arguments.
 
@@ -133,6 +138,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             cost_weight=cost_weight,
             latency_weight=latency_weight,
             shaping=shaping,
+            reward=reward,
             max_steps=max_steps,
             auto_stop=True,
         )
@@ -218,3 +224,6 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         """Close the window; may be called twice."""
         if self._window is not None:
             self._window.close()
+
+
+ReplayEnv.__doc__ = f"{ReplayEnv.__doc__}\n    ## Features\n{indent(documentation(), '    ')}"

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
+from autotts_gym.engine.functions import Reward
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed, whole_seed
 from autotts_gym.envs.features import Results
 from autotts_gym.envs.rendering import render_ansi, render_rgb
@@ -62,6 +63,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         shaping: bool = False,
+        reward: Reward | str | None = None,
         threads: int = 1,
     ) -> None:
         """Make the environments.
@@ -83,6 +85,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             max_episode_steps: what ``gym.make_vec`` passes for a spec that has it; the smaller of it and ``max_steps``
                 truncates.
             shaping: reward correctness as it changes, not at the end; as in ``ReplayEnv``.
+            reward: a compiled function in place of the default reward; as in ``ReplayEnv``.
             threads: how many step a share of the environments each; the results are the same.
 
         Raises:
@@ -107,6 +110,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             cost_weight=cost_weight,
             latency_weight=latency_weight,
             shaping=shaping,
+            reward=reward,
             max_steps=min(limits, default=None),
             auto_stop=True,
         )

@@ -1,0 +1,72 @@
+"""References to objects of users, and the modules that their files become."""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from autotts_gym.errors import AutottsError, plain, quote
+
+_PACKAGE = "autotts_gym.extensions"
+_FILE = f"{_PACKAGE}.file_"
+_REFERENCE = re.compile(r"(?P<where>.+):(?P<name>[^\W\d]\w*)")
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value has the form of a reference: ``module:object`` or ``file.py:object``."""
+    match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and (match["where"].endswith(".py") or bool(_MODULE.fullmatch(match["where"])))
+
+
+def load(what: str, reference: str) -> Any:
+    """The object that a reference names.
+
+    Args:
+        what: what it is to be, for messages.
+        reference: ``module:object``, or ``path.py:object`` with a path from the folder of this process.
+
+    Raises:
+        AutottsError: the reference has another form, there is no such file or module, it cannot be imported, or it has
+            no such object.
+    """
+    if not is_reference(reference):
+        raise AutottsError(f"{what}: expected module:object or path.py:object, got {quote(reference)}")
+    match = _REFERENCE.fullmatch(reference)
+    assert match is not None
+    where, name = match["where"], match["name"]
+    if where.endswith(".py"):
+        path = Path(where).absolute()
+        if not path.is_file():
+            raise AutottsError(f"{what}: expected a file, got {quote(where)}, which is none")
+        where = _FILE + os.fsencode(path).hex()
+    try:
+        module = importlib.import_module(where)
+    except AutottsError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise AutottsError(f"{what}: {plain(reference)} cannot be imported: {kind}: {plain(error)}") from error
+    if not hasattr(module, name):
+        raise AutottsError(f"{what}: expected {quote(name)} to be defined in {plain(match['where'])}")
+    return getattr(module, name)
+
+
+class _Finder:
+    """Finds the files that references name, by the names of their modules."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The file of a module whose name holds a path; None for all others."""
+        if not name.startswith(_FILE):
+            return None
+        file = os.fsdecode(bytes.fromhex(name.removeprefix(_FILE)))
+        return importlib.util.spec_from_file_location(name, file)
+
+
+sys.meta_path.append(_Finder)

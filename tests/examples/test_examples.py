@@ -1,0 +1,93 @@
+"""The examples: one file each, short, and doing what it says, from Python and from the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from autotts_gym import evaluate, make_controller
+from autotts_gym.envs.macros import MACROS
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def test_an_extension_takes_less_than_sixty_lines():
+    for path in EXAMPLES.glob("*.py"):
+        most = 160 if path.name == "ppo_single_file.py" else 60
+        assert len(path.read_text().splitlines()) < most, path.name
+
+
+def run(*command, **options):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True, **options
+    )
+
+
+def test_the_controller_stops_once_an_answer_leads():
+    controller = make_controller(f"{EXAMPLES / 'controller.py'}:Margin", lead=3)
+    result = evaluate(controller, "synthetic/search", seeds=range(10))
+    assert evaluate(make_controller("sc", branches=3), "synthetic/search", seeds=range(10)).accuracy < result.accuracy
+    assert result.branches_opened.min() >= 3
+    assert result.mean_tokens < evaluate(make_controller("sc"), "synthetic/search", seeds=range(10)).mean_tokens / 2
+    told = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller",
+               "examples/controller.py:Margin", "--param", "lead=2")  # fmt: skip
+    assert "margin(branches=64, lead=2)" in told.stdout
+
+
+def test_the_reward_halves_what_a_right_answer_is_worth():
+    env = gym.make("AutoTTS-Replay-v0", reward=f"{EXAMPLES / 'reward.py'}:patience")
+    seen = 0
+    for seed in range(20):
+        _, info = env.reset(seed=seed)
+        total, ended = 0.0, False
+        while not ended:
+            opened = env.unwrapped.revealed.pools["opened"][0]
+            _, reward, ended, _, info = env.step(1 if opened < 8 else 0)
+            total += reward
+        assert total == pytest.approx(info["correct"] * 0.5 ** (info["total_tokens"] / 200_000))
+        seen += info["correct"]
+    assert seen
+
+
+def test_the_macro_widens_only_in_doubt():
+    macros = ["stop", "deepen_all", f"{EXAMPLES / 'macro.py'}:widen_in_doubt"]
+    env = gym.make("AutoTTS-ReplayRounds-v0", macros=macros)
+    _, info = env.reset(seed=0)
+    assert info["action_mask"].tolist() == [1, 0, 1]
+    doubts = 0
+    for _ in range(40):
+        pool = env.unwrapped.revealed.pools[0]
+        doubt = pool["voters"] == 0 or 3 * pool["leader_votes"] < 2 * pool["voters"]
+        assert info["action_mask"][2] == (doubt and pool["opened"] < 64)
+        if doubt and pool["opened"] == 64:
+            break
+        before, doubts = pool["opened"], doubts + bool(doubt)
+        _, _, ended, _, info = env.step(2 if doubt else 1)
+        if ended:
+            break
+        assert env.unwrapped.revealed.pools["opened"][0] == min(before + 2 * bool(doubt), 64)
+    assert 1 < doubts < 40
+    assert all(macro.name != "widen_in_doubt" for macro in MACROS)
+
+
+def test_an_agent_is_trained_with_them_and_its_policy_is_played(tmp_path):
+    pytest.importorskip("sb3_contrib")
+    run("agents.train", "--config", "maskable_ppo", "--store", "synthetic/search", "--total-steps", 1024, "--num-envs",
+        16, "--n-steps", 64, "--threads", 1, "--env-threads", 1, "--eval-seeds", 1, "--eval-points", 2, "--samples", 0,
+        "--log-dir", tmp_path, "--name", "run", "--reward", "examples/reward.py:patience", "--macros", "stop",
+        "read_1", "examples/macro.py:widen_in_doubt")  # fmt: skip
+    told = run("autotts_gym.cli.main", "evaluate", "synthetic/heldout", "--seeds", 1, "--controller",
+               tmp_path / "run" / "final.zip")  # fmt: skip
+    assert "synthetic/heldout" in told.stdout
+
+
+def test_ppo_in_a_single_file_learns_the_store_that_ships():
+    pytest.importorskip("torch")
+    told = run("examples.ppo_single_file", "--total-steps", 100_000, timeout=300).stdout.splitlines()
+    returns = [float(line.split("mean return ")[1].split(",")[0]) for line in told if "mean return" in line]
+    assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.2
+    assert np.mean(returns[-3:]) > 0.6
