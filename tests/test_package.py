@@ -95,7 +95,7 @@ def imports(path, at_import=False):
 LAYERS = ("extensions", "replay", "engine", "sandbox", "envs", "controllers", "evaluation", "cli")
 MAY_IMPORT = {
     "extensions": {"extensions"},
-    "replay": {"replay"},
+    "replay": {"extensions", "replay"},
     "engine": {"extensions", "replay", "engine"},
     "envs": {"extensions", "replay", "engine", "envs"},
     "sandbox": {"replay", "engine", "sandbox"},

@@ -21,7 +21,8 @@ class Config:
 
     # Who writes the programs.
     proposer: str = _about(
-        "evolve, openai:MODEL, anthropic:MODEL, claude-code[:MODEL], codex[:MODEL] or exec:COMMAND", "evolve"
+        "evolve, openai:MODEL, anthropic:MODEL, claude-code[:MODEL], codex[:MODEL], exec:COMMAND or file.py:Class",
+        "evolve",
     )
     option: tuple[str, ...] = _about("options of the proposer, NAME=VALUE", ())
     prompts: str = _about("folder of the prompt files; by default those of agents/explorer/prompts", "")

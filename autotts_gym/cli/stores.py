@@ -43,7 +43,10 @@ def _add_import(subparsers: Subparsers) -> None:
         help="which answers are one: equal strings, or mathematically equal ones (default: %(default)s)",
     )
     parser.add_argument(
-        "--format", choices=("auto", "autotts", "parallel-probe"), default="auto", help="default: %(default)s"
+        "--format",
+        metavar="FORM",
+        default="auto",
+        help="auto, autotts or parallel-probe, or an importer of yours, file.py:name (default: %(default)s)",
     )
     parser.add_argument(
         "--probes",

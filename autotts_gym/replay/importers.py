@@ -26,9 +26,9 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ import numpy as np
 
 from autotts_gym import validation
 from autotts_gym.errors import StoreError, plain, quote
+from autotts_gym.extensions import is_reference, load
 from autotts_gym.files import write_atomically
 from autotts_gym.replay.columns import DTYPES
 from autotts_gym.replay.probing import least_probes, most_probes
@@ -67,7 +68,8 @@ def import_json(
             (`<model>__<benchmark>__br128__....jsonl`) or the name of the file's folder.
         benchmark: name of the benchmark; by default that in a raw Parallel-Probe name or the name of the file.
         equivalence: which answers are one: "exact" or "math"; see `autotts_gym.replay.equivalence`.
-        layout: "autotts", "parallel-probe", or "auto" to tell them by their fields.
+        layout: "autotts", "parallel-probe", or "auto" to tell them by their fields; or a reference such as
+            "file.py:name" to an ``Importer`` of one's own. "auto" asks those that installed packages bring first.
         probes: "checked" (their number must fit the tokens, or there is none in the whole file), "unchecked" (taken as
             they are), or "none" (left out: the answer of a branch shows when it finishes).
         no_answer: texts that mean "no answer", beside blank ones.
@@ -82,10 +84,18 @@ def import_json(
         StoreError: naming the file, the question, the branch and the field, what was expected and what came.
     """
     path = validation.path("path", path, StoreError)
-    _check_choice("layout", layout, LAYOUTS)
+    if not is_reference(layout):
+        _check_choice("layout", layout, LAYOUTS)
     _check_choice("probes", probes, PROBES)
     named_model, named_benchmark = _names(path)
     data = _read_bytes(path)
+    own = _own_importer(layout, path, data)
+    if own is not None:
+        given = {"probes": probes != "checked", "no_answer": bool(no_answer), "labelled_only": labelled_only}
+        if any(given.values()):
+            names = ", ".join(name for name, value in given.items() if value)
+            raise StoreError(f"{path}: {names}: not for files that an importer of one's own reads ({plain(own.name)})")
+        return _imported(own, path, data, model or named_model, benchmark or named_benchmark, equivalence)
     items = _parse(path, data)
     if layout == "auto":
         layout = _detect(path, items)
@@ -116,6 +126,71 @@ def import_json(
         )
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from error
+
+
+# -------------------------------------------------------------------- importers of users
+
+ENTRY_POINTS = "autotts_gym.importers"
+"""Group of entry points by which packages bring an ``Importer``."""
+
+
+@dataclass(frozen=True)
+class Importer:
+    """Reads files of a form of one's own; see ``examples/importer.py``.
+
+    Attributes:
+        name: of the form; stores keep it.
+        detect: called with the path and the bytes of a file; whether they are of this form.
+        read: called with the same; returns Δ, the tokens between probes, and the questions.
+    """
+
+    name: str
+    detect: Callable[[Path, bytes], bool]
+    read: Callable[[Path, bytes], tuple[int, Iterable[Question]]]
+
+
+def _own_importer(layout: str, path: Path, data: bytes) -> Importer | None:
+    """The importer that a reference names, or that detects a file; None: it is one of the forms above."""
+    if is_reference(layout):
+        found = load("layout", layout)
+        if not isinstance(found, Importer):
+            raise StoreError(f"layout: expected {plain(layout)} to be an Importer, got {type(found).__name__}")
+        return found
+    if layout != "auto":
+        return None
+    brought = [each.load() for each in entry_points(group=ENTRY_POINTS)]
+    return next((each for each in brought if each.detect(path, data)), None)
+
+
+def _imported(own: Importer, path: Path, data: bytes, model: str, benchmark: str, equivalence: str) -> ReplayStore:
+    """A store of what a user's importer reads.
+
+    Raises:
+        StoreError: it reads nothing, or something else than questions, or fails.
+    """
+    try:
+        interval_tokens, questions = own.read(path, data)
+        questions = list(questions)
+        if not all(isinstance(question, Question) for question in questions):
+            raise TypeError("expected questions of autotts_gym.replay.Question")
+        return build_store(
+            questions,
+            model=model,
+            benchmark=benchmark,
+            interval_tokens=interval_tokens,
+            equivalence=equivalence,
+            attributes={
+                "source": path.name,
+                "source_sha256": hashlib.sha256(data).hexdigest(),
+                "importer": own.name,
+                "package_version": version("autotts_gym"),
+                "synthetic": False,
+            },
+        )
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+    except Exception as error:
+        raise StoreError(f"{path}: {plain(own.name)} failed: {type(error).__name__}: {plain(error)}") from error
 
 
 # -------------------------------------------------------------------- what a file tells
@@ -352,6 +427,7 @@ def tree_targets(
     Raises:
         StoreError: if there is none, a name is no folder's, or two files with different content have one name.
     """
+    _check_choice("layout", layout, LAYOUTS)
     folder, destination = Path(folder), Path(destination)
     targets: dict[Path, Path] = {}
     contents: dict[Path, tuple[Path, str]] = {}

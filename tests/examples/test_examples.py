@@ -1,15 +1,19 @@
 """The examples: one file each, short, and doing what it says, from Python and from the command line."""
 
+import json
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from autotts_gym import evaluate, make_controller
+from autotts_gym import evaluate, load_store, make_controller
 from autotts_gym.envs.macros import MACROS
+from autotts_gym.errors import AutottsError, StoreError
+from autotts_gym.replay import importers
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -91,3 +95,71 @@ def test_ppo_in_a_single_file_learns_the_store_that_ships():
     returns = [float(line.split("mean return ")[1].split(",")[0]) for line in told if "mean return" in line]
     assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.2
     assert np.mean(returns[-3:]) > 0.6
+
+
+LOG = """\
+1 + 1?\t2\t1400\t2\t- 2
+1 + 1?\t2\t900\t3\t3
+2 + 2?\t-\t600\t-\t-
+"""
+
+
+def test_the_importer_reads_a_log_of_its_own_form(tmp_path):
+    source, target = tmp_path / "logs.tsv", tmp_path / "mine.h5"
+    source.write_text(LOG)
+    options = ("--model", "m", "--benchmark", "b", "--format", "examples/importer.py:tsv")
+    run("autotts_gym.cli.main", "import", source, "-o", target, *options)
+    store = load_store(target)
+    assert (store.num_questions, store.num_branches, store.interval_tokens) == (2, 3, 500)
+    assert store.answers(0) == ["2", "3"]
+    assert store.labelled.tolist() == [True, False]
+    assert store.attributes["importer"] == "tsv"
+    source.write_text("one column\n")
+    failed = subprocess.run(
+        [sys.executable, "-m", "autotts_gym.cli.main", "import", str(source), "-o", str(tmp_path / "x.h5"), *options],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1
+    assert "tsv failed: ValueError: line 1: expected 5 columns, got 1" in failed.stderr
+
+
+def test_an_importer_that_a_package_brings_detects_its_files(tmp_path, monkeypatch):
+    source = tmp_path / "logs.tsv"
+    source.write_text(LOG)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    brought = EntryPoint("tsv", "importer:tsv", importers.ENTRY_POINTS)
+    monkeypatch.setattr(importers, "entry_points", lambda group: [brought] if group == brought.group else [])
+    assert importers.import_json(source).attributes["importer"] == "tsv"
+    with pytest.raises(StoreError, match=r"probes: not for files that an importer of one's own reads \(tsv\)"):
+        importers.import_json(source, probes="none")
+    published = {"question": "q", "each_branch": [[["1"], 600, "1"]], "gold_answer": "1", "probe_freq": 500}
+    (tmp_path / "x.json").write_text(json.dumps([published]))
+    assert importers.import_json(tmp_path / "x.json").attributes["importer"] == "autotts"
+
+
+def test_what_is_no_importer_is_refused(tmp_path):
+    source = tmp_path / "logs.tsv"
+    source.write_text(LOG)
+    with pytest.raises(StoreError, match=r"layout: expected math:pi to be an Importer, got float"):
+        importers.import_json(source, layout="math:pi")
+    with pytest.raises(AutottsError, match=r"layout: expected a file, got 'nowhere\.py'"):
+        importers.import_json(source, layout="nowhere.py:x")
+
+
+def test_the_proposer_changes_a_number_in_a_run_that_goes_on(tmp_path):
+    pytest.importorskip("tensorboard")
+    small = ("--proposals", 1, "--seeds", 2, "--betas", 3, "--screen-betas", 2, "--programs", "agents/programs/asc.py")
+    proposer = ("--proposer", "examples/proposer.py:Scale", "--option", "factor=2")
+    run("agents.explorer", *proposer, "--rounds", 1, *small, "--out", tmp_path / "run")
+    run("agents.explorer", "--resume", tmp_path / "run", "--rounds", 2)
+    replies = [path.read_text() for path in sorted((tmp_path / "run").rglob("reply*"))]
+    assert [" becomes " in reply for reply in replies] == [False, True, True]
+
+
+def test_a_misspelled_proposer_is_told_what_there_is():
+    from agents.explorer.proposers import make_proposer
+
+    for spec in ("evolv", "opnai:gpt4", "examples/proposer.py:NUMBER", "examples/proposer.py:Nope"):
+        with pytest.raises(AutottsError, match="expected"):
+            make_proposer(spec)
