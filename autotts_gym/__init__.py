@@ -9,16 +9,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from autotts_gym.controllers import Controller, make_controller
-    from autotts_gym.engine.functions import Reward, reward
+    from autotts_gym.engine.functions import Aggregator, Reward, aggregator, reward
     from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate
     from autotts_gym.replay import ReplayStore, list_stores, load_store, synthesize
 
 _HOMES = {
+    "Aggregator": "autotts_gym.engine.functions",
     "Controller": "autotts_gym.controllers",
     "EvaluationResult": "autotts_gym.evaluation",
     "Frontier": "autotts_gym.evaluation",
     "ReplayStore": "autotts_gym.replay",
     "Reward": "autotts_gym.engine.functions",
+    "aggregator": "autotts_gym.engine.functions",
     "evaluate": "autotts_gym.evaluation",
     "list_stores": "autotts_gym.replay",
     "load_store": "autotts_gym.replay",
@@ -28,12 +30,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Aggregator",
     "Controller",
     "EvaluationResult",
     "Frontier",
     "ReplayStore",
     "Reward",
     "__version__",
+    "aggregator",
     "evaluate",
     "list_stores",
     "load_store",

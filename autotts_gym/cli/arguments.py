@@ -111,6 +111,11 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-budget", metavar="T", type=whole, help="total tokens of an episode (default: no limit)"
     )
+    parser.add_argument(
+        "--aggregator",
+        metavar="FILE.py:NAME",
+        help="a function of yours that says which answer STOP gives (default: the majority)",
+    )
 
 
 def read_controller(arguments: argparse.Namespace) -> "Controller":
@@ -145,6 +150,7 @@ def read_rules(arguments: argparse.Namespace) -> "Rules":
         max_branches=arguments.max_branches,
         token_budget=arguments.token_budget,
         accounting=arguments.accounting,
+        aggregator=arguments.aggregator,
     )
 
 

@@ -111,6 +111,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return 0
     show(Fitted(_evaluation_table(results)))
     print(wrapped(_interval_words(results)))
+    if arguments.aggregator:
+        print(wrapped(f"STOP answers by {arguments.aggregator}."))
     for result, report in zip(results, reports, strict=False):
         print(wrapped(f"Twin {seed} of {result.store}: {_told_of_twin(report)}"))
     if data:

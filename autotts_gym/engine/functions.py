@@ -1,10 +1,11 @@
 """Functions of users that kernels call: compiled once, when they are first used, and called by their address.
 
-So a step with a user's reward runs at the speed of the default one, and no kernel is compiled anew for it.
+So a step with a user's reward or aggregator runs at the speed of the default one, and no kernel is compiled anew for
+it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 from llvmlite import ir
 from numba import types
@@ -14,6 +15,7 @@ from numba.extending import intrinsic
 from numba.np import numpy_support
 
 from autotts_gym.engine.cache import KernelCache
+from autotts_gym.engine.handle import REVEALED_STATE
 from autotts_gym.engine.layout import POOL
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.extensions import is_reference, load
@@ -21,35 +23,36 @@ from autotts_gym.extensions import is_reference, load
 _RECORD = numpy_support.from_dtype(POOL)
 
 
-class Reward:
-    """The reward of a step, by a function of one's own, as the decorator ``reward`` makes it.
+class Compiled:
+    """A user's function as a decorator makes it.
 
     Attributes:
-        function: ``(before, after, was_right, is_right) -> float``; see ``reward``.
+        function: the function.
     """
 
-    _signature = ((_RECORD, _RECORD, types.float64, types.float64), types.float64)
+    kind: ClassVar[str]
+    _signature: ClassVar[Any]
 
-    def __init__(self, function: Callable[[Any, Any, float, float], float]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.__name__ = self.__qualname__ = getattr(function, "__qualname__", "")
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
         self._compiled: Any = None
 
-    def __call__(self, before: Any, after: Any, was_right: float, is_right: float) -> float:
-        """The reward of a step, in plain Python."""
-        return self.function(before, after, was_right, is_right)
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns, in plain Python."""
+        return self.function(*arguments)
 
     def __repr__(self) -> str:
         """By module and name."""
-        return f"<reward {self.__module__}.{self.__qualname__}>"
+        return f"<{self.kind} {self.__module__}.{self.__qualname__}>"
 
     def __reduce__(self) -> str:
         """Pickles by module and name, as functions do."""
         return self.__qualname__
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "Reward":
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """It holds no state of an episode: a copy is itself."""
         return self
 
@@ -66,11 +69,27 @@ class Reward:
             try:
                 compiled.compile()
             except NumbaError as error:
-                first = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
-                raise AutottsError(f"reward {self.__qualname__}: Numba cannot compile it: {plain(first)}") from error
+                told = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+                raise AutottsError(
+                    f"{self.kind} {self.__qualname__}: Numba cannot compile it: {plain(told)}"
+                ) from error
             self._compiled = compiled
         address: int = self._compiled.address
         return address
+
+
+class Reward(Compiled):
+    """The reward of a step, as the decorator ``reward`` makes it."""
+
+    kind = "reward"
+    _signature = ((_RECORD, _RECORD, types.float64, types.float64), types.float64)
+
+
+class Aggregator(Compiled):
+    """How STOP answers, as the decorator ``aggregator`` makes it."""
+
+    kind = "aggregator"
+    _signature = ((REVEALED_STATE, types.int64), types.int64)
 
 
 def reward(function: Callable[[Any, Any, float, float], float]) -> Reward:
@@ -94,32 +113,66 @@ def reward(function: Callable[[Any, Any, float, float], float]) -> Reward:
     return Reward(function)
 
 
-def choose_reward(chosen: "Reward | str | None") -> Reward | None:
-    """A reward as it is or by reference; None: the default one.
+def aggregator(function: Callable[[Any, int], int]) -> Aggregator:
+    """Decorator: a function that says which answer STOP gives, compiled by Numba.
+
+    ::
+
+        @aggregator
+        def latest_leader(revealed, n):
+            return revealed.pools[n].leader
+
+        gym.make("AutoTTS-Replay-v0", aggregator=latest_leader)  # or "path/to/file.py:latest_leader"
+        evaluate(controller, store, aggregator=latest_leader)
+
+    Args:
+        function: of two arguments. ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name,
+            such as ``revealed.slots[n, i].answer``, for reading; ``n`` is the episode. Returns the id of an answer that
+            was seen; anything else is no answer. Stands at the top of a module, so that it has a name.
+    """
+    return Aggregator(function)
+
+
+_Kind = TypeVar("_Kind", bound=Compiled)
+
+
+def choose(family: type[_Kind], chosen: "_Kind | str | None") -> _Kind | None:
+    """A user's function as it is or by reference; None: the default.
 
     Raises:
         AutottsError: it is none.
     """
-    if chosen is None or isinstance(chosen, Reward):
+    if chosen is None or isinstance(chosen, family):
         return chosen
+    kind = family.kind
     if not is_reference(chosen):
         raise AutottsError(
-            "reward: expected None, what the decorator autotts_gym.reward makes, or a reference to it such as "
+            f"{kind}: expected None, what the decorator autotts_gym.{kind} makes, or a reference to it such as "
             f"file.py:name, got {quote(chosen)}"
         )
-    found = load("reward", chosen)
-    if not isinstance(found, Reward):
-        raise AutottsError(f"reward: expected {plain(chosen)} to have the decorator autotts_gym.reward")
+    found = load(kind, str(chosen))
+    if not isinstance(found, family):
+        raise AutottsError(f"{kind}: expected {plain(chosen)} to have the decorator autotts_gym.{kind}")
     return found
 
 
 @intrinsic
 def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right: Any, is_right: Any) -> Any:
     """Call a reward by its address, inside a kernel."""
+    return types.float64(types.int64, before, after, types.float64, types.float64), _call(ir.DoubleType())
+
+
+@intrinsic
+def call_aggregator(_context: Any, address: Any, state: Any, n: Any) -> Any:
+    """Call an aggregator by its address, inside a kernel."""
+    return types.int64(types.int64, state, types.int64), _call(ir.IntType(64))
+
+
+def _call(returns: Any) -> Callable[..., Any]:
+    """What emits a call of the first argument with the others."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        double = ir.DoubleType()
-        kind = ir.FunctionType(double, [arguments[1].type, arguments[2].type, double, double])
+        kind = ir.FunctionType(returns, [argument.type for argument in arguments[1:]])
         return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
 
-    return types.float64(types.int64, before, after, types.float64, types.float64), codegen
+    return codegen

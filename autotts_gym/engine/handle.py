@@ -18,7 +18,7 @@ from numba.np import numpy_support
 from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import NDArray
 
-from autotts_gym.engine.layout import FUNCTIONS, TABLE, Array, Sizes
+from autotts_gym.engine.layout import FUNCTIONS, REVEALED, TABLE, Array, Sizes, named
 
 Handle = NDArray[np.int64]
 """Addresses of arrays, sizes, addresses of functions: int64, read-only, valid while the arrays are alive."""
@@ -28,10 +28,18 @@ _PLACES = {each.name: k for k, each in enumerate(TABLE)}
 
 
 class _StateType(types.Type):
-    """What kernels know of N episodes: the arrays of ``layout.TABLE``, by name."""
+    """What compiled code knows of N episodes: arrays of ``layout.TABLE`` and functions of users, by name."""
 
-    def __init__(self) -> None:
-        super().__init__(name="State")
+    def __init__(self, name: str, names: tuple[str, ...]) -> None:
+        super().__init__(name=name)
+        self.names = names
+
+
+STATE = _StateType("State", tuple(_PLACES) + FUNCTIONS)
+"""What kernels know."""
+
+REVEALED_STATE = _StateType("RevealedState", named(REVEALED))
+"""What functions of users know."""
 
 
 @register_model(_StateType)
@@ -52,10 +60,10 @@ class _Attributes(AttributeTemplate):
 
     key = _StateType
 
-    def generic_resolve(self, _state: Any, name: str) -> Any:  # type: ignore[override]
-        if name in FUNCTIONS:
-            return types.int64
-        return _type_of(TABLE[_PLACES[name]]) if name in _PLACES else None
+    def generic_resolve(self, state: Any, name: str) -> Any:  # type: ignore[override]
+        if name not in state.names:
+            return None
+        return types.int64 if name in FUNCTIONS else _type_of(TABLE[_PLACES[name]])
 
 
 def _word(builder: Any, handle: Any, place: int) -> Any:
@@ -90,4 +98,4 @@ def unpack(_context: Any, handle: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return make_array(signature.args[0])(context, builder, arguments[0]).data
 
-    return _StateType()(handle), codegen
+    return STATE(handle), codegen

@@ -7,6 +7,7 @@ kernels, which Python calls, take its handle.
 
 import numpy as np
 
+from autotts_gym.engine.functions import call_aggregator
 from autotts_gym.engine.handle import unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import (
@@ -421,8 +422,14 @@ def _probe(s, n, i):
 
 @inline
 def aggregated(s, n):
-    """The env's aggregator: the finished branches' majority or, without one, that of the latest answers; -1: none."""
+    """The env's aggregator: the finished branches' majority or, without one, that of the latest answers; -1: none.
+
+    Or a user's, in its place.
+    """
     pool = s.pools[n]
+    if s.aggregator != 0:
+        answer = call_aggregator(s.aggregator, s, n)
+        return np.int32(answer) if 0 <= answer < pool.answers_seen else np.int32(-1)
     return pool.finished_leader if pool.finished_leader >= 0 else pool.leader
 
 

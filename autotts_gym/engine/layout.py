@@ -270,7 +270,7 @@ TABLE = (
 controller is shown all follow from it."""
 
 
-FUNCTIONS = ("reward",)
+FUNCTIONS = ("reward", "aggregator")
 """Functions of users that kernels call by their addresses, which a handle holds behind all sizes; 0: there is none."""
 
 

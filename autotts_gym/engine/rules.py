@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import layout
-from autotts_gym.engine.functions import Reward, choose_reward
+from autotts_gym.engine.functions import Aggregator, Reward, choose
 from autotts_gym.validation import check, choice, is_real, is_whole, wholes
 
 ACCOUNTINGS = ("exact", "autotts")
@@ -33,6 +33,7 @@ class Rules:
         max_steps: transitions after which an episode is truncated; None: no limit.
         auto_stop: end an episode in which only STOP is admissible; otherwise its actor still names the answer.
         reward: a reward of a user's in place of the default one, or a reference to it; see ``functions.reward``.
+        aggregator: a user's way to answer at STOP, or a reference to it; see ``functions.aggregator``.
     """
 
     max_branches: int = 64
@@ -46,8 +47,10 @@ class Rules:
     max_steps: int | None = None
     auto_stop: bool = False
     reward: Reward | str | None = None
+    aggregator: Aggregator | str | None = None
     cost_weight_range: tuple[float, float] = field(init=False, repr=False)
     own_reward: Reward | None = field(init=False, repr=False)
+    own_aggregator: Aggregator | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -70,7 +73,8 @@ class Rules:
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
         for name in ("shaping", "auto_stop"):
             check(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
-        object.__setattr__(self, "own_reward", choose_reward(self.reward))
+        object.__setattr__(self, "own_reward", choose(Reward, self.reward))
+        object.__setattr__(self, "own_aggregator", choose(Aggregator, self.aggregator))
         if self.own_reward is not None:
             check("shaping", self.shaping, not self.shaping, "False where the reward is one of your own")
         weight = self.cost_weight

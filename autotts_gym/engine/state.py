@@ -100,8 +100,8 @@ class PoolState:
 
     def _aim(self) -> None:
         """What points to the arrays."""
-        reward = self.rules.own_reward
-        self.handle = pack(self.arrays, {} if reward is None else {"reward": reward.address})
+        own = {"reward": self.rules.own_reward, "aggregator": self.rules.own_aggregator}
+        self.handle = pack(self.arrays, {name: each.address for name, each in own.items() if each is not None})
         shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
         self._revealed = Revealed(self.rules, RevealedArrays(**shown))
 

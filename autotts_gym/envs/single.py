@@ -9,7 +9,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules, layout
-from autotts_gym.engine.functions import Reward
+from autotts_gym.engine.functions import Aggregator, Reward
 from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, draw_stream, whole_seed
 from autotts_gym.envs.features import documentation
 from autotts_gym.envs.rendering import render_ansi, render_rgb
@@ -94,6 +94,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``render_mode`` | None, "ansi", "rgb_array" or "human" (a window; extra ``human``) |
     | ``shaping`` | reward correctness as it changes, not at the end |
     | ``reward`` | a compiled function in place of this reward, or "file.py:name"; see ``autotts_gym.reward`` |
+    | ``aggregator`` | likewise, in place of the answer that STOP gives; see ``autotts_gym.aggregator`` |
 
     ## Vectorized Environment
     ``gym.make_vec("AutoTTS-Replay-v0", num_envs=N)`` steps N episodes in one compiled call; see ``ReplayVectorEnv``.
@@ -119,6 +120,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         render_mode: str | None = None,
         shaping: bool = False,
         reward: Reward | str | None = None,
+        aggregator: Aggregator | str | None = None,
     ) -> None:
         """Make the environment; the class docstring tells the arguments.
 
@@ -139,6 +141,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             latency_weight=latency_weight,
             shaping=shaping,
             reward=reward,
+            aggregator=aggregator,
             max_steps=max_steps,
             auto_stop=True,
         )

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
-from autotts_gym.engine.functions import Reward
+from autotts_gym.engine.functions import Aggregator, Reward
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed, whole_seed
 from autotts_gym.envs.features import Results
 from autotts_gym.envs.rendering import render_ansi, render_rgb
@@ -64,6 +64,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         max_episode_steps: int | None = None,
         shaping: bool = False,
         reward: Reward | str | None = None,
+        aggregator: Aggregator | str | None = None,
         threads: int = 1,
     ) -> None:
         """Make the environments.
@@ -86,6 +87,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
                 truncates.
             shaping: reward correctness as it changes, not at the end; as in ``ReplayEnv``.
             reward: a compiled function in place of the default reward; as in ``ReplayEnv``.
+            aggregator: a compiled function in place of the default answer of STOP; as in ``ReplayEnv``.
             threads: how many step a share of the environments each; the results are the same.
 
         Raises:
@@ -111,6 +113,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             latency_weight=latency_weight,
             shaping=shaping,
             reward=reward,
+            aggregator=aggregator,
             max_steps=min(limits, default=None),
             auto_stop=True,
         )

@@ -7,6 +7,7 @@ import numpy as np
 
 from autotts_gym.engine.handle import unpack
 from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.kernels import aggregated, is_right
 from autotts_gym.engine.layout import FINISHED, PRUNED
 
 RIGHT, LOST_TIE, OVERRULED, STOPPED_EARLY, PRUNED_RIGHT, OUTVOTED, NEVER_OPENED, OUT_OF_SLOTS, OUT_OF_REACH = range(9)
@@ -34,28 +35,17 @@ EPISODE = np.dtype(
 _KEPT, _OPENED, _SLOTS = 0, 1, 2
 
 
-@inline
-def _standing(pool):
-    """The answer of the env's aggregator, a local id."""
-    return pool.finished_leader if pool.finished_leader >= 0 else pool.leader
-
-
-@inline
-def _is_gold(s, n, answer):
-    return answer >= 0 and s.stored_ids[n, answer] == s.hidden_pools[n].gold
-
-
 @kernel
 def note_round(handle, episodes):
     """Note what stands after a round, in episodes (N,) EPISODE; an episode that has ended changes no more."""
     s = unpack(handle)
     for n in range(len(episodes)):
         tokens = s.pools[n].total_tokens
-        standing = _standing(s.pools[n])
+        standing = aggregated(s, n)
         if standing != episodes[n].standing:
             episodes[n].standing = standing
             episodes[n].settled_tokens = tokens
-        if episodes[n].cheapest_tokens < 0 and _is_gold(s, n, standing):
+        if episodes[n].cheapest_tokens < 0 and is_right(s, n, standing):
             episodes[n].cheapest_tokens = tokens
 
 
@@ -113,7 +103,7 @@ def _outcome(s, n, episode):
         return RIGHT
     if _lost_tie(s, n, s.pools[n].answer):
         return LOST_TIE
-    if _is_gold(s, n, episode.standing):
+    if is_right(s, n, episode.standing):
         return OVERRULED
     if episode.deeper:
         return STOPPED_EARLY

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from autotts_gym.controllers import Controller, check_probes
 from autotts_gym.controllers.base import Staged
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
+from autotts_gym.engine.functions import Aggregator
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.evaluation.workers import worker_pool
@@ -153,6 +154,7 @@ def evaluate(
     accounting: str = "exact",
     token_budget: int | None = None,
     answers: bool = False,
+    aggregator: Aggregator | str | None = None,
     workers: int = 1,
     progress: bool = False,
 ) -> EvaluationResult:
@@ -169,6 +171,8 @@ def evaluate(
         accounting: "exact", or "autotts": what the published code charges.
         token_budget: total tokens an episode may spend; None: no limit.
         answers: also keep the answers given.
+        aggregator: a way of one's own to answer where a controller leaves that open, or a reference to it; see
+            ``autotts_gym.aggregator``.
         workers: processes; 1: this one.
         progress: tell how far it is, on standard error.
 
@@ -180,7 +184,7 @@ def evaluate(
     stores = resolve_stores(store)
     if len(stores) != 1:
         raise AutottsError(f"store: expected one store, got {len(stores)}; evaluate_all takes several")
-    rules = Rules(max_branches=max_branches, accounting=accounting, token_budget=token_budget)
+    rules = Rules(max_branches=max_branches, accounting=accounting, token_budget=token_budget, aggregator=aggregator)
     (result,) = evaluate_all(
         [controller], stores, seeds=seeds, rules=rules, answers=answers, workers=workers, progress=progress
     )

@@ -57,6 +57,19 @@ def test_the_reward_halves_what_a_right_answer_is_worth():
     assert seen
 
 
+def test_the_aggregator_counts_short_branches_more():
+    reference = f"{EXAMPLES / 'aggregator.py'}:short_votes"
+    controller = make_controller("sc", branches=16)
+    own, majority = (
+        evaluate(controller, "synthetic/search", seeds=range(20), aggregator=each) for each in (reference, None)
+    )
+    assert own.accuracy > majority.accuracy, "right branches are shorter"
+    np.testing.assert_array_equal(own.total_tokens, majority.total_tokens)
+    told = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller", "sc",
+               "--aggregator", "examples/aggregator.py:short_votes")  # fmt: skip
+    assert "STOP answers by examples/aggregator.py:short_votes." in told.stdout
+
+
 def test_the_macro_widens_only_in_doubt():
     macros = ["stop", "deepen_all", f"{EXAMPLES / 'macro.py'}:widen_in_doubt"]
     env = gym.make("AutoTTS-ReplayRounds-v0", macros=macros)
