@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -184,6 +185,9 @@ def remembered(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ..
     return arrays
 
 
+ENTRY_POINTS = "autotts_gym.controllers"
+"""Group of entry points by which packages bring classes of controllers, by their names."""
+
 _FAMILIES: dict[str, type[HandWritten]] = {}
 
 
@@ -202,10 +206,11 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     """Make a controller by name.
 
     Args:
-        name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m`` or
-            ``doubling``; or the path of a trained policy, ``….zip``, whose knob is ``cost_weight``; or the path of a
-            program, ``….py``, whose knob is ``beta``, and which is played in a ``sandbox``; or a class of your own,
-            ``module:Class`` or ``path.py:Class``, which runs in this process, with all its rights.
+        name: ``sc``, ``asc``, ``esc``, ``parallel_probe``, ``cmc``, ``answer_consistency``, ``short_m``, ``doubling``,
+            or what a package brings by an entry point of the group ``autotts_gym.controllers``; or the path of a
+            trained policy, ``….zip``, whose knob is ``cost_weight``; or the path of a program, ``….py``, whose knob is
+            ``beta``, and which is played in a ``sandbox``; or a class of your own, ``module:Class`` or
+            ``path.py:Class``, which runs in this process, with all its rights.
         params: its knobs; or ``beta`` in [0, 1], from little to much budget, alone or with the knobs it leaves free.
 
     Raises:
@@ -232,6 +237,9 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
             raise ControllerError(f"{name}: expected knobs cost_weight or beta, got {plain(', '.join(unknown))}")
         return Policy(name, **params)
     family = _FAMILIES.get(name)
+    brought = list(entry_points(group=ENTRY_POINTS, name=name)) if family is None else []
+    if brought:
+        return _own(brought[0].value, params)
     if family is None:
         raise ControllerError(f"controller: expected one of {', '.join(sorted(_FAMILIES))}, got {quote(name)}")
     known = {knob.name for knob in fields(family)}  # type: ignore[arg-type]
