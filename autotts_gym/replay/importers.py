@@ -25,6 +25,7 @@ import json
 import logging
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -599,6 +600,8 @@ _GZIP = b"\x1f\x8b"
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        if stat.S_ISCHR(path.stat().st_mode):  # it may have no end
+            raise StoreError(f"{path}: expected a file, got a device")
         return path.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file") from None

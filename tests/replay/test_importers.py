@@ -118,6 +118,12 @@ def test_trailing_nulls_of_a_raw_row_are_padding_and_inner_nulls_are_no_answer_y
     assert exported[0]["each_branch"] == [[["ERR", "2"], 900, "2"], [["3"], 400, "3"], [[None, None, "2"], 1700, "2"]]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no device without an end")
+def test_a_device_is_refused_before_it_is_read():
+    with pytest.raises(StoreError, match=r"^/dev/zero: expected a file, got a device$"):
+        ReplayStore.from_autotts_json("/dev/zero", model="m", benchmark="b")
+
+
 def test_the_layout_is_told_by_the_fields_and_may_be_forced(tmp_path):
     assert import_json(write(tmp_path, [RAW])).attributes["importer"] == "parallel-probe"
     assert import_json(write(tmp_path, [ITEM])).attributes["importer"] == "autotts"
