@@ -65,7 +65,7 @@ def _digest() -> str:
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     others = (
-        *("engine/cache.py", "engine/functions.py", "engine/handle.py", "engine/jit.py", "engine/layout.py"),
+        *("engine/cache.py", "engine/handle.py", "engine/jit.py", "engine/layout.py"),
         *("engine/plan.py", "envs/features.py", "sandbox/protocol.py"),
     )
     for path in sorted([*package.rglob("kernels.py"), *(package / name for name in others)]):

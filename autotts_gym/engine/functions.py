@@ -7,11 +7,9 @@ it.
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
 
-from llvmlite import ir
 from numba import types
 from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
-from numba.extending import intrinsic
 from numba.np import numpy_support
 
 from autotts_gym.engine.cache import KernelCache
@@ -154,25 +152,3 @@ def choose(family: type[_Kind], chosen: "_Kind | str | None") -> _Kind | None:
     if not isinstance(found, family):
         raise AutottsError(f"{kind}: expected {plain(chosen)} to have the decorator autotts_gym.{kind}")
     return found
-
-
-@intrinsic
-def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right: Any, is_right: Any) -> Any:
-    """Call a reward by its address, inside a kernel."""
-    return types.float64(types.int64, before, after, types.float64, types.float64), _call(ir.DoubleType())
-
-
-@intrinsic
-def call_aggregator(_context: Any, address: Any, state: Any, n: Any) -> Any:
-    """Call an aggregator by its address, inside a kernel."""
-    return types.int64(types.int64, state, types.int64), _call(ir.IntType(64))
-
-
-def _call(returns: Any) -> Callable[..., Any]:
-    """What emits a call of the first argument with the others."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(returns, [argument.type for argument in arguments[1:]])
-        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-
-    return codegen

@@ -6,6 +6,7 @@ their addresses and sizes. ``unpack`` makes a ``State`` of it, of which a kernel
 together where it is asked for, and the optimiser drops what is not used of it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,25 @@ def unpack(_context: Any, handle: Any) -> Any:
         return make_array(signature.args[0])(context, builder, arguments[0]).data
 
     return STATE(handle), codegen
+
+
+@intrinsic
+def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right: Any, is_right: Any) -> Any:
+    """Call a reward by its address, inside a kernel."""
+    return types.float64(types.int64, before, after, types.float64, types.float64), _call(ir.DoubleType())
+
+
+@intrinsic
+def call_aggregator(_context: Any, address: Any, state: Any, n: Any) -> Any:
+    """Call an aggregator by its address, inside a kernel."""
+    return types.int64(types.int64, state, types.int64), _call(ir.IntType(64))
+
+
+def _call(returns: Any) -> Callable[..., Any]:
+    """What emits a call of the first argument with the others."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(returns, [argument.type for argument in arguments[1:]])
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+
+    return codegen

@@ -7,8 +7,7 @@ kernels, which Python calls, take its handle.
 
 import numpy as np
 
-from autotts_gym.engine.functions import call_aggregator
-from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.handle import call_aggregator, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import (
     ACTIVE,

@@ -270,6 +270,9 @@ TABLE = (
 controller is shown all follow from it."""
 
 
+BY_EPISODE = tuple(array.name for array in TABLE if array.axes[:1] == ("episodes",))
+"""Those with a row for each episode."""
+
 FUNCTIONS = ("reward", "aggregator")
 """Functions of users that kernels call by their addresses, which a handle holds behind all sizes; 0: there is none."""
 

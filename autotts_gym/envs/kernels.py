@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from autotts_gym.engine.functions import call_reward
-from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.handle import call_reward, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, PRUNED, RUNNING, TRUNCATED, UNLIMITED

@@ -14,7 +14,7 @@ from worlds import World, worlds
 
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, kernels
 from autotts_gym.engine.fitting import pack
-from autotts_gym.engine.layout import Arrays, Sizes, footprint
+from autotts_gym.engine.layout import FUNCTIONS, Arrays, Sizes, footprint
 from autotts_gym.engine.plan import arrays_of
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError
@@ -233,7 +233,7 @@ def test_huge_numbers_in_a_plan_do_what_is_admissible_of_them(huge: int, many: i
 def test_a_handle_is_made_of_arrays_that_fit_together(name: str):
     arrays = begun("explicit").arrays
     array = getattr(arrays, name)
-    assert len(pack(arrays)) == len(Arrays._fields) + len(Sizes._fields)
+    assert len(pack(arrays)) == len(Arrays._fields) + len(Sizes._fields) + len(FUNCTIONS)
     wrong: list[Any] = [
         None,
         array.tolist(),
@@ -244,7 +244,7 @@ def test_a_handle_is_made_of_arrays_that_fit_together(name: str):
     if len(array) > 1:
         wrong.append(np.repeat(array, 2, axis=0)[::2])  # not contiguous
     if name not in ("questions", "branches", "probes"):  # of these only the stores know how many there are
-        wrong.append(np.concatenate([array, array]))
+        wrong.append(np.concatenate([array, array]) if array.size else np.zeros(1, array.dtype))
     for bad in wrong:
         with pytest.raises(AutottsError, match="expected"):
             pack(arrays._replace(**{name: bad}))

@@ -13,7 +13,7 @@ from scipy import stats
 from worlds import World
 
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
-from autotts_gym.engine.layout import Arrays, RevealedArrays
+from autotts_gym.engine.layout import BY_EPISODE, RevealedArrays
 from autotts_gym.replay import Branch, Question, ReplayStore, pool_order, synthesize
 
 
@@ -39,7 +39,7 @@ def everything(state: PoolState) -> list[Any]:
 
 def row(state: PoolState, n: int) -> list[Any]:
     """All of an episode, as values."""
-    return [getattr(state.arrays, name)[n].tolist() for name in Arrays._fields[1:-3]]
+    return [getattr(state.arrays, name)[n].tolist() for name in BY_EPISODE]
 
 
 def open_all(state: PoolState) -> None:

@@ -10,6 +10,7 @@ from writing import FIRST, HEAD, write
 
 from autotts_gym.controllers import make_controller
 from autotts_gym.engine import Bank, PoolState, Rules, layout
+from autotts_gym.engine.layout import BY_EPISODE
 from autotts_gym.errors import ProgramError
 from autotts_gym.evaluation import play
 from autotts_gym.replay import Branch, Question, ReplayStore, build_store, synthesize
@@ -67,15 +68,13 @@ def one_by_one(store: ReplayStore, rules: Rules, script: list[tuple[str, int, in
 
 def act_alone(state: PoolState, n: int, action: int) -> None:
     """One action of one episode: the others are kept as they are."""
-    before = {name: getattr(state.arrays, name).copy() for name in state.arrays._fields if name not in BANK}
+    before = {name: getattr(state.arrays, name).copy() for name in BY_EPISODE}
     state.act(np.full(state.episodes, action))
     for name, array in before.items():
         for row in range(state.episodes):
-            if row != n and name != "rules":
+            if row != n:
                 getattr(state.arrays, name)[row] = array[row]
 
-
-BANK = ("questions", "branches", "probes")
 
 steps = st.tuples(
     st.sampled_from(["open", "open", "deepen", "deepen", "prune", "read"]), st.integers(0, M - 1), st.integers(1, 3)
