@@ -202,7 +202,9 @@ def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
             raise AutottsError(f"{name}: expected values of {dtype}, got truth values: {quote(value)}")
     if given.dtype == dtype:
         return given if given.flags.carray else np.array(given, order="C")
-    if given.dtype.kind not in _KINDS.get(dtype.kind, "") and given.size:
+    if not given.size:  # of nothing, whatever it was to be
+        return np.empty(given.shape, dtype)
+    if given.dtype.kind not in _KINDS.get(dtype.kind, ""):
         raise AutottsError(f"{name}: expected values of {dtype}, got {given.dtype}: {quote(value)}")
     with np.errstate(invalid="ignore", over="ignore"):
         array: NDArray[Any] = given.astype(dtype, order="C")

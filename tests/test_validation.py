@@ -86,3 +86,9 @@ def test_an_array_of_another_dtype_or_layout_is_converted_if_every_value_survive
 def test_an_array_that_is_right_is_taken_as_it_is():
     array = np.arange(2)
     assert shaped("name", array, np.int64, (2,)) is array
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex64, np.str_, np.object_, "M8[s]"])
+def test_nothing_is_nothing_of_any_dtype(dtype):
+    empty = shaped("x", np.empty(0, dtype), np.int64, None)
+    assert (empty.shape, empty.dtype) == ((0,), np.int64)
