@@ -105,6 +105,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         summaries = [result.summary() for result in results]
         for summary, report in zip(summaries, reports, strict=False):
             summary["twin"] = {"seed": seed, **report.as_dict()}
+        for summary in summaries if arguments.aggregator else ():
+            summary["aggregator"] = arguments.aggregator
         for summary in summaries if data else ():
             summary["literal_data"] = data
         print(json.dumps(summaries, indent=2))

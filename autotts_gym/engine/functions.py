@@ -72,7 +72,9 @@ class Compiled:
                     f"{self.kind} {self.__qualname__}: Numba cannot compile it: {plain(told)}"
                 ) from error
             self._compiled = compiled
-        address: int = self._compiled.address
+        # The function itself, not its wrapper for C, which would print what it raises and go on.
+        name = self._compiled.native_name.removeprefix("cfunc.")
+        address: int = self._compiled._library.get_pointer_to_function(name)
         return address
 
 

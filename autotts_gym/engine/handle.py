@@ -1,17 +1,17 @@
 """One small array that stands for all arrays of the state when a kernel is called, and the type that kernels see.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has eighteen. A handle holds
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has nineteen. A handle holds
 their addresses and sizes. ``unpack`` makes a ``State`` of it, of which a kernel asks for arrays by name:
 ``s.pools[n]``. A ``State`` is one pointer, so that functions which pass it on stay small; an array is put
 together where it is asked for, and the optimiser drops what is not used of it.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.extending import infer_getattr, lower_getattr_generic, models, register_model
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import intrinsic
@@ -105,20 +105,21 @@ def unpack(_context: Any, handle: Any) -> Any:
 @intrinsic
 def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right: Any, is_right: Any) -> Any:
     """Call a reward by its address, inside a kernel."""
-    return types.float64(types.int64, before, after, types.float64, types.float64), _call(ir.DoubleType())
+    return types.float64(types.int64, before, after, types.float64, types.float64), _call
 
 
 @intrinsic
 def call_aggregator(_context: Any, address: Any, state: Any, n: Any) -> Any:
     """Call an aggregator by its address, inside a kernel."""
-    return types.int64(types.int64, state, types.int64), _call(ir.IntType(64))
+    return types.int64(types.int64, state, types.int64), _call
 
 
-def _call(returns: Any) -> Callable[..., Any]:
-    """What emits a call of the first argument with the others."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(returns, [argument.type for argument in arguments[1:]])
-        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-
-    return codegen
+def _call(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Emit a call of the first argument with the others; what it raises, the kernel raises."""
+    convention, kinds = context.call_conv, signature.args[1:]
+    pointer = convention.get_function_type(signature.return_type, kinds).as_pointer()
+    function = builder.inttoptr(arguments[0], pointer)
+    status, value = convention.call_function(builder, function, signature.return_type, kinds, arguments[1:])
+    with cgutils.if_unlikely(builder, status.is_error):
+        convention.return_status_propagate(builder, status)
+    return value

@@ -69,7 +69,8 @@ class _PartCompiler(Compiler):
         state.flags.no_compile = True
         result = super()._compile_core()
         # Numba finds the code by an object of its own, of the kind of what Python would call; nobody calls it.
-        entry = {}.__getitem__  # type: ignore[var-annotated]
+        nothing: dict[str, Any] = {}
+        entry = nothing.__getitem__
         state.targetctx.insert_user_function(entry, result.fndesc, [result.library])
         return result._replace(entry_point=entry)
 

@@ -50,6 +50,14 @@ def uncompilable(before, after, was_right, is_right):
     return open("/etc/hostname")
 
 
+@autotts_gym.reward
+def raises(before, after, was_right, is_right):
+    """Raises at the second branch."""
+    if after.opened > 1:
+        raise ValueError("no second branch")
+    return 1.0
+
+
 def play(env, steps=60, seed=0):
     """Rewards of random admissible actions."""
     rng = np.random.default_rng(seed)
@@ -150,6 +158,17 @@ def test_a_reward_that_cannot_be_compiled_says_so_when_the_environment_is_made()
     with pytest.raises(AutottsError, match=r"^reward uncompilable: Numba cannot compile it: ") as caught:
         gym.make("AutoTTS-Replay-v0", reward=uncompilable)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_what_a_reward_raises_is_raised(env_id, capfd):
+    macros = {"macros": ["stop", "open_1"]} if "Rounds" in env_id else {}
+    env = gym.make(env_id, store=STORE, reward=raises, **macros)
+    env.reset(seed=0)
+    assert env.step(1)[1] == 1.0
+    with pytest.raises(ValueError, match="no second branch"):
+        env.step(1)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_reward_of_ones_own_excludes_shaping():
