@@ -5,6 +5,7 @@ program does wrong comes back as a ``Failure``, never as an exception.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agents.explorer.objective import Objective
-from autotts_gym.controllers.programs import Program
+from autotts_gym.controllers.programs import Program, ProgramSweep
 from autotts_gym.engine import Bank, Rules
 from autotts_gym.errors import ControllerError, ProgramError
 from autotts_gym.evaluation import EvaluationResult, Frontier
@@ -174,40 +175,43 @@ def _play(
 
 
 def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rules: Rules) -> list[EvaluationResult]:
-    """What ``evaluate_all`` gives of a program, audit included, but with the stores side by side.
+    """What ``evaluate_all`` gives of a program, audit included, but with the stores and the settings side by side.
 
-    The time of a short evaluation goes into starting processes, whose number does not depend on how many stores each
+    The time of a short evaluation goes into starting processes, whose number does not depend on how many of them each
     plays.
 
     Raises:
         ProgramError: the program failed.
     """
-    results: dict[tuple[int, int], EvaluationResult] = {}
-    rows, questions = np.divmod(np.arange(seeds * bank.num_questions), bank.num_questions)
-    for k, beta in enumerate(betas):
-        program = Program(path, beta)
-        size = program.chunk(bank.num_problems)
-        parts = []
-        for first in range(0, rows.size, size):
-            some = slice(first, first + size)
-            parts.append(play_chunk(program, bank, rules, rows[some], questions[some], answers=False))
-        fields = join_fields(parts)
-        for i, store in enumerate(bank.stores):
-            own = slice(bank.first_questions[i], bank.first_questions[i + 1])
-            arrays: dict[str, Any] = {name: values.reshape(seeds, -1)[:, own] for name, values in fields.items()}
-            results[i, k] = EvaluationResult(
-                controller=program.name,
-                params=program.params,
-                store=store.name,
-                model=store.model,
-                benchmark=store.benchmark,
-                accounting=rules.accounting,
-                max_branches=rules.max_branches,
-                seeds=tuple(range(seeds)),
-                synthetic=store.synthetic,
-                **arrays,
-            )
-    return [results[key] for key in sorted(results)]
+    program = Program(path)
+    shape = len(betas), seeds, bank.num_questions
+    settings, rows, questions = np.unravel_index(np.arange(math.prod(shape)), shape)
+    size = program.chunk(bank.num_problems)
+    parts = []
+    for first in range(0, len(settings), size):
+        some = slice(first, first + size)
+        sweep = ProgramSweep(program, np.asarray(betas)[settings[some]])
+        parts.append(play_chunk(sweep, bank, rules, rows[some], questions[some], answers=False))
+    fields = {name: values.reshape(shape) for name, values in join_fields(parts).items()}
+    return [
+        EvaluationResult(
+            controller=program.name,
+            params={"beta": beta},
+            store=store.name,
+            model=store.model,
+            benchmark=store.benchmark,
+            accounting=rules.accounting,
+            max_branches=rules.max_branches,
+            seeds=tuple(range(seeds)),
+            synthetic=store.synthetic,
+            **{
+                name: values[k, :, bank.first_questions[i] : bank.first_questions[i + 1]]
+                for name, values in fields.items()
+            },
+        )
+        for i, store in enumerate(bank.stores)
+        for k, beta in enumerate(betas)
+    ]
 
 
 def ignores_beta(results: Sequence[EvaluationResult]) -> bool:

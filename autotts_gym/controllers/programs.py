@@ -76,11 +76,14 @@ class Program:
 
     def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
         """Two lanes, so that the processes of one work while a round of the other is played; some episodes in both."""
-        share, episodes = self.limits.audit_share, len(problems)
-        repeats = max(AUDIT_LEAST, min(AUDIT_MOST, math.ceil(share * episodes))) if share else 0
-        if share == 1:
-            repeats = episodes
-        return assign(problems, LANES, repeats, since)
+        return assign(problems, LANES, self._repeats(len(problems)), since)
+
+    def _repeats(self, episodes: int) -> int:
+        """How many of so many episodes of one setting are played twice."""
+        share = self.limits.audit_share
+        if share in (0, 1):
+            return episodes * int(share)
+        return max(AUDIT_LEAST, min(AUDIT_MOST, math.ceil(share * episodes)))
 
     def together(self, problems: NDArray[np.int64]) -> Lane:
         """All episodes side by side, each once."""
@@ -89,7 +92,12 @@ class Program:
 
     def begin(self, revealed: Revealed, lane: Lane | None = None) -> Fleet:
         """Start the processes of a lane; without one, a process for every episode."""
-        return Fleet(self.source, self.beta, revealed, self.limits, lane or alone(revealed.episodes))
+        lane = lane or alone(revealed.episodes)
+        return Fleet(self.source, self._betas(lane.rows), revealed, self.limits, lane)
+
+    def _betas(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The knob of each of these episodes."""
+        return np.full(len(rows), self.beta)
 
     def decide(self, revealed: Revealed, memory: Fleet, plan: RoundPlan) -> None:
         """Write what the processes ask for."""
@@ -105,3 +113,28 @@ class Program:
     ) -> None:
         """Compare the episodes that were played twice."""
         compare(self.source, fields, again, seeds, questions)
+
+
+class ProgramSweep(Program):
+    """A program at several settings side by side.
+
+    The time of a short evaluation goes into starting processes, whose number does not depend on how many settings are
+    played.
+
+    Args:
+        program: the program; its own knob is not used.
+        betas: (N,) float64 in [0, 1], the knob in each of the N episodes that ``play_chunk`` is called with.
+    """
+
+    def __init__(self, program: Program, betas: NDArray[np.float64]) -> None:
+        vars(self).update(vars(program), beta=math.nan)
+        self.swept = betas
+
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+        """As many episodes are played twice as if each setting were played by itself."""
+        _, episodes = np.unique(self.swept, return_counts=True)
+        return assign(problems, LANES, sum(map(self._repeats, episodes.tolist())), since)
+
+    def _betas(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        betas: NDArray[np.float64] = self.swept[rows]
+        return betas

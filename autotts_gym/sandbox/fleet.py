@@ -507,13 +507,15 @@ class Fleet:
 
     Args:
         source: the program.
-        beta: its knob.
+        betas: (N,) float64, its knob in each episode.
         revealed: N episodes that have begun.
         sandbox: limits and layers.
         lane: which of them share a process, and in which order each process begins them.
     """
 
-    def __init__(self, source: Source, beta: float, revealed: Revealed, sandbox: Sandbox, lane: Lane) -> None:
+    def __init__(
+        self, source: Source, betas: NDArray[np.float64], revealed: Revealed, sandbox: Sandbox, lane: Lane
+    ) -> None:
         rules = revealed.rules
         if rules.probe != "auto":
             raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {quote(rules.probe)}")
@@ -535,9 +537,9 @@ class Fleet:
         pools, slots = revealed.pools[order], rules.max_branches
         self._asking = np.zeros(revealed.episodes, np.bool_)
         self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
-        intervals = pools["interval_tokens"].tolist()
-        told = {"beta": beta, "slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
-        hellos = [{**told, "intervals": intervals[first:end]} for first, end in pairwise(self._firsts.tolist())]
+        told = {"slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
+        episodes = list(zip(betas[order].tolist(), pools["interval_tokens"].tolist(), strict=True))
+        hellos = [{**told, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
         bounds = (8 * (7 + 3 * slots) * sizes).tolist()
         self._crew = Crew(source, hellos, bounds, sandbox, lane.servers, lane.since)
 

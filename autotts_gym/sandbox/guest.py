@@ -391,11 +391,10 @@ class _AnswerError(Exception):
 class _Program:
     """The program, run anew for every episode: its globals are the episode's own."""
 
-    def __init__(self, code: CodeType, style: str, beta: float) -> None:
+    def __init__(self, code: CodeType, style: str) -> None:
         self.code = code
         self.filename = code.co_filename
         self.style = style
-        self.beta = beta
         self.builtins = {name: value for name, value in vars(builtins).items() if name not in FORBIDDEN_BUILTINS}
         self.builtins["print"] = lambda *_values, **_options: None
         sys.modules["program"] = ModuleType("program")  # where dataclasses and enum look up a class's module
@@ -405,14 +404,14 @@ class _Program:
         exec(self.code, namespace)
         return namespace
 
-    def solve(self, session: Session) -> Any:
+    def solve(self, session: Session, beta: float) -> Any:
         namespace = self.namespace()
         if self.style == "program":
-            return namespace["solve"](session, self.beta)
+            return namespace["solve"](session, beta)
         controllers = [each for each in namespace.values() if isinstance(each, type) and each.__module__ == "program"]
         named = namespace.get("OptimalController")
         controller = named or next(each for each in controllers if hasattr(each, "solve"))
-        return controller({"beta": self.beta}).solve(Question(session))
+        return controller({"beta": beta}).solve(Question(session))
 
     def line(self, frame: FrameType | None) -> int | None:
         """The line of the program that a frame is in, or was called from."""
@@ -487,11 +486,11 @@ def serve() -> None:
 
     signal.signal(signal.SIGALRM, out_of_time)
     try:
-        program, sessions, betas, out = _begin()
+        program, episodes, betas, out = _begin()
         if betas:
             _schedule(program, betas)
         else:
-            _play(program, sessions, out)
+            _play(program, episodes, out)
     except BaseException as error:
         try:
             fail(*program.failure(error) if program else ("exception", repr(error), None))
@@ -499,16 +498,20 @@ def serve() -> None:
             os._exit(70)
 
 
-def _begin() -> tuple[_Program, list[Session], list[float], list[int]]:
-    """The first message: the program, its sessions or the betas of its schedule, and where requests are collected."""
+def _begin() -> tuple[_Program, list[tuple[Session, float]], list[float], list[int]]:
+    """The first message.
+
+    Returns:
+        The program; its sessions, each with its beta, or the betas of its schedule; where requests are collected.
+    """
     told = json.loads(receive()[1])
-    program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"], told.get("beta", 0.0))
+    program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"])
     out: list[int] = []
-    sessions = [
-        Session(k, told["slots"], told["sure"], interval, told["budget"], out)
-        for k, interval in enumerate(told.get("intervals", ()))
+    episodes = [
+        (Session(k, told["slots"], told["sure"], interval, told["budget"], out), beta)
+        for k, (beta, interval) in enumerate(told.get("episodes", ()))
     ]
-    return program, sessions, told.get("betas", []), out
+    return program, episodes, told.get("betas", []), out
 
 
 def _schedule(program: _Program, betas: list[float]) -> None:
@@ -528,14 +531,15 @@ def _schedule(program: _Program, betas: list[float]) -> None:
     send(SCHEDULE, json.dumps(made).encode())
 
 
-def _play(program: _Program, sessions: list[Session], out: list[int]) -> None:
-    def run(session: Session) -> None:
-        session._stop(program.solve(session))
+def _play(program: _Program, episodes: list[tuple[Session, float]], out: list[int]) -> None:
+    def run(session: Session, beta: float) -> None:
+        session._stop(program.solve(session, beta))
 
+    sessions = [session for session, _ in episodes]
     threads = []
-    for session in sessions:
+    for session, beta in episodes:
         threads.append(greenlet(run))
-        threads[-1].switch(session)
+        threads[-1].switch(session, beta)
     while True:
         send(ROUND, array("q", out).tobytes())
         del out[:]
