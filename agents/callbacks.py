@@ -23,8 +23,8 @@ from agents.evaluation import averages, cost_weights, hand_written, mean_return,
 from agents.policies import OFF_POLICY, ON_POLICY, is_on_policy, save_policy
 from agents.runs import CONTROLLERS, Counters, RunFolder
 from agents.vec_env import ReplayVecEnv
+from autotts_gym.actions.macros import MACROS
 from autotts_gym.engine import layout
-from autotts_gym.envs.macros import MACROS
 from autotts_gym.evaluation import Frontier
 from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, run_name, write_frontier
 from autotts_gym.progress import Progress

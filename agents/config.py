@@ -43,7 +43,7 @@ class Config:
     store: tuple[str, ...] = _about("names or paths of the search stores; none: the store that ships", ())
     variants: int = _about("variants of each store to train on besides; see agents.augment", 0)
     num_envs: int = _about("environments side by side", 256)
-    observation: str = _about("dict, flat, pool or evidence", "pool")
+    observation: str = _about("dict, flat, pool, evidence, or a list of features as file.py:name", "pool")
     macros: tuple[str, ...] = _about("names of macro actions, stop first; none: all of them", ())
     max_branches: int = _about("branch slots of an episode", 64)
     max_steps: int = _about("steps after which an episode is truncated", 400)

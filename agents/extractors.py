@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from autotts_gym.envs.features import BRANCH_FEATURES
+from autotts_gym.observation.branches import FEATURES
 
 STATUSES = 3  # the first features of a branch: active, finished, pruned; all 0 where the slot is closed
 
@@ -27,7 +27,7 @@ class SetExtractor(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Dict, width: int = 64) -> None:
         pool = spaces.utils.flatdim(observation_space["pool"])
         super().__init__(observation_space, self.pooled(width) + pool)
-        self.embed = nn.Sequential(nn.Linear(len(BRANCH_FEATURES), width), nn.ReLU(), nn.Linear(width, width))
+        self.embed = nn.Sequential(nn.Linear(len(FEATURES), width), nn.ReLU(), nn.Linear(width, width))
 
     @staticmethod
     def pooled(width: int) -> int:
@@ -41,7 +41,7 @@ class SetExtractor(BaseFeaturesExtractor):
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features (B, ``features_dim``) of a batch of observations."""
         pool = observations["pool"]
-        branches = observations["branches"].reshape(len(pool), -1, len(BRANCH_FEATURES))
+        branches = observations["branches"].reshape(len(pool), -1, len(FEATURES))
         is_open = branches[..., :STATUSES].sum(-1) > 0
         summary = self.summarise(pool, self.embed(branches), is_open)
         return torch.cat([pool, summary], dim=1)

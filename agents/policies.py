@@ -18,11 +18,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents import extractors
 from agents.config import Config
+from autotts_gym.actions.macros import MACROS, Macro
 from autotts_gym.controllers.policies import CARD, IDENTITY, identity_of, read_card, read_identity
-from autotts_gym.envs.macros import Macro
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.families import readable
 from autotts_gym.files import write_atomically
+from autotts_gym.observation.features import Feature
 
 CLASSES: dict[str, type[BaseAlgorithm]] = {"maskable_ppo": MaskablePPO, "ppo": PPO, "dqn": DQN, "qrdqn": QRDQN}
 
@@ -89,8 +90,6 @@ def policy_card(config: Config, stores: list[str], command: str, git_commit: str
 
 def _all_macros(config: Config) -> list[str] | None:
     """The macros as they are today: a policy keeps its own when others are added. None for primitive actions."""
-    from autotts_gym.envs.macros import MACROS
-
     return [macro.name for macro in MACROS] if config.rounds else None
 
 
@@ -104,7 +103,11 @@ _OF_TRAINING = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_i
 
 
 def to_zip(
-    model: BaseAlgorithm, card: dict[str, Any] | None = None, name: str = "", macros: Sequence[Macro] = ()
+    model: BaseAlgorithm,
+    card: dict[str, Any] | None = None,
+    name: str = "",
+    macros: Sequence[Macro] = (),
+    features: Sequence[Feature] = (),
 ) -> bytes:
     """A file of Stable-Baselines3, with the card inside as ``autotts.json``, and name and digest as ``identity.json``.
 
@@ -119,12 +122,13 @@ def to_zip(
     if card is not None:
         with zipfile.ZipFile(buffer, "a") as archive:
             archive.writestr(CARD, json.dumps(card, indent=2))
-            archive.writestr(IDENTITY, _identity(card, name, macros))
+            archive.writestr(IDENTITY, _identity(card, name, macros, features))
     return buffer.getvalue()
 
 
-def _identity(card: dict[str, Any], name: str, macros: Sequence[Macro] = ()) -> str:
-    return json.dumps({"name": name or readable(card["algorithm"]), **identity_of(card, macros)}, indent=2)
+def _identity(card: dict[str, Any], name: str, macros: Sequence[Macro] = (), features: Sequence[Feature] = ()) -> str:
+    told = {"name": name or readable(card["algorithm"]), **identity_of(card, macros, features)}
+    return json.dumps(told, indent=2)
 
 
 def save_policy(
@@ -133,6 +137,7 @@ def save_policy(
     card: dict[str, Any],
     name: str = "",
     macros: Sequence[Macro] = (),
+    features: Sequence[Feature] = (),
 ) -> None:
     """Write a policy and its card to a ``.zip`` file, whole or not at all.
 
@@ -142,8 +147,9 @@ def save_policy(
         card: from ``policy_card``; its ``macros`` are the names of all that the policy chooses from.
         name: what people read; by default it is named for its algorithm.
         macros: those of the user's own among them.
+        features: the user's own that it observes.
     """
-    write_atomically(path, to_zip(model, card, name, macros))
+    write_atomically(path, to_zip(model, card, name, macros, features))
 
 
 def stamp(path: str | os.PathLike[str]) -> None:

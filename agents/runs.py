@@ -39,8 +39,8 @@ from agents.config import Config
 from agents.policies import CLASSES, policy_card, to_zip
 from agents.provenance import git_commit
 from agents.vec_env import ReplayVecEnv
+from autotts_gym.controllers.fingerprints import differences
 from autotts_gym.controllers.policies import identity_of
-from autotts_gym.envs.fingerprints import differences
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import EvaluationResult
 from autotts_gym.files import append, replacing, write_atomically, written
@@ -136,7 +136,7 @@ class RunFolder:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What its observations and actions are: see ``envs.fingerprints``."""
+        """What its observations and actions are: see ``controllers.fingerprints``."""
         return identity_of(policy_card(self.config, [], "", ""))
 
     # ------------------------------------------------------------ checkpoints

@@ -11,17 +11,20 @@ if TYPE_CHECKING:
     from autotts_gym.controllers import Controller, make_controller
     from autotts_gym.engine.functions import Aggregator, Reward, aggregator, reward
     from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate
+    from autotts_gym.observation.features import Feature, feature
     from autotts_gym.replay import ReplayStore, list_stores, load_store, synthesize
 
 _HOMES = {
     "Aggregator": "autotts_gym.engine.functions",
     "Controller": "autotts_gym.controllers",
     "EvaluationResult": "autotts_gym.evaluation",
+    "Feature": "autotts_gym.observation.features",
     "Frontier": "autotts_gym.evaluation",
     "ReplayStore": "autotts_gym.replay",
     "Reward": "autotts_gym.engine.functions",
     "aggregator": "autotts_gym.engine.functions",
     "evaluate": "autotts_gym.evaluation",
+    "feature": "autotts_gym.observation.features",
     "list_stores": "autotts_gym.replay",
     "load_store": "autotts_gym.replay",
     "make_controller": "autotts_gym.controllers",
@@ -33,12 +36,14 @@ __all__ = [
     "Aggregator",
     "Controller",
     "EvaluationResult",
+    "Feature",
     "Frontier",
     "ReplayStore",
     "Reward",
     "__version__",
     "aggregator",
     "evaluate",
+    "feature",
     "list_stores",
     "load_store",
     "make_controller",

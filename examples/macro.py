@@ -9,8 +9,8 @@ A macro writes the round of the episodes that take it. It is admissible exactly 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.actions.macros import Macro
 from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.envs.macros import Macro
 
 
 def _write(revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from autotts_gym.actions.macros import MacroBoard, choose_macros
 from autotts_gym.engine import Bank, RoundPlan
-from autotts_gym.envs.macros import MacroBoard, choose_macros
 from autotts_gym.replay import synthesize
 from benchmarks.votes import CHOSEN, read, winners
 

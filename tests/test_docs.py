@@ -175,11 +175,11 @@ def test_every_document_with_python_is_run_or_repeats_what_is():
 
 
 def test_the_features_are_documented_as_they_are():
-    from autotts_gym.envs.features import documentation
     from autotts_gym.envs.single import ReplayEnv
+    from autotts_gym.observation.encoding import documentation
 
     page = (ROOT / "docs" / "environment.md").read_text()
-    assert documentation() in page, "paste what autotts_gym.envs.features.documentation() returns there"
+    assert documentation() in page, "paste what autotts_gym.observation.encoding.documentation() returns there"
     assert all(line.strip() in str(ReplayEnv.__doc__) for line in documentation().splitlines())
 
 

@@ -14,16 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.actions.macros import MACROS, Macro, MacroBoard, choose_macros
 from autotts_gym.controllers.base import Places, remembered, share
+from autotts_gym.controllers.fingerprints import differences, identity
 from autotts_gym.engine import Revealed, RoundPlan, layout
 from autotts_gym.engine.plan import arrays_of
-from autotts_gym.errors import ControllerError, plain, quote
+from autotts_gym.errors import AutottsError, ControllerError, plain, quote
+from autotts_gym.observation.encoding import Observation, choose_observation
+from autotts_gym.observation.features import Feature
+from autotts_gym.observation.kernels import encode
 
 CARD = "autotts.json"
 """The entry of a policy's zip file that says what it was trained in."""
 
 IDENTITY = "identity.json"
-"""The entry with its name, and with what its observations and actions were: see ``envs.fingerprints``."""
+"""The entry with its name, and with what its observations and actions were: see ``controllers.fingerprints``."""
 
 _ALGORITHMS = {
     "maskable_ppo": ("sb3_contrib", "MaskablePPO"),
@@ -34,7 +39,6 @@ _ALGORITHMS = {
 _EXPECTED = {
     "algorithm": tuple(_ALGORITHMS),
     "env": ("AutoTTS-ReplayRounds-v0", "AutoTTS-Replay-v0"),
-    "observation": ("pool", "flat", "dict", "evidence"),
 }
 
 
@@ -80,31 +84,31 @@ def read_identity(path: Path) -> dict[str, Any] | None:
     return told
 
 
-def identity_of(card: Mapping[str, Any], macros: Sequence[Any] = ()) -> dict[str, Any]:
+def identity_of(
+    card: Mapping[str, Any], macros: Sequence[Macro] = (), features: Sequence[Feature] = ()
+) -> dict[str, Any]:
     """What the observations and actions that a policy's file names are at present.
 
     Args:
         card: what the file says.
         macros: the user's own that it names.
+        features: likewise.
 
     Raises:
-        ValueError: it names a macro that there is not.
+        AutottsError: it names a macro or a feature that there is not.
     """
-    from autotts_gym.envs.fingerprints import identity
-
     names = card["macros"] if card["env"] == "AutoTTS-ReplayRounds-v0" else None
     board = None if names is None else named_macros(names, macros)
-    return identity(card["observation"], board, card["max_branches"], card["accounting"])
+    observation = choose_observation(card["observation"], features)
+    return identity(observation, board, card["max_branches"], card["accounting"])
 
 
-def named_macros(names: Sequence[str], own: Sequence[Any] = ()) -> tuple[Any, ...]:
+def named_macros(names: Sequence[str], own: Sequence[Macro] = ()) -> tuple[Macro, ...]:
     """Macros by name: the user's own, or else those that are built in.
 
     Raises:
-        ValueError: there is no such macro, or one comes twice.
+        AutottsError: there is no such macro, or one comes twice.
     """
-    from autotts_gym.envs.macros import choose_macros
-
     known = {macro.name: macro for macro in own}
     return choose_macros([known.get(name, name) for name in names])
 
@@ -120,6 +124,7 @@ class Policy:
         path: its file.
         card: what the file says of its training.
         cost_weight: reward per million total tokens that it is told; the knob that sweeps its frontier.
+        observation: what it observes.
     """
 
     use_of_probes = "observes what branches show before they finish"
@@ -129,7 +134,8 @@ class Policy:
         path: str | os.PathLike[str],
         cost_weight: float | None = None,
         beta: float | None = None,
-        macros: Sequence[Any] = (),
+        macros: Sequence[Macro] = (),
+        features: Sequence[Feature] = (),
     ) -> None:
         """Read a policy's file.
 
@@ -138,6 +144,7 @@ class Policy:
             cost_weight: at least 0; None: the geometric middle of the range it was trained on.
             beta: instead of a cost weight, a budget knob in [0, 1]: from the largest to the smallest of that range.
             macros: the user's own macros that it was trained with.
+            features: the user's own features that it observes; those that its file names by a reference are found.
 
         Raises:
             ControllerError: the file is not that of a policy, a knob is out of range, or the features, macros or
@@ -146,8 +153,9 @@ class Policy:
         self.path = Path(path)
         self.card = read_card(self.path)
         self.identity = read_identity(self.path)
-        self.macros = tuple(macros)
+        self.macros, self.features = tuple(macros), tuple(features)
         self._recognise()
+        self.observation: Observation = choose_observation(self.card["observation"], self.features)
         low, high = self.card["cost_weight"]
         if cost_weight is not None and beta is not None:
             raise ControllerError(f"{self.name}: expected cost_weight or beta, got both")
@@ -166,14 +174,12 @@ class Policy:
 
     def _recognise(self) -> None:
         """Refuse a policy that would be misread."""
-        from autotts_gym.envs.fingerprints import differences
-
         try:
-            now = identity_of(self.card, self.macros)
-        except (ValueError, TypeError, KeyError) as error:
+            now = identity_of(self.card, self.macros, self.features)
+        except (AutottsError, TypeError, KeyError) as error:
             raise ControllerError(
-                f"{self.path}: expected the macros that the policy was trained with: {plain(error)}; hand over those "
-                "of your own by Policy(path, macros=[...])"
+                f"{self.path}: expected the macros and features that the policy was trained with: {plain(error)}; hand "
+                "over those of your own by Policy(path, macros=[...], features=[...])"
             ) from error
         if self.identity is None:
             warnings.warn(
@@ -231,50 +237,36 @@ class Policy:
         Raises:
             ControllerError: the episodes have another number of branch slots than it was trained with.
         """
-        from autotts_gym.envs.features import buffers
-        from autotts_gym.envs.macros import MACROS, MacroBoard
-
         slots = revealed.rules.max_branches
         if slots != self.card["max_branches"]:
             raise ControllerError(f"{self.path}: expected max_branches={self.card['max_branches']}, got {slots}")
         self._load()
-        out = buffers(self.card["observation"], revealed.episodes, slots)
+        out = self.observation.empty(revealed.episodes, slots)
         if self.card["env"] == "AutoTTS-Replay-v0":
             return out, None
         names = self.card["macros"]
         return out, MacroBoard(MACROS if names is None else named_macros(names, self.macros), revealed.episodes, slots)
 
     def _places(self, revealed: Revealed) -> Places:
-        from autotts_gym.envs.features import buffer_shapes
-
-        shapes = buffer_shapes(self.card["observation"], revealed.episodes, revealed.rules.max_branches)
-        return tuple((np.dtype(np.float32), shape) for shape in shapes)
+        width = self.observation.width(revealed.rules.max_branches)
+        return ((np.dtype(np.float32), (revealed.episodes, width)),)
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Observe, predict, and write the chosen actions as a round."""
-        from autotts_gym.engine.votes import confidence_table
-        from autotts_gym.envs import kernels
-        from autotts_gym.envs.features import Buffers
-
         arrays_of(plan, revealed.slots.shape)
         out, board = memory if isinstance(memory, tuple) and len(memory) == 2 else (memory, None)
-        remembered(self.name, out[:2] if isinstance(out, Buffers) else out, self._places(revealed))
-        weights = (self.cost_weight, float(self.card["latency_weight"]))
-        confidence = confidence_table(revealed.rules.max_branches)
-        kernels.observe(revealed.handle, *weights, confidence, out.pool, out.branches)
-        rows = np.flatnonzero(revealed.pools["stop_reason"] == layout.RUNNING)
+        remembered(self.name, (out,), self._places(revealed))
+        observation = self.observation
+        running = revealed.pools["stop_reason"] == layout.RUNNING
+        priced = revealed.priced(self.cost_weight, float(self.card["latency_weight"]))
+        encode(priced.handle, running, observation.encoder, out)
+        rows = np.flatnonzero(running)
         masks = revealed.admissible if board is None else board.masks(revealed)
-        actions = self._predict(out.observations(), rows, masks[rows].astype(np.bool_))
+        actions = greedy(self._model, observation.shown(out[rows]), masks[rows].astype(np.bool_))
         if board is None:
             _write_primitives(actions, rows, plan)
         else:
             board.write(revealed, actions, rows, plan)
-
-    def _predict(self, observations: Any, rows: NDArray[np.int64], masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The greedy actions of some rows."""
-        if isinstance(observations, dict):
-            return greedy(self._model, {name: value[rows] for name, value in observations.items()}, masks)
-        return greedy(self._model, observations[rows], masks)
 
 
 def greedy(model: Any, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:

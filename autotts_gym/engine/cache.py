@@ -60,15 +60,15 @@ _SETTINGS = (
 """Settings of Numba that change machine code, and are not in the keys of its own cache."""
 
 
+_COMPILED = ("**/kernels.py", "engine/*.py", "observation/*.py", "sandbox/protocol.py")
+"""Where code and constants that are compiled stand."""
+
+
 def _digest() -> str:
     """Digest of every source file whose code or constants are compiled into kernels."""
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    others = (
-        *("engine/cache.py", "engine/handle.py", "engine/jit.py", "engine/layout.py"),
-        *("engine/plan.py", "envs/features.py", "sandbox/protocol.py"),
-    )
-    for path in sorted([*package.rglob("kernels.py"), *(package / name for name in others)]):
+    for path in sorted({path for pattern in _COMPILED for path in package.glob(pattern)}):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

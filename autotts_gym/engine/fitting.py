@@ -37,6 +37,8 @@ def fit(arrays: Arrays | RevealedArrays) -> Sizes:
             )
     if sizes.counts != sizes.max_branches + 1:
         raise AutottsError(f"tally: expected counts 0 to {sizes.max_branches}, got {sizes.counts} of them")
+    if (arrays.pools["slots"] >= sizes.votes).any():
+        raise AutottsError(f"confidence: expected a row for every number of votes, got {sizes.votes}")
     if sizes.rewarded not in (0, sizes.episodes):
         raise AutottsError(f"before: expected none or {sizes.episodes} episodes, got {sizes.rewarded}")
     rules = arrays.rules[0]

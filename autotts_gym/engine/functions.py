@@ -21,6 +21,34 @@ from autotts_gym.extensions import is_reference, load
 _RECORD = numpy_support.from_dtype(POOL)
 
 
+_kept: list[CFunc] = []
+"""What is called by its address stays for as long as the process."""
+
+
+def machine_code(function: Callable[..., Any], signature: Any, what: str) -> int:
+    """Compile a function, or load it from the cache; returns where its machine code is.
+
+    Args:
+        function: to be compiled.
+        signature: the types of its arguments, and of what it returns.
+        what: it is, for messages.
+
+    Raises:
+        AutottsError: it cannot be compiled.
+    """
+    compiled: Any = CFunc(function, signature, {}, {"error_model": "numpy"})
+    compiled._cache = KernelCache(function)
+    try:
+        compiled.compile()
+    except NumbaError as error:
+        told = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        raise AutottsError(f"{what}: Numba cannot compile it: {plain(told)}") from error
+    _kept.append(compiled)
+    # The function itself, not its wrapper for C, which would print what it raises and go on.
+    address: int = compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc."))
+    return address
+
+
 class Compiled:
     """A user's function as a decorator makes it.
 
@@ -29,14 +57,14 @@ class Compiled:
     """
 
     kind: ClassVar[str]
-    _signature: ClassVar[Any]
+    _signature: Any
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.__name__ = self.__qualname__ = getattr(function, "__qualname__", "")
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
-        self._compiled: Any = None
+        self._address: int | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """What the function returns, in plain Python."""
@@ -61,21 +89,9 @@ class Compiled:
         Raises:
             AutottsError: it cannot be compiled.
         """
-        if self._compiled is None:
-            compiled: Any = CFunc(self.function, self._signature, {}, {"error_model": "numpy"})
-            compiled._cache = KernelCache(self.function)
-            try:
-                compiled.compile()
-            except NumbaError as error:
-                told = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
-                raise AutottsError(
-                    f"{self.kind} {self.__qualname__}: Numba cannot compile it: {plain(told)}"
-                ) from error
-            self._compiled = compiled
-        # The function itself, not its wrapper for C, which would print what it raises and go on.
-        name = self._compiled.native_name.removeprefix("cfunc.")
-        address: int = self._compiled._library.get_pointer_to_function(name)
-        return address
+        if self._address is None:
+            self._address = machine_code(self.function, self._signature, f"{self.kind} {self.__qualname__}")
+        return self._address
 
 
 class Reward(Compiled):

@@ -19,7 +19,7 @@ from numba.np import numpy_support
 from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import NDArray
 
-from autotts_gym.engine.layout import FUNCTIONS, REVEALED, TABLE, Array, Sizes, named
+from autotts_gym.engine.layout import CONSTANT, FUNCTIONS, REVEALED, TABLE, Array, Sizes, named
 
 Handle = NDArray[np.int64]
 """Addresses of arrays, sizes, addresses of functions: int64, read-only, valid while the arrays are alive."""
@@ -39,8 +39,12 @@ class _StateType(types.Type):
 STATE = _StateType("State", tuple(_PLACES) + FUNCTIONS)
 """What kernels know."""
 
-REVEALED_STATE = _StateType("RevealedState", named(REVEALED))
+REVEALED_STATE = _StateType("RevealedState", named(REVEALED, CONSTANT))
 """What functions of users know."""
+
+
+WORDS, NUMBERS = types.CPointer(types.int64), types.CPointer(types.float32)
+"""Pointers that an encoder is called with."""
 
 
 @register_model(_StateType)
@@ -106,6 +110,38 @@ def unpack(_context: Any, handle: Any) -> Any:
 def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right: Any, is_right: Any) -> Any:
     """Call a reward by its address, inside a kernel."""
     return types.float64(types.int64, before, after, types.float64, types.float64), _call
+
+
+@intrinsic
+def call_feature(_context: Any, address: Any, state: Any, n: Any) -> Any:
+    """Call a user's feature of an episode by its address, inside a kernel."""
+    return types.float64(types.int64, state, types.int64), _call
+
+
+@intrinsic
+def call_branch_feature(_context: Any, address: Any, state: Any, n: Any, i: Any) -> Any:
+    """Call a user's feature of a branch slot by its address, inside a kernel."""
+    return types.float64(types.int64, state, types.int64, types.int64), _call
+
+
+@intrinsic
+def call_encoder(_context: Any, encoder: Any, state: Any, n: Any, out: Any) -> Any:
+    """Call an encoder, ``(state, n, its functions, row n of out)``, inside a kernel.
+
+    Args of the call in a kernel: ``encoder`` (1 + F,) int64, the addresses of the encoder and of F functions that it
+    calls; ``state``; ``n``; ``out`` (N, W) float32, contiguous.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        functions = make_array(signature.args[0])(context, builder, arguments[0])
+        rows = make_array(signature.args[3])(context, builder, arguments[3])
+        width = builder.extract_value(rows.shape, 1)
+        row = builder.gep(rows.data, [builder.mul(arguments[2], width)])
+        callee = types.int64(types.int64, STATE, types.int64, WORDS, NUMBERS)
+        address = builder.load(functions.data)
+        return _call(context, builder, callee, [address, arguments[1], arguments[2], functions.data, row])
+
+    return types.int64(encoder, state, types.int64, out), codegen
 
 
 @intrinsic

@@ -7,7 +7,7 @@ Revealed and hidden fields live in different arrays, so that whoever is handed t
 import math
 from collections import namedtuple
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,6 +195,7 @@ class Sizes(NamedTuple):
     actions: int  # K
     depths: int  # D, the most probes of a branch; 0 unless probing is explicit
     changes: int  # H, the most changes of answers in an episode
+    votes: int = 1  # V + 1, the numbers of votes that answers of one question can have
     rewarded: int = 0  # N where the reward is a function of a user's, else 0
     questions: int = 0  # Q
     branches: int = 0  # B
@@ -223,8 +224,9 @@ class Sizes(NamedTuple):
         )
 
 
-REVEALED, HIDDEN, BANK = "revealed", "hidden", "bank"
-"""Who owns an array: what a controller may see, what the transition alone knows, what was collected."""
+REVEALED, CONSTANT, HIDDEN, BANK = "revealed", "constant", "hidden", "bank"
+"""Who owns an array: what a controller may see, a table that never changes, what the transition alone knows, what was
+collected."""
 
 
 class Array(NamedTuple):
@@ -255,6 +257,7 @@ TABLE = (
     Array("probed", _BOOL, ("episodes", "max_branches", "depths"), REVEALED),  # depths probed, where it is explicit
     # In the order in which they were revealed; the first ``recorded`` hold.
     Array("history", CHANGE, ("episodes", "changes"), REVEALED),
+    Array("confidence", np.dtype(np.float64), ("votes", "votes"), CONSTANT),  # see votes.confidence_table
     Array("hidden_pools", HIDDEN_POOL, ("episodes",), HIDDEN),
     Array("hidden_slots", HIDDEN_SLOT, ("episodes", "max_branches"), HIDDEN),
     Array("drawn", _INT32, ("episodes", "max_branches"), HIDDEN),  # position that the shuffle drew for a slot
@@ -293,20 +296,21 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> NDArray[Any]: ...
         def __iter__(self) -> Iterator[NDArray[Any]]: ...
         def _asdict(self) -> dict[str, NDArray[Any]]: ...
+        def _replace(self, **arrays: NDArray[Any]) -> Self: ...
 
     class RevealedArrays(Arrays):
         """Those of them that a controller may see."""
 
 else:
-    Arrays = namedtuple("Arrays", named(REVEALED, HIDDEN, BANK))
-    RevealedArrays = namedtuple("RevealedArrays", named(REVEALED))
+    Arrays = namedtuple("Arrays", named(REVEALED, CONSTANT, HIDDEN, BANK))
+    RevealedArrays = namedtuple("RevealedArrays", named(REVEALED, CONSTANT))
 
 
 def allocate(sizes: Sizes) -> dict[str, NDArray[Any]]:
     """Fresh arrays of the episodes, blank: no episode has begun."""
-    arrays = {each.name: np.zeros(each.shape(sizes), each.dtype) for each in TABLE if each.owner != BANK}
+    arrays = {each.name: np.zeros(each.shape(sizes), each.dtype) for each in TABLE if each.owner in (REVEALED, HIDDEN)}
     for each in TABLE:
-        if each.owner != BANK and each.blank:
+        if each.owner in (REVEALED, HIDDEN) and each.blank:
             arrays[each.name].fill(each.blank)
     for name, fields in _BLANK.items():
         for field, value in fields.items():
@@ -324,7 +328,7 @@ _BLANK: dict[str, dict[str, int]] = {
 
 def footprint(sizes: Sizes) -> int:
     """Bytes that a state of such sizes asks for, the bank's aside; not all of it is touched."""
-    return sum(each.dtype.itemsize * math.prod(each.shape(sizes)) for each in TABLE if each.owner != BANK)
+    return sum(each.dtype.itemsize * math.prod(each.shape(sizes)) for each in TABLE if each.owner in (REVEALED, HIDDEN))
 
 
 def actions(max_branches: int, explicit: bool) -> int:

@@ -47,6 +47,17 @@ class Revealed:
         """A copy has arrays of its own, and so a handle of its own."""
         return Revealed, (self.rules, self.arrays)
 
+    def priced(self, cost_weight: float, latency_weight: float) -> "Revealed":
+        """The same under other weights, for an observer whose tokens cost something else; a copy of the pools.
+
+        Args:
+            cost_weight: reward per million total tokens.
+            latency_weight: reward per million sequential tokens.
+        """
+        pools: NDArray[Any] = np.array(self.pools)
+        pools["cost_weight"], pools["latency_weight"] = cost_weight, latency_weight
+        return Revealed(self.rules, self.arrays._replace(pools=pools))
+
     @property
     def episodes(self) -> int:
         """N."""

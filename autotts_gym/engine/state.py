@@ -12,6 +12,7 @@ from autotts_gym.engine.layout import Arrays, RevealedArrays
 from autotts_gym.engine.plan import RoundPlan, arrays_of
 from autotts_gym.engine.revealed import EpisodeRecord, Revealed
 from autotts_gym.engine.rules import Rules
+from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError, ControllerError, StoreError, plain
 from autotts_gym.memory import require_memory
 from autotts_gym.replay.pools import pool_order
@@ -56,19 +57,27 @@ class PoolState:
         explicit = rules.probe == "explicit"
         slots = int(rules.max_branches)
         sizes = layout.Sizes.of(episodes, slots, explicit, bank.max_answers, bank.max_probes, bank.changes(slots))
-        rewarded = 0 if rules.own_reward is None else episodes
-        return sizes._replace(rewarded=rewarded, **{name: len(column) for name, column in self._columns().items()})
+        return sizes._replace(
+            votes=self._most_votes + 1,
+            rewarded=0 if rules.own_reward is None else episodes,
+            **{name: len(getattr(bank, name)) for name in layout.named(layout.BANK)},
+        )
 
-    def _columns(self) -> dict[str, NDArray[Any]]:
-        """The arrays that are the bank's."""
-        return {name: getattr(self.bank, name) for name in layout.named(layout.BANK)}
+    @property
+    def _most_votes(self) -> int:
+        return min(int(self.rules.max_branches), self.bank.max_branches)
+
+    def _given(self) -> dict[str, NDArray[Any]]:
+        """The arrays that are shared by all states: the bank's, and what never changes."""
+        columns = {name: getattr(self.bank, name) for name in layout.named(layout.BANK)}
+        return {"confidence": confidence_table(self._most_votes), **columns}
 
     def _allocate(self, episodes: int) -> Arrays:
-        """Fresh arrays, blank but for the bank's."""
+        """Fresh arrays, blank but for those that are shared."""
         sizes = self._sizes(episodes)
         what = f"max_branches: {self.rules.max_branches} in each of {episodes} episodes side by side"
         require_memory(what, layout.footprint(sizes))
-        return Arrays(**layout.allocate(sizes) | {"rules": self.rules.record()}, **self._columns())
+        return Arrays(**layout.allocate(sizes) | {"rules": self.rules.record()}, **self._given())
 
     @classmethod
     def begun(
@@ -106,7 +115,7 @@ class PoolState:
         self._revealed = Revealed(self.rules, RevealedArrays(**shown))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without the bank's columns, which the bank brings, without addresses, and without room left over."""
+        """Travels without what is shared, which the bank brings, without addresses, and without room left over."""
         own = {name: getattr(self.arrays, name) for name in layout.named(layout.REVEALED, layout.HIDDEN)}
         own["history"] = self.arrays.history[:, : int(self.arrays.pools["recorded"].max())].copy()
         return {"bank": self.bank, "rules": self.rules, "own": own}
@@ -119,7 +128,7 @@ class PoolState:
         recorded = own.pop("history")
         history = np.zeros((len(recorded), self._sizes(1).changes), layout.CHANGE)
         history[:, : recorded.shape[1]] = recorded
-        self.arrays = Arrays(history=history, **own, **self._columns())
+        self.arrays = Arrays(history=history, **own, **self._given())
         self._aim()
 
     @property
@@ -342,15 +351,15 @@ class PoolState:
         """
         whole("n", n, 0, self.episodes - 1)
         own: dict[str, NDArray[Any]] = self._revealed.arrays._asdict()
-        shown = RevealedArrays(
-            **{name: read_only((array if name == "rules" else array[n : n + 1]).copy()) for name, array in own.items()}
-        )
+        shown = {name: array[n : n + 1] if name in layout.BY_EPISODE else array for name, array in own.items()}
         seen = int(self.pools["answers_seen"][n])
         texts = self.answer_texts(np.full(seen, n), np.arange(seen))
         store, question = self.bank.locate(int(self.questions[n]))
         told = self.pools["stop_reason"][n] not in (layout.RUNNING, layout.TRUNCATED)
         return EpisodeRecord(
-            revealed=Revealed(self.rules, shown),
+            revealed=Revealed(
+                self.rules, RevealedArrays(**{name: read_only(array.copy()) for name, array in shown.items()})
+            ),
             texts=tuple(texts.tolist()),
             store=f"{store.model}/{store.benchmark}",
             question=question,

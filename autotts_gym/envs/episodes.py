@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +10,14 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Bank, PoolState, Rules, layout
-from autotts_gym.engine.votes import confidence_table
 from autotts_gym.envs import kernels
-from autotts_gym.envs.features import OBSERVATIONS, Buffers, Results, buffers, observation_size, observation_space
 from autotts_gym.envs.shares import Shares
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.memory import require_memory
+from autotts_gym.observation.encoding import Observation, Wanted, choose_observation
+from autotts_gym.observation.kernels import encode
 from autotts_gym.replay import StoreLike, resolve_stores
-from autotts_gym.validation import check, choice, describe, dimensions, number, numbers, shaped, spread, within
+from autotts_gym.validation import check, describe, dimensions, number, numbers, shaped, spread, within
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +33,22 @@ NEUTRAL: dict[str, Any] = dict(
     zip(layout.OUTCOME, (NO_ANSWER, False, 0, 0, 0, 0, layout.STOP_REASONS[layout.RUNNING]), strict=True)
 )
 """What infos tell of an outcome before there is one; of the same types, so that infos can be stacked."""
+
+
+class Results(NamedTuple):
+    """What a step of N episodes gives, for the kernels to write.
+
+    Of ``outcomes`` only the columns, and of the last two only the rows, of episodes that have just ended are written.
+    """
+
+    rewards: NDArray[np.float64]  # (N,)
+    terminations: NDArray[np.bool_]  # (N,)
+    truncations: NDArray[np.bool_]  # (N,)
+    invalid: NDArray[np.bool_]  # (N,), whether the action was not admissible
+    observed: NDArray[np.float32]  # (N, W), the encoded observations
+    outcomes: NDArray[np.int64]  # (7, N) by layout.OUTCOME, of episodes that have just ended
+    last_masks: NDArray[np.int8]  # (N, actions), where in their place the next ones have begun
+    last: NDArray[np.float32]  # (N, W), likewise
 
 
 class Options(NamedTuple):
@@ -86,29 +101,40 @@ def _tell_missing(bank: Bank) -> None:
         )
 
 
+def observation_space(observation: Observation, max_branches: int) -> spaces.Space[Any]:
+    """The space of one observation of an episode with so many branch slots."""
+    low, high = observation.bounds(max_branches)
+    if not observation.in_two:
+        return spaces.Box(low, high, dtype=np.float32)
+    parts = len(observation.of_episode)
+    return spaces.Dict(
+        {"pool": spaces.Box(low[:parts], high[:parts]), "branches": spaces.Box(low[parts:], high[parts:])}
+    )
+
+
 class Episodes:
     """N episodes of one environment, as its faces need them.
 
     Attributes:
         state: the engine's state.
-        observation: "dict", "flat", "pool" or "evidence".
+        observation: what is observed.
         observation_space: of one episode.
         actions: how many actions there are.
         action_space: of one episode.
     """
 
-    def __init__(self, store: StoreLike, episodes: int, observation: str, rules: Rules, threads: int = 1) -> None:
-        self.observation = choice("observation", observation, OBSERVATIONS)
+    def __init__(self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, threads: int = 1) -> None:
+        self.observation = choose_observation(observation)
         bank = Bank(resolve_stores(store))
         _tell_missing(bank)
         self.state = PoolState(bank, episodes, rules)
-        what = f"observation: {observation!r} of {episodes} episodes with max_branches={rules.max_branches}"
-        require_memory(what, 2 * episodes * observation_size(observation, rules.max_branches))
-        self.observation_space = observation_space(observation, rules.max_branches)
+        slots = int(rules.max_branches)
+        what = f"observation: {self.observation.name!r} of {episodes} episodes with max_branches={slots}"
+        require_memory(what, 8 * episodes * self.observation.width(slots))
+        self.observation_space = observation_space(self.observation, slots)
         self.actions = self._count_actions(rules)
         self.action_space = spaces.Discrete(self.actions)
-        self._fresh_buffers = partial(buffers, observation, episodes, rules.max_branches)
-        self.confidence = confidence_table(min(int(rules.max_branches), bank.max_branches))
+        self._width = self.observation.width(slots)
         self.shares = Shares(threads, episodes)
         self._make_room()
 
@@ -118,7 +144,7 @@ class Episodes:
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
         self._none[0] = -1
-        self._last = self.buffers()
+        self._last = self.empty()
         self._last_masks = np.empty((episodes, self.actions), np.int8)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,9 +160,9 @@ class Episodes:
         """How many actions there are."""
         return layout.actions(rules.max_branches, rules.probe == "explicit")
 
-    def buffers(self) -> Buffers:
-        """Fresh arrays for the observations of all episodes."""
-        return self._fresh_buffers()
+    def empty(self) -> NDArray[np.float32]:
+        """A fresh array for the encoded observations of all episodes, (N, W)."""
+        return np.empty((self.state.episodes, self._width), np.float32)
 
     def options(self, options: Any) -> Options:
         """Reset options, checked: ``question``, ``branch_seed``, ``cost_weight``; each a scalar or (N,).
@@ -183,25 +209,23 @@ class Episodes:
         """Which actions are admissible, (N, actions); fresh."""
         return self.state.admissible.copy()
 
-    def step_one(self, action: Any) -> tuple[Buffers, float, bool, int]:
+    def step_one(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
         """Take an action in episode 0 and encode it.
 
         Returns:
-            (the observation, reward, whether the action was admissible, stop reason).
+            (the encoded observation (1, W), reward, whether the action was admissible, stop reason).
 
         Raises:
             AutottsError: the action is not in the action space.
         """
         chosen = number("action", action, self.actions)
-        out = self.buffers()
-        step: tuple[float, bool, int] = kernels.step_one(
-            self.state.handle, chosen, self.confidence, out.pool, out.branches
-        )
+        out = self.empty()
+        step: tuple[float, bool, int] = kernels.step_one(self.state.handle, chosen, self.observation.encoder, out)
         if step[2] != layout.RUNNING:
             kernels.tell_one(self.state.handle, self._outcomes)
         return out, *step
 
-    def _results(self, out: Buffers) -> Results:
+    def _results(self) -> Results:
         """Fresh arrays for the results of a step."""
         n = self.state.episodes
         terminations, truncations, invalid = np.empty((3, n), np.bool_)
@@ -210,15 +234,13 @@ class Episodes:
             terminations,
             truncations,
             invalid,
-            out.pool,
-            out.branches,
+            self.empty(),
             self._outcomes,
             self._last_masks,
-            self._last.pool,
-            self._last.branches,
+            self._last,
         )
 
-    def step_all(self, actions: Any, restart: NDArray[np.bool_], again: bool) -> tuple[Results, Buffers, int]:
+    def step_all(self, actions: Any, restart: NDArray[np.bool_], again: bool) -> tuple[Results, int]:
         """Take an action in every episode, but begin the next one where ``restart``; encode all.
 
         Args:
@@ -227,7 +249,7 @@ class Episodes:
             again: whether the next episode begins at once where one ends.
 
         Returns:
-            (the results, the observations, how many episodes have ended).
+            (the results, how many episodes have ended).
 
         Raises:
             AutottsError: an array has another shape or dtype, or an action is not in the action space.
@@ -235,33 +257,32 @@ class Episodes:
         rows = (self.state.episodes,)
         actions = numbers("actions", actions, rows, self.actions)
         restart = shaped("restart", restart, np.bool_, rows)
-        out = self.buffers()
-        results = self._results(out)
-        return results, out, self._play_step(actions, restart, again, results)
+        results = self._results()
+        return results, self._play_step(actions, restart, again, results)
 
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """The step of ``step_all``, with arguments that are right; returns how many episodes have ended."""
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
-                self.state.handle, first, end, actions, restart, again, self.confidence, results
+                self.state.handle, first, end, actions, restart, again, self.observation.encoder, results
             )
             return ended
 
         return self.shares.sum(step)
 
-    def encode(self, chosen: NDArray[np.bool_], out: Buffers) -> None:
-        """Write the observations of the chosen episodes.
+    def encode(self, chosen: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
+        """Write the observations of the chosen episodes into their rows.
 
         Raises:
-            AutottsError: an array has another shape or dtype than ``buffers`` makes.
+            AutottsError: an array has another shape or dtype than ``empty`` makes, or is not contiguous.
         """
         chosen = shaped("chosen", chosen, np.bool_, (self.state.episodes,))
-        for name, array, own in zip(("pool", "branches"), out[:2], self._last[:2], strict=True):
-            good = isinstance(array, np.ndarray) and array.dtype == own.dtype and array.shape == own.shape
-            if not good:
-                raise AutottsError(f"out.{name}: expected {describe(own)}, got {describe(array)}")
-        kernels.encode_all(self.state.handle, chosen, self.confidence, out.pool, out.branches)
+        own = self._last
+        good = isinstance(out, np.ndarray) and out.dtype == own.dtype and out.shape == own.shape
+        if not good or not out.flags.c_contiguous or not out.flags.writeable:
+            raise AutottsError(f"out: expected {describe(own)}, contiguous, to be written to, got {describe(out)}")
+        encode(self.state.handle, chosen, self.observation.encoder, out)
 
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """What the infos of episodes that have just ended tell of them, an array (K,) for every key.
@@ -301,7 +322,7 @@ class Episodes:
 
     def last(self, rows: NDArray[np.int64]) -> list[Any]:
         """The last observations of episodes in whose place others have just begun, and of no others."""
-        return self._last.observation_copies(rows)
+        return [self.observation.shown(row) for row in self._last[rows]]
 
     def last_masks(self, ended: NDArray[np.bool_]) -> NDArray[np.int8]:
         """Their last masks (N, actions), blank elsewhere."""

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.actions.macros import MACROS, Macro, MacroBoard, choose_macros
 from autotts_gym.engine import Rules
 from autotts_gym.envs import kernels
-from autotts_gym.envs.episodes import UNSET, Episodes, Options
-from autotts_gym.envs.features import Buffers, Results
-from autotts_gym.envs.macros import MACROS, Macro, MacroBoard, choose_macros
+from autotts_gym.envs.episodes import UNSET, Episodes, Options, Results
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
+from autotts_gym.observation.encoding import Wanted
 from autotts_gym.replay import StoreLike
 from autotts_gym.validation import number
 
@@ -23,7 +23,7 @@ class RoundEpisodes(Episodes):
     """N episodes that are stepped by macro actions."""
 
     def __init__(
-        self, store: StoreLike, episodes: int, observation: str, rules: Rules, macros: Macros, threads: int = 1
+        self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, macros: Macros, threads: int = 1
     ) -> None:
         self.board = MacroBoard(MACROS if macros is None else choose_macros(macros), episodes, rules.max_branches)
         self._masks: NDArray[np.int8] | None = None
@@ -46,11 +46,16 @@ class RoundEpisodes(Episodes):
         super().begin(chosen, options)
         self._masks = None
 
-    def step_one(self, action: Any) -> tuple[Buffers, float, bool, int]:
+    def step_one(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
         """Play a macro in episode 0 and encode it."""
         chosen = number("action", action, self.actions)
-        results, out, _ = self.step_all(np.array([chosen]), np.zeros(1, np.bool_), False)
-        return out, float(results.rewards[0]), not results.invalid[0], int(self.state.pools["stop_reason"][0])
+        results, _ = self.step_all(np.array([chosen]), np.zeros(1, np.bool_), False)
+        return (
+            results.observed,
+            float(results.rewards[0]),
+            not results.invalid[0],
+            int(self.state.pools["stop_reason"][0]),
+        )
 
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
@@ -68,7 +73,7 @@ class RoundEpisodes(Episodes):
                 actions,
                 restart,
                 at_once,
-                self.confidence,
+                self.observation.encoder,
                 board.built_in,
                 plan,
                 before,
@@ -89,10 +94,9 @@ class RoundEpisodes(Episodes):
         """Begin the next episode where one has ended, of which mask and observation are kept."""
         ended = results.terminations | results.truncations
         results.last_masks[ended] = self._current_masks()[ended]
-        results.last_pool[ended] = results.pool[ended]
-        results.last_branches[ended] = results.branches[ended]
+        results.last[ended] = results.observed[ended]
         self.begin(ended)
-        kernels.encode_all(self.state.handle, ended, self.confidence, results.pool, results.branches)
+        self.encode(ended, results.observed)
 
 
 class ReplayRoundsEnv(ReplayEnv):
@@ -128,7 +132,7 @@ class ReplayRoundsEnv(ReplayEnv):
 
     ## Arguments
     Those of ``ReplayEnv``, and ``macros``: names of built-in macros or ``Macro`` objects of one's own, "stop" first,
-    as in ``autotts_gym.envs.macros``. ``max_steps`` counts rounds.
+    as in ``autotts_gym.actions.macros``. ``max_steps`` counts rounds.
 
     ## Version History
     - v0: initial version.
@@ -144,7 +148,7 @@ class ReplayRoundsEnv(ReplayEnv):
         self._macros = macros
         super().__init__(store, **arguments)
 
-    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+    def _replay(self, store: StoreLike, observation: Wanted, rules: Rules) -> Episodes:
         return RoundEpisodes(store, 1, observation, rules, self._macros)
 
 
@@ -156,5 +160,5 @@ class ReplayRoundsVectorEnv(ReplayVectorEnv):
         self._macros = macros
         super().__init__(num_envs, store, **arguments)
 
-    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+    def _replay(self, store: StoreLike, observation: Wanted, rules: Rules) -> Episodes:
         return RoundEpisodes(store, self.num_envs, observation, rules, self._macros, self._threads)

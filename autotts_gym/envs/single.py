@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, Rules, layout
 from autotts_gym.engine.functions import Aggregator, Reward
 from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, draw_stream, whole_seed
-from autotts_gym.envs.features import documentation
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.window import Window
+from autotts_gym.observation.encoding import Wanted, documentation
 from autotts_gym.replay import StoreLike
 from autotts_gym.validation import choice
 
@@ -52,7 +52,11 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     ## Observation Space
     ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
     ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone; ``"evidence"``: a small ``Box`` of what
-    speaks for and against stopping. All features stand at the end of this page. The raw revealed state (answer ids,
+    speaks for and against stopping. All features stand at the end of this page.
+
+    A list of features is one ``Box``: ``observation=["evidence.price", "pool.top_share", own]`` with features that are
+    built in by group and name, and those of one's own as ``autotts_gym.feature`` makes them or by "file.py:name";
+    first those of the episode, then, slot by slot, those of the branches. The raw revealed state (answer ids,
     depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
@@ -89,7 +93,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``latency_weight`` | reward per million sequential tokens, which equal total tokens here; see Rewards |
     | ``probe``, ``probe_cost`` | "auto": every interval reveals its probe; "explicit": PROBE does, for so many tokens |
     | ``accounting`` | "exact", or "autotts": what the published code charges |
-    | ``observation`` | "dict", "flat", "pool" or "evidence" |
+    | ``observation`` | "dict", "flat", "pool" or "evidence"; a list of features, see below; or "file.py:name" |
     | ``max_steps`` | steps after which an episode is truncated; None: no limit |
     | ``render_mode`` | None, "ansi", "rgb_array" or "human" (a window; extra ``human``) |
     | ``shaping`` | reward correctness as it changes, not at the end |
@@ -115,7 +119,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         probe: str = "auto",
         probe_cost: int = 0,
         accounting: str = "exact",
-        observation: str = "dict",
+        observation: Wanted = "dict",
         max_steps: int | None = DEFAULT_MAX_STEPS,
         render_mode: str | None = None,
         shaping: bool = False,
@@ -154,7 +158,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         self._generator: np.random.Generator | None = None
         self._window = Window("AutoTTS replay", self.metadata["render_fps"]) if render_mode == "human" else None
 
-    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+    def _replay(self, store: StoreLike, observation: Wanted, rules: Rules) -> Episodes:
         """The one episode at a time that the environment steps."""
         return Episodes(store, 1, observation, rules)
 
@@ -167,11 +171,12 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             self._episodes.state.seed(np.array([draw_stream(self._generator)], np.uint64))
         self._episodes.begin(self._one, chosen)
         self._ended = False
-        out = self._episodes.buffers()
+        out = self._episodes.empty()
         self._episodes.encode(self._one, out)
         if self._window is not None:
             self._window.show(render_rgb(self._episodes.state, 0))
-        return out.observation(0), {"action_mask": self._episodes.masks()[0], "invalid_action": False, **NEUTRAL}
+        shown = self._episodes.observation.shown(out[0])
+        return shown, {"action_mask": self._episodes.masks()[0], "invalid_action": False, **NEUTRAL}
 
     def step(self, action: np.int64 | int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one action.
@@ -188,11 +193,11 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             self._window.show(render_rgb(episodes.state, 0))
         info: dict[str, Any] = {"action_mask": episodes.masks()[0], "invalid_action": not valid, **NEUTRAL}
         if reason == layout.RUNNING:
-            return out.observation(0), reward, False, False, info
+            return episodes.observation.shown(out[0]), reward, False, False, info
         self._ended = True
         info.update({key: told.tolist()[0] for key, told in episodes.outcomes(_FIRST).items()})
         truncated = reason == layout.TRUNCATED
-        return out.observation(0), reward, not truncated, truncated, info
+        return episodes.observation.shown(out[0]), reward, not truncated, truncated, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (actions,) bool; the name that sb3-contrib's MaskablePPO looks for."""

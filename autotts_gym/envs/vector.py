@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
 from autotts_gym.engine.functions import Aggregator, Reward
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, stream_of_seed, whole_seed
-from autotts_gym.envs.features import Results
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, stream_of_seed, whole_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
 from autotts_gym.errors import AutottsError, quote
+from autotts_gym.observation.encoding import Wanted
 from autotts_gym.replay import StoreLike
 from autotts_gym.validation import check, choice, dimensions, whole
 
@@ -57,7 +57,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         probe: str = "auto",
         probe_cost: int = 0,
         accounting: str = "exact",
-        observation: str = "dict",
+        observation: Wanted = "dict",
         max_steps: int | None = DEFAULT_MAX_STEPS,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -79,7 +79,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             probe: "auto" or "explicit".
             probe_cost: tokens of an explicit probe.
             accounting: "exact" or "autotts".
-            observation: "dict", "flat", "pool" or "evidence".
+            observation: what is observed.
             max_steps: steps after which an episode is truncated.
             render_mode: None, "ansi" or "rgb_array".
             autoreset_mode: what follows the end of an episode.
@@ -135,7 +135,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._ended = np.ones(num_envs, np.bool_)
         self._seeded = False
 
-    def _replay(self, store: StoreLike, observation: str, rules: Rules) -> Episodes:
+    def _replay(self, store: StoreLike, observation: Wanted, rules: Rules) -> Episodes:
         """The episodes that the environments step."""
         return Episodes(store, self.num_envs, observation, rules, self._threads)
 
@@ -155,9 +155,9 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._key(seeds, chosen)
         self._episodes.begin(chosen, checked)
         self._ended = self._ended & ~chosen
-        out = self._episodes.buffers()
+        out = self._episodes.empty()
         self._episodes.encode(np.ones(self.num_envs, np.bool_), out)
-        return out.observations(), self._infos(np.zeros(self.num_envs, np.bool_), chosen=chosen)
+        return self._episodes.observation.shown(out), self._infos(np.zeros(self.num_envs, np.bool_), chosen=chosen)
 
     def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
@@ -237,14 +237,14 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         again = self.autoreset_mode == AutoresetMode.SAME_STEP
         ended = None
         try:
-            results, out, count = self._episodes.step_all(actions, restart, again)
+            results, count = self._episodes.step_all(actions, restart, again)
             if count:
                 ended = results.terminations | results.truncations
         except BaseException:
             self._ended = ~self._episodes.state.running  # nobody was told, but who has ended shall not go on
             raise
         self._ended = self._no_restart if ended is None or again else ended
-        return results, out.observations(), ended
+        return results, self._episodes.observation.shown(results.observed), ended
 
     def _infos(
         self,

@@ -10,7 +10,7 @@ from tiny import begin
 from agents.callbacks import METRICS, Meter, action_names
 from agents.config import Config
 from agents.train import train
-from autotts_gym.envs.macros import MACROS
+from autotts_gym.actions.macros import MACROS
 
 
 def read(folder: Path) -> Any:

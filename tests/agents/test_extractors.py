@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.extractors import EXTRACTORS
-from autotts_gym.envs.features import BRANCH_FEATURES, POOL_FEATURES
+from autotts_gym.observation import branches, pool
 
 M = 10
 
@@ -29,10 +29,10 @@ def test_the_order_of_the_branches_and_the_number_of_closed_slots_do_not_matter(
     batch = observations()
     features = extract(batch)
     assert features.shape == (5, extract.features_dim)
-    slots = batch["branches"].reshape(5, M, len(BRANCH_FEATURES))
+    slots = batch["branches"].reshape(5, M, len(branches.FEATURES))
     turned = slots[:, torch.randperm(M)]
     assert not torch.equal(turned, slots)
-    padded = torch.cat([turned, torch.zeros(5, 6, len(BRANCH_FEATURES))], dim=1)
+    padded = torch.cat([turned, torch.zeros(5, 6, len(branches.FEATURES))], dim=1)
     for changed in (turned, padded):
         again = extract({"pool": batch["pool"], "branches": changed.reshape(5, -1)})
         torch.testing.assert_close(features, again, rtol=1e-5, atol=1e-6)
@@ -45,7 +45,7 @@ def test_the_order_of_the_branches_and_the_number_of_closed_slots_do_not_matter(
 def test_a_pool_without_an_open_branch_has_finite_features_and_gradients(name: str) -> None:
     space = gym.make("AutoTTS-Replay-v0", max_branches=M).observation_space
     extract = EXTRACTORS[name](space, width=16)  # type: ignore[arg-type]
-    nothing = {"pool": torch.rand(2, len(POOL_FEATURES)), "branches": torch.zeros(2, M * len(BRANCH_FEATURES))}
+    nothing = {"pool": torch.rand(2, len(pool.FEATURES)), "branches": torch.zeros(2, M * len(branches.FEATURES))}
     features = extract(nothing)
     features.sum().backward()
     assert torch.isfinite(features).all()

@@ -11,8 +11,8 @@ from test_agents_benchmark import untrained
 import agents
 from agents.policies import main, make_model, policy_card, to_zip
 from autotts_gym import evaluate, make_controller
+from autotts_gym.actions.macros import MACROS, Macro
 from autotts_gym.controllers.policies import Policy, read_identity
-from autotts_gym.envs.macros import MACROS, Macro
 from autotts_gym.errors import ControllerError
 
 SHIPPED = Path(agents.__file__).parent / "trained" / "default.zip"

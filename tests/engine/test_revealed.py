@@ -78,7 +78,7 @@ def test_a_record_tells_whether_the_answer_is_right_only_when_it_was_given():
 def test_what_is_revealed_is_made_of_arrays_that_fit_together():
     revealed = played().revealed
     for name, array in revealed.arrays._asdict().items():
-        for bad in (array[:-1], array.astype(float) if array.dtype.names is None else array.view(np.uint8), None):
+        for bad in (array[:-1], array.astype(np.int16) if array.dtype.names is None else array.view(np.uint8), None):
             with pytest.raises(AutottsError, match="expected"):
                 Revealed(revealed.rules, revealed.arrays._replace(**{name: bad}))
 

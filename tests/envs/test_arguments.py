@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from players import assert_equal, small
 from wild import SCALARS, WILD, attempt, is_clear, maybe_wild
 
+from autotts_gym.actions.macros import MACROS, BuiltIn, Macro, MacroBoard
 from autotts_gym.engine import RoundPlan
 from autotts_gym.envs.episodes import Episodes
-from autotts_gym.envs.features import Buffers
-from autotts_gym.envs.macros import MACROS, BuiltIn, Macro, MacroBoard
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
@@ -221,15 +220,13 @@ def test_environments_too_large_for_memory_are_refused_before_any_of_it_is_taken
 def test_masks_and_buffers_of_another_shape_are_refused():
     episodes = Episodes(STORE, 3, "dict", ReplayEnv(STORE, max_branches=4)._episodes.state.rules)
     episodes.begin(np.ones(3, np.bool_))
-    out = episodes.buffers()
+    out = episodes.empty()
     for mask in (np.ones(4000, np.bool_), np.ones(2, np.bool_), np.ones(3), [1, 0, 1], None, "abc"):
         with pytest.raises(AutottsError, match="chosen: expected"):
             episodes.encode(mask, out)
-    for bad in (out._replace(pool=out.pool[:1]), out._replace(branches=out.branches[:, :1]), Buffers(None, None, None)):
-        with pytest.raises(AutottsError, match=r"out\.(pool|branches): expected"):
+    for bad in (out[:1], out[:, :1], None, out.astype(np.float64), np.asfortranarray(out), out.tolist()):
+        with pytest.raises(AutottsError, match="out: expected"):
             episodes.encode(np.ones(3, np.bool_), bad)
-    with pytest.raises(AutottsError, match="out"):
-        episodes.encode(np.ones(3, np.bool_), out._replace(pool=out.pool.astype(np.float64)))
     for actions, restart in (([1], np.zeros(3, np.bool_)), ([1, 1, 1], np.zeros(2, np.bool_)), ([1, 1, 99], None)):
         with pytest.raises(AutottsError, match="expected"):
             episodes.step_all(actions, restart, False)

@@ -14,8 +14,8 @@ from players import assert_equal, episode, pick, small, weighted_votes
 from reference import FINISHED, PRUNED, Episode, assert_same
 from worlds import World, rules, worlds
 
+from autotts_gym.actions.macros import MACROS, Macro
 from autotts_gym.engine import RoundPlan, Rules
-from autotts_gym.envs.macros import MACROS, Macro
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
 from autotts_gym.errors import ControllerError
 from autotts_gym.replay import Branch, Question, pool_order

@@ -13,8 +13,8 @@ from scipy.stats import beta
 from worlds import World, rules, worlds
 
 from autotts_gym.engine import Rules
-from autotts_gym.envs.features import BRANCH_FEATURES, EVIDENCE_FEATURES, POOL_FEATURES
 from autotts_gym.envs.single import ReplayEnv
+from autotts_gym.observation import branches, evidence, pool
 from autotts_gym.replay import Branch, Question, ReplayStore, pool_order
 from autotts_gym.replay.columns import Columns, StringTable
 
@@ -89,7 +89,7 @@ def pool_features(model: Episode, cost_weight: float, latency_weight: float) -> 
 
 def evidence_features(model: Episode, cost_weight: float, latency_weight: float) -> dict[str, float]:
     """The evidence from the model of the episode, by its documented meanings."""
-    m, interval, pool = model.rules.max_branches, model.interval, pool_features(model, cost_weight, latency_weight)
+    m, interval, shown = model.rules.max_branches, model.interval, pool_features(model, cost_weight, latency_weight)
     active, finished = model.having(ACTIVE), model.having(FINISHED)
     votes = weighted_votes(model)
     top, second, *_ = [*votes.values(), 0.0, 0.0]
@@ -117,13 +117,13 @@ def evidence_features(model: Episode, cost_weight: float, latency_weight: float)
         "overdue": share(sum(bool(finished) and s.depth > 1.5 * mean for s in active), len(active)),
         "stubborn": share(sum(row["off_leader"] >= 24 for row in rows), len(active)),
     }
-    every = {**own, **{name: pool[name] for name in kept}}
-    return {feature.name: every.pop(feature.name) for feature in EVIDENCE_FEATURES}
+    every = {**own, **{name: shown[name] for name in kept}}
+    return {feature.name: every.pop(feature.name) for feature in evidence.FEATURES}
 
 
 def branch_features(model: Episode, i: int) -> dict[str, float]:
     if i >= len(model.slots):
-        return {feature.name: 0.0 for feature in BRANCH_FEATURES}
+        return {feature.name: 0.0 for feature in branches.FEATURES}
     slot, told = model.slots[i], model.slot_fields(i)
     votes = [s.answer for s in model.slots if s.status != PRUNED and s.answer is not None]
     done = [s.answer for s in model.having(FINISHED) if s.answer is not None]
@@ -162,7 +162,7 @@ def test_every_feature_has_its_documented_meaning(
     model = Episode([question.branches[k] for k in order], question.gold, world.interval, laws)
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=0, options={"question": 0, "branch_seed": 3})
-    pool_names, branch_names = [f.name for f in POOL_FEATURES], [f.name for f in BRANCH_FEATURES]
+    pool_names, branch_names = [f.name for f in pool.FEATURES], [f.name for f in branches.FEATURES]
     for _ in range(30):
         assert_close(observation["pool"], pool_features(model, cost_weight, latency_weight), pool_names)
         rows = observation["branches"].reshape(laws.max_branches, -1)
@@ -189,7 +189,7 @@ def test_the_evidence_has_its_documented_meaning(
     model = Episode([question.branches[k] for k in order], question.gold, world.interval, laws)
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=0, options={"question": 0, "branch_seed": 3})
-    names = [feature.name for feature in EVIDENCE_FEATURES]
+    names = [feature.name for feature in evidence.FEATURES]
     for _ in range(40):
         assert env.observation_space.contains(observation)
         assert_close(observation, evidence_features(model, **weights), names)
@@ -201,13 +201,13 @@ def test_the_evidence_has_its_documented_meaning(
 
 
 def test_every_feature_is_documented_once():
-    for features in (POOL_FEATURES, BRANCH_FEATURES, EVIDENCE_FEATURES):
-        names = [feature.name for feature in features]
+    for module in (pool, branches, evidence):
+        names = [feature.name for feature in module.FEATURES]
         assert len(set(names)) == len(names)
-        assert all(feature.meaning for feature in features)
+        assert all(feature.meaning for feature in module.FEATURES)
     env = ReplayEnv(small(), max_branches=3)
-    assert env.observation_space["pool"].shape == (len(POOL_FEATURES),)
-    assert env.observation_space["branches"].shape == (3 * len(BRANCH_FEATURES),)
+    assert env.observation_space["pool"].shape == (len(pool.FEATURES),)
+    assert env.observation_space["branches"].shape == (3 * len(branches.FEATURES),)
 
 
 @SOME

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from players import pick, small
 from walker import assert_nothing_hidden, hidden_arrays
 
-from autotts_gym.envs.macros import MACROS, Macro
+from autotts_gym.actions.macros import MACROS, Macro
 
 IDS = ("AutoTTS-Replay-v0", "AutoTTS-ReplayRounds-v0")
 

@@ -23,8 +23,8 @@ from worlds import World, rules, worlds
 
 import autotts_gym
 from autotts_gym.engine import Rules
-from autotts_gym.envs.features import POOL_FEATURES
 from autotts_gym.envs.single import ReplayEnv
+from autotts_gym.observation import pool
 from autotts_gym.replay import Branch, Question, pool_order
 
 ID = "AutoTTS-Replay-v0"
@@ -43,7 +43,7 @@ SETTINGS: list[dict[str, Any]] = [
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-COST_WEIGHT = [feature.name for feature in POOL_FEATURES].index("cost_weight")
+COST_WEIGHT = [feature.name for feature in pool.FEATURES].index("cost_weight")
 
 
 def name(kwargs: dict[str, Any]) -> str:
@@ -520,7 +520,7 @@ def test_outputs_share_no_memory_with_each_other_or_with_the_environment():
         outputs.append(env.reset())
         groups = [arrays(output) for output in outputs]
         state = [array for array in env._episodes.state.arrays if array.size]
-        state += [env._episodes.state.handle, env._episodes.confidence]
+        state += [env._episodes.state.handle, env._episodes.observation.encoder]
         for k, group in enumerate(groups):
             others = [array for other in groups[:k] for array in other]
             assert not any(np.shares_memory(a, b) for a in group for b in others + state)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autotts_gym import evaluate, load_store, make_controller
-from autotts_gym.envs.macros import MACROS
+from autotts_gym.actions.macros import MACROS
 from autotts_gym.errors import AutottsError, StoreError
 from autotts_gym.replay import importers
 
@@ -93,12 +93,35 @@ def test_the_macro_widens_only_in_doubt():
     assert all(macro.name != "widen_in_doubt" for macro in MACROS)
 
 
+def test_the_feature_counts_changes_of_mind():
+    env = gym.make("AutoTTS-Replay-v0", observation=["pool.top_share", f"{EXAMPLES / 'feature.py'}:restlessness"])
+    observation, info = env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        slots = env.unwrapped.revealed.slots[0]
+        assert observation[1] == pytest.approx(slots["changes"].sum() / (slots["changes"].sum() + 8))
+        observation, _, ended, _, info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"])[1:])))
+        if ended:
+            break
+    assert slots["changes"].sum() > 10
+
+
+def test_the_observation_is_a_list_of_features_of_the_episode_and_of_branches():
+    env = gym.make("AutoTTS-ReplayRounds-v0", max_branches=4, observation=f"{EXAMPLES / 'observation.py'}:DOUBT")
+    assert env.observation_space.shape == (7 + 4 * 2,)
+    env.reset(seed=0)
+    observation = env.step(7)[0]
+    assert observation[6] == 1
+    assert observation[7:].tolist() == [1, 0] * 4
+    env.close()
+
+
 def test_an_agent_is_trained_with_them_and_its_policy_is_played(tmp_path):
     pytest.importorskip("sb3_contrib")
     run("agents.train", "--config", "maskable_ppo", "--store", "synthetic/search", "--total-steps", 1024, "--num-envs",
         16, "--n-steps", 64, "--threads", 1, "--env-threads", 1, "--eval-seeds", 1, "--eval-points", 2, "--samples", 0,
         "--log-dir", tmp_path, "--name", "run", "--reward", "examples/reward.py:patience", "--macros", "stop",
-        "read_1", "examples/macro.py:widen_in_doubt")  # fmt: skip
+        "read_1", "examples/macro.py:widen_in_doubt", "--observation", "examples/observation.py:DOUBT")  # fmt: skip
     told = run("autotts_gym.cli.main", "evaluate", "synthetic/heldout", "--seeds", 1, "--controller",
                tmp_path / "run" / "final.zip")  # fmt: skip
     assert "synthetic/heldout" in told.stdout

@@ -14,23 +14,26 @@ from typing import Any
 
 import numpy as np
 
+from autotts_gym.actions.macros import Macro
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.engine.layout import BRANCH, FIRST_DEEPEN, RUNNING
-from autotts_gym.engine.votes import confidence_table
-from autotts_gym.envs import features, kernels
-from autotts_gym.envs.macros import Macro
+from autotts_gym.engine.summaries import STUBBORN
+from autotts_gym.observation import shared
+from autotts_gym.observation.encoding import Observation
+from autotts_gym.observation.features import BuiltIn
+from autotts_gym.observation.kernels import encode
 from autotts_gym.replay.records import Branch, Question, build_store
 
 _EPISODES, _STEPS, _LOOKS, _POOL, _INTERVAL = 6, 480, 24, 16, 500
 
 
 def identity(
-    observation: str, macros: Sequence[Macro] | None, max_branches: int, accounting: str = "exact"
+    observation: Observation, macros: Sequence[Macro] | None, max_branches: int, accounting: str = "exact"
 ) -> dict[str, Any]:
     """What a policy depends on, as JSON values.
 
     Args:
-        observation: as of ``observation_space``.
+        observation: what is observed.
         macros: in the order of their numbers; None: primitive actions.
         max_branches: M.
         accounting: "exact" or "autotts".
@@ -40,18 +43,22 @@ def identity(
         of what the actions cost; and ``digest``, of all of these.
     """
     seen, done, ledger = _behaviour(observation, None if macros is None else tuple(macros), max_branches, accounting)
-    rows = features.EVIDENCE_FEATURES if observation == "evidence" else features.POOL_FEATURES
-    names = [feature.name for feature in rows]
-    if observation in ("dict", "flat"):
-        names += [f"branch {feature.name}" for feature in features.BRANCH_FEATURES]
     told = {
-        "features": dict(zip(names, seen, strict=True)),
+        "features": dict(zip(_names(observation), seen, strict=True)),
         "actions": done,
-        "constants": {name: value for name, value in vars(features).items() if name.endswith("_SCALE")}
-        | {"STUBBORN": kernels.STUBBORN},
+        "constants": {name: value for name, value in vars(shared).items() if name.endswith("_SCALE")}
+        | {"STUBBORN": STUBBORN},
         "ledger": ledger,
     }
     return {"digest": _digest(json.dumps(told).encode()), **told}
+
+
+def _names(observation: Observation) -> list[str]:
+    """What the features are known by: in a list of one's own by group and name, as two groups share some names."""
+    features = (*observation.of_episode, *observation.of_branch)
+    if not isinstance(observation.name, str) or any(not isinstance(each, BuiltIn) for each in features):
+        return [each.label for each in features]
+    return ["branch " * each.of_branch + each.name for each in features]
 
 
 def differences(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -75,7 +82,7 @@ def _digest(data: bytes) -> str:
 
 @lru_cache
 def _behaviour(
-    observation: str, macros: tuple[Macro, ...] | None, max_branches: int, accounting: str
+    observation: Observation, macros: tuple[Macro, ...] | None, max_branches: int, accounting: str
 ) -> tuple[tuple[str, ...], dict[str, str], str]:
     """Fingerprints of every feature, every action, and the ledger."""
     bank = Bank([_store()])
@@ -83,9 +90,10 @@ def _behaviour(
     everyone = np.ones(_EPISODES, np.bool_)
     state.begin(everyone, np.arange(_EPISODES) % bank.num_questions)
     state.shuffle(everyone, np.arange(_EPISODES))
-    out = features.buffers(observation, _EPISODES, max_branches)
-    confidence, plan = confidence_table(max_branches), RoundPlan.empty(_EPISODES, max_branches)
+    out = observation.empty(_EPISODES, max_branches)
+    plan = RoundPlan.empty(_EPISODES, max_branches)
     looks: list[Any] = []
+    wide, width = len(observation.of_episode), len(observation.of_branch)
     done: dict[str, list[bytes]] = {macro.name: [] for macro in macros or ()}
     ledger: list[bytes] = []
     for step in range(_STEPS):
@@ -93,20 +101,17 @@ def _behaviour(
         if step % _LOOKS:
             continue
         revealed = state.revealed
-        kernels.observe(revealed.handle, 0.3, 0.7, confidence, out.pool, out.branches)
-        looks.append((_coarse(out.pool), _coarse(out.branches)))
+        priced = revealed.priced(0.3, 0.7)
+        encode(priced.handle, state.running, observation.encoder, out)
+        looks.append(_coarse(out))
         ledger.append(revealed.pools["total_tokens"].tobytes() + revealed.pools["sequential_tokens"].tobytes())
         rows = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
         for macro in macros or ():
             plan.clear()
             macro.write(revealed, rows, plan)
             done[macro.name] += [np.ascontiguousarray(part).tobytes() for part in _parts(plan)]
-    seen = [_digest(b"".join(pool[:, k].tobytes() for pool, _ in looks)) for k in range(out.pool.shape[1])]
-    if out.branches.shape[1]:
-        seen += [
-            _digest(b"".join(branches[:, :, k].tobytes() for _, branches in looks))
-            for k in range(out.branches.shape[2])
-        ]
+    columns = [slice(k, k + 1) for k in range(wide)] + [slice(wide + k, None, width) for k in range(width)]
+    seen = [_digest(b"".join(look[:, column].tobytes() for look in looks)) for column in columns]
     return tuple(seen), {name: _digest(b"".join(parts)) for name, parts in done.items()}, _digest(b"".join(ledger))
 
 

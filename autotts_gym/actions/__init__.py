@@ -1,0 +1,1 @@
+"""What an agent does: macro actions, each a decision of one round."""

@@ -1,0 +1,241 @@
+"""Macro actions: decisions of one round, each compiled to a ``RoundPlan``.
+
+A macro writes what it would do into the rows of a plan. Whether it is admissible follows from that: it is where it
+would change something. So a macro of one's own is one function of what has been revealed::
+
+    def first(revealed, rows, plan):
+        plan.deepen[rows, 0] = 1
+
+    gym.make("AutoTTS-ReplayRounds-v0", macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.actions import kernels
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.plan import PlanArrays, arrays_of
+from autotts_gym.engine.summaries import STUBBORN
+from autotts_gym.errors import AutottsError, ControllerError, quote
+from autotts_gym.extensions import is_reference, load
+from autotts_gym.validation import numbers, whole
+
+Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
+
+
+@dataclass(frozen=True)
+class Macro:
+    """One decision of a round.
+
+    Attributes:
+        name: in the words of the project.
+        meaning: what it does, in a line.
+        write: called with what is revealed, the rows (K,) int64 of the episodes that take it, and a plan that is empty
+            in these rows; writes their round into the plan.
+    """
+
+    name: str
+    meaning: str
+    write: Write
+
+
+@dataclass(frozen=True)
+class BuiltIn(Macro):
+    """A macro whose rule is compiled, so that a vector environment needs no Python for it.
+
+    Attributes:
+        code: which rule.
+        amount: branches to open, intervals to deepen, or answers off the leader.
+    """
+
+    code: int
+    amount: int
+
+    def __post_init__(self) -> None:
+        """Check what the compiled rules are told.
+
+        Raises:
+            AutottsError: there is no such rule, or the amount is no number of steps.
+        """
+        whole("BuiltIn.code", self.code, 0, kernels.MACRO_READ)
+        whole("BuiltIn.amount", self.amount, 0, np.iinfo(np.int8).max)
+
+
+def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
+    rows = numbers("rows", rows, None, revealed.episodes)
+    arrays = arrays_of(plan, revealed.slots.shape)
+    kernels.write_built_in(revealed.handle, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
+
+
+def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
+    return BuiltIn(name, meaning, partial(_write, code, amount), code, amount)
+
+
+MACROS = (
+    _macro("stop", kernels.MACRO_STOP, 0, "stop with the aggregator's answer"),
+    _macro("deepen_all", kernels.MACRO_ALL, 1, "one interval of every active branch"),
+    _macro("deepen_all_4", kernels.MACRO_ALL, 4, "four intervals of every active branch"),
+    _macro("deepen_leader", kernels.MACRO_LEADER, 2, "two intervals of the active branches on the leader"),
+    _macro("deepen_others", kernels.MACRO_OTHERS, 2, "two intervals of the active branches off the leader"),
+    _macro(
+        "deepen_furthest", kernels.MACRO_FURTHEST, 4, "four intervals of the deepest quarter of the active branches"
+    ),
+    _macro("open_1", kernels.MACRO_OPEN, 1, "open one branch"),
+    _macro("open_4", kernels.MACRO_OPEN, 4, "open four branches"),
+    _macro("open_16", kernels.MACRO_OPEN, 16, "open sixteen branches"),
+    _macro(
+        "prune_dissenters",
+        kernels.MACRO_DISSENTERS,
+        8,
+        "prune the active branches off the leader for 8 answers in a row",
+    ),
+    _macro("prune_least_advanced", kernels.MACRO_LEAST, 1, "prune the shallowest quarter of the active branches"),
+    _macro(
+        "prune_longest",
+        kernels.MACRO_LONGEST,
+        1,
+        "prune the active branches more than 1.5 times as deep as the finished ones on average",
+    ),
+    _macro(
+        "stop_weighted",
+        kernels.MACRO_STOP_WEIGHTED,
+        0,
+        "stop with the majority of the finished branches, long and abandoned answers counting less",
+    ),
+    _macro(
+        "prune_stubborn",
+        kernels.MACRO_DISSENTERS,
+        STUBBORN,
+        "prune the active branches off the leader for 24 answers in a row",
+    ),
+    _macro("read_1", kernels.MACRO_READ, 1, "open one branch and read it whole"),
+)
+"""The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""
+
+
+def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
+    """Macros by the names of built-in ones, by references such as ``file.py:name``, or as they are.
+
+    Raises:
+        AutottsError: there is no such macro, or one comes twice.
+    """
+    known = {macro.name: macro for macro in MACROS}
+    chosen = []
+    for each in macros:
+        macro = load("macros", each) if isinstance(each, str) and is_reference(each) else each
+        if not isinstance(macro, Macro) and not (isinstance(macro, str) and macro in known):
+            raise AutottsError(f"macros: expected one of {', '.join(known)}, or file.py:name, got {quote(each)}")
+        chosen.append(known[macro] if isinstance(macro, str) else macro)
+    names = [macro.name for macro in chosen]
+    if len(set(names)) != len(names):
+        raise AutottsError(f"macros: expected each once, got {quote(names)}")
+    return tuple(chosen)
+
+
+class MacroBoard:
+    """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
+
+    def __init__(self, macros: Sequence[Macro], episodes: int, max_branches: int) -> None:
+        """Make room.
+
+        Raises:
+            AutottsError: the first macro is not "stop".
+        """
+        if not macros or macros[0].name != "stop":
+            raise AutottsError(f"macros: expected 'stop' first, got {quote([macro.name for macro in macros])}")
+        self.macros = tuple(macros)
+        self._plan = RoundPlan.empty(episodes, max_branches)
+        self._every = np.arange(episodes)
+        self._others = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn)]
+        self.built_in = np.array(
+            [(m.code, m.amount) if isinstance(m, BuiltIn) else (kernels.NOT_BUILT_IN, 0) for m in macros], np.int64
+        )
+
+    @property
+    def built_in_only(self) -> bool:
+        """Whether every macro is compiled."""
+        return not self._others
+
+    def masks(self, revealed: Revealed) -> NDArray[np.int8]:
+        """Which macros would change something, (N, K) int8; fresh.
+
+        Raises:
+            AutottsError: another number of episodes or branch slots is revealed than the board is for.
+        """
+        self._require(revealed)
+        masks = np.empty((len(self._every), len(self.macros)), np.int8)
+        kernels.mark_built_in(revealed.handle, self.built_in, masks)
+        self._mark_others(revealed, masks)
+        return masks
+
+    def _require(self, revealed: Revealed) -> None:
+        """Refuse what is revealed of other episodes than the board is for."""
+        if revealed.slots.shape != self._plan.deepen.shape:
+            raise AutottsError(
+                f"revealed: expected {self._plan.deepen.shape} episodes and branch slots, got {revealed.slots.shape}"
+            )
+
+    def _mark_others(self, revealed: Revealed, masks: NDArray[np.int8]) -> None:
+        """Write the columns of macros that are not built in."""
+        for k in self._others:
+            self._plan.clear()
+            self.macros[k].write(revealed, self._every.copy(), self._plan)
+            arrays = arrays_of(self._plan, revealed.slots.shape)
+            kernels.mark_effective(revealed.admissible, revealed.slots.shape[1], arrays, masks, k)
+
+    def plan_others(
+        self, revealed: Revealed, actions: NDArray[np.int64], masks: NDArray[np.int8], restart: NDArray[np.bool_]
+    ) -> PlanArrays:
+        """A plan with those macros (N,) that are not built in; ``step_rounds`` writes the others.
+
+        Args:
+            revealed: of N episodes.
+            actions: (N,) int64, numbers of macros.
+            masks: (N, K) int8, as ``masks`` gives them.
+            restart: (N,) bool, episodes that take none.
+
+        Raises:
+            AutottsError: a macro has put something else in the place of the plan's arrays.
+            ControllerError: a macro stops with an answer that its episode has not seen.
+        """
+        plan = self._plan
+        if not self._others:
+            return plan.arrays
+        plan.clear()
+        rows = np.flatnonzero(~restart)
+        rows = rows[masks[rows, actions[rows]] != 0]
+        self._write_others(revealed, actions[rows], rows, plan)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        seen = revealed.pools["answers_seen"]
+        unseen = plan.stop & ((plan.answer < -1) | (plan.answer >= seen))
+        if unseen.any():
+            n = int(unseen.argmax())
+            raise ControllerError(
+                f"macro {self.macros[actions[n]].name!r}: expected an id of one of the {seen[n]} answers that episode "
+                f"{n} has seen, or -1, got {plan.answer[n]}"
+            )
+        return arrays
+
+    def write(self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan) -> None:
+        """Write the macros that episodes take, one a row of ``rows``, into an empty plan.
+
+        Raises:
+            AutottsError: an array has another shape or dtype, or a number is out of its range.
+        """
+        self._require(revealed)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        rows = numbers("rows", rows, None, len(self._every))
+        actions = numbers("actions", actions, rows.shape, len(self.macros))
+        kernels.write_built_in(revealed.handle, self.built_in, rows, actions, arrays)
+        self._write_others(revealed, actions, rows, plan)
+
+    def _write_others(
+        self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan
+    ) -> None:
+        for k in self._others:
+            if (actions == k).any():
+                self.macros[k].write(revealed, rows[actions == k], plan)

@@ -1,0 +1,1 @@
+"""What an agent observes: features, lists of them, and the encoders that are generated from a list."""
