@@ -36,11 +36,12 @@ SMALLER = (
     (r"(agents\.benchmark .*)", r"\1 --seeds 2 --resamples 20"),
     # The published data is not part of the repository: a small tree of its form.
     (r"path/to/AutoTTS\b", "$PUBLISHED"),
-    # "and seeds 1 to 3 likewise"
+    # "and seeds 1 to 3 likewise", of which one is enough here
     (
         r"(python -m agents\.train .*)--seed 0 --name seed0",
-        r"for k in 0 1 2 3; do \1--minutes 0.05 --seed $k --name seed$k; done",
+        r"for k in 0 1; do \1--minutes 0.05 --seed $k --name seed$k; done",
     ),
+    (r"seed\{0,1,2,3\}", "seed{0,1}"),
     # A server that would run for ever: started, asked for its page, ended.
     (r"tensorboard --logdir (\S+)", r"ask_tensorboard \1"),
 )
