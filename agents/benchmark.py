@@ -38,7 +38,7 @@ import numpy as np
 from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import LineParser, processors, whole
 from autotts_gym.cli.screen import Fitted, show
-from autotts_gym.controllers import make_controller
+from autotts_gym.controllers import Controller, make_controller
 from autotts_gym.controllers.policies import Policy
 from autotts_gym.controllers.programs import Program
 from autotts_gym.engine import Revealed, RoundPlan, Rules
@@ -86,7 +86,7 @@ _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Entrant(Controller):
     """A policy at one cost weight, under the name it has in the comparison.
 
     Attributes:

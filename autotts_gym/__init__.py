@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
-__version__ = "0.1.0"
+from autotts_gym.version import __version__
 
 if TYPE_CHECKING:
     from autotts_gym.controllers import Controller, make_controller

@@ -8,19 +8,20 @@ an episode, ``revealed.slots`` one a branch.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from autotts_gym import Controller
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.layout import RUNNING
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(Controller):
     """Stop when the finished branches' leader is ``lead`` votes ahead, or ``branches`` have been read."""
 
-    name: ClassVar[str] = "margin"
+    name = "margin"
     branches: int = 64
     lead: int = 3
 
@@ -28,9 +29,6 @@ class Margin:
     def params(self) -> dict[str, Any]:
         """The setting, by which results are labelled."""
         return asdict(self)
-
-    def begin(self, revealed: Revealed) -> None:
-        """Nothing has to be remembered from round to round."""
 
     def decide(self, revealed: Revealed, memory: None, plan: RoundPlan) -> None:
         """Read one more branch in every episode that runs, or stop with the majority."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,32 @@ def test_dependencies_point_downwards(layer):
                 assert parts[0] != "gymnasium", f"{path.name} imports {name}"
 
 
+def modules(*tops):
+    """The files of packages, by the names of their modules."""
+    found = {}
+    for path in (path for top in tops for path in (ROOT / top).rglob("*.py")):
+        found[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
+    return found
+
+
+def imported(path, known):
+    """The modules among the known that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in known else node.module for name in names)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    known = modules("autotts_gym", "agents")
+    graph = {name: {*imported(path, known)} & {*known} - {name} for name, path in known.items()}
+    while free := [name for name, needs in graph.items() if not needs]:
+        graph = {name: needs - {*free} for name, needs in graph.items() if name not in free}
+    assert {name: needs & {*graph} for name, needs in graph.items()} == {}
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_module_needs_the_agents_extra_to_be_imported(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
@@ -142,5 +169,6 @@ def test_the_version_is_the_same_everywhere():
 
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
-    assert config["metadata"]["version"] == autotts_gym.__version__
+    assert config["metadata"]["version"] == "attr: autotts_gym.version.__version__"
+    assert metadata.version("autotts_gym") == autotts_gym.__version__
     assert f"## [{autotts_gym.__version__}]" in (ROOT / "CHANGELOG.md").read_text()

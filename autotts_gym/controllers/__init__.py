@@ -1,14 +1,9 @@
-"""Policies over revealed state: the controller protocol and the hand-written controllers."""
+"""Policies over revealed state: the base class of controllers and the hand-written ones."""
 
 from autotts_gym.controllers import probing, whole
-from autotts_gym.controllers.base import (
-    Controller,
-    HandWritten,
-    check_probes,
-    controller_families,
-    make_controller,
-    needs_probes,
-)
+from autotts_gym.controllers.base import Controller, HandWritten
+from autotts_gym.controllers.families import controller_families
+from autotts_gym.controllers.registry import check_probes, make_controller, needs_probes
 
 __all__ = [
     "Controller",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.actions.macros import MACROS, Macro, MacroBoard, choose_macros
-from autotts_gym.controllers.base import Places, remembered, share
+from autotts_gym.controllers.base import Controller, Places, remembered, share
 from autotts_gym.controllers.fingerprints import differences, identity
 from autotts_gym.engine import Revealed, RoundPlan, layout
 from autotts_gym.engine.plan import arrays_of
@@ -117,7 +117,7 @@ def _zero(_progress: float) -> float:
     return 0.0
 
 
-class Policy:
+class Policy(Controller):
     """A policy trained by Stable-Baselines3, deciding for all running episodes at once, greedily.
 
     Attributes:
@@ -153,6 +153,7 @@ class Policy:
         self.path = Path(path)
         self.card = read_card(self.path)
         self.identity = read_identity(self.path)
+        self.name = self._name()
         self.macros, self.features = tuple(macros), tuple(features)
         self._recognise()
         self.observation: Observation = choose_observation(self.card["observation"], self.features)
@@ -201,8 +202,7 @@ class Policy:
         commit = self.card.get("git_commit")
         return f" (commit {plain(commit, 40)})" if commit else ""
 
-    @property
-    def name(self) -> str:
+    def _name(self) -> str:
         """The name of the run; outside of a run that of the file, or the one noted in it if that is best or final."""
         if self.path.stem not in ("best", "final"):
             return self.path.stem

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, Places, register, remembered, share, whole
+from autotts_gym.controllers.base import HandWritten, Places, remembered, share, whole
+from autotts_gym.controllers.families import register
 from autotts_gym.controllers.whole import width
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
@@ -30,7 +31,7 @@ class AnswerConsistency(HandWritten):
         patience: equal probes in a row that end a chain; 14 at 500 tokens an interval.
     """
 
-    name: ClassVar[str] = "answer_consistency"
+    name = "answer_consistency"
     needs_probes: ClassVar[bool] = True
     use_of_probes: ClassVar[str] = "ends a branch whose probes have settled"
     branches: int = 64
@@ -71,7 +72,7 @@ class ShortM(HandWritten):
         finishes: m.
     """
 
-    name: ClassVar[str] = "short_m"
+    name = "short_m"
     branches: int = 5
     finishes: int = 3
 
@@ -115,7 +116,7 @@ class ParallelProbe(HandWritten):
         max_rounds: rounds after which the leader is the answer.
     """
 
-    name: ClassVar[str] = "parallel_probe"
+    name = "parallel_probe"
     needs_probes: ClassVar[bool] = True
     use_of_probes: ClassVar[str] = "prunes and stops by what branches show before they finish"
     branches: int = 64
@@ -165,7 +166,7 @@ class ConfidenceMomentum(HandWritten):
         beta: budget knob; clipped to [0, 1] by the published code, required to lie there here.
     """
 
-    name: ClassVar[str] = "cmc"
+    name = "cmc"
     needs_probes: ClassVar[bool] = True
     use_of_probes: ClassVar[str] = "prunes branches whose probes dissent and grows those that agree faster"
     beta: float = 0.5

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers.base import controller_families, require, share
+from autotts_gym.controllers.base import Controller, require, share
+from autotts_gym.controllers.families import controller_families
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
 from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
@@ -24,7 +25,7 @@ AUDIT_LEAST, AUDIT_MOST = 8, 64
 """Episodes of a chunk that are played twice, unless there are fewer or all of them are to be."""
 
 
-class Program:
+class Program(Controller):
     """A program file as a controller; the file is read once, here.
 
     Attributes:
@@ -74,8 +75,8 @@ class Program:
         """Episodes to play side by side on a store of so many questions."""
         return LANES * COMPANIES * questions
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
-        """Two lanes, so that the processes of one work while a round of the other is played; some episodes in both."""
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+        """Two, so that the processes of one work while a round of the other is played; some episodes are in both."""
         return assign(problems, LANES, self._repeats(len(problems)), since)
 
     def _repeats(self, episodes: int) -> int:
@@ -90,10 +91,13 @@ class Program:
         (lane,) = assign(problems, 1, 0)
         return lane
 
-    def begin(self, revealed: Revealed, lane: Lane | None = None) -> Fleet:
-        """Start the processes of a lane; without one, a process for every episode."""
-        lane = lane or alone(revealed.episodes)
-        return Fleet(self.source, self._betas(lane.rows), revealed, self.limits, lane)
+    def begin(self, revealed: Revealed) -> Fleet:
+        """Start a process for every episode."""
+        return self.begin_batch(revealed, alone(revealed.episodes))
+
+    def begin_batch(self, revealed: Revealed, batch: Lane) -> Fleet:
+        """Start the processes of a batch."""
+        return Fleet(self.source, self._betas(batch.rows), revealed, self.limits, batch)
 
     def _betas(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The knob of each of these episodes."""
@@ -103,6 +107,14 @@ class Program:
         """Write what the processes ask for."""
         arrays_of(plan, revealed.slots.shape)
         memory.decide(revealed, plan)
+
+    def look(self, revealed: Revealed, memory: Fleet) -> None:
+        """Tell the processes what the round revealed."""
+        memory.look(revealed)
+
+    def close(self, memory: Fleet) -> None:
+        """End the processes."""
+        memory.close()
 
     def audit(
         self,
@@ -130,7 +142,7 @@ class ProgramSweep(Program):
         vars(self).update(vars(program), beta=math.nan)
         self.swept = betas
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
         """As many episodes are played twice as if each setting were played by itself."""
         _, episodes = np.unique(self.swept, return_counts=True)
         return assign(problems, LANES, sum(map(self._repeats, episodes.tolist())), since)

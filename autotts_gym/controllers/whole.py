@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, register, require, share, whole
+from autotts_gym.controllers.base import HandWritten, require, share, whole
+from autotts_gym.controllers.families import register
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
 from autotts_gym.engine.votes import confidence_table
@@ -34,7 +35,7 @@ class SelfConsistency(HandWritten):
         branches: N.
     """
 
-    name: ClassVar[str] = "sc"
+    name = "sc"
     branches: int = 64
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ class AdaptiveConsistency(HandWritten):
         criterion: one of ``beta``, ``dirichlet``, ``entropy``, ``majority``.
     """
 
-    name: ClassVar[str] = "asc"
+    name = "asc"
     branches: int = 64
     threshold: float | None = None
     criterion: str = "beta"
@@ -147,7 +148,7 @@ class EarlyStopping(HandWritten):
         window: branches in a window.
     """
 
-    name: ClassVar[str] = "esc"
+    name = "esc"
     branches: int = 64
     window: int = 8
 
@@ -187,7 +188,7 @@ class Doubling(HandWritten):
         first: branches read before the first look.
     """
 
-    name: ClassVar[str] = "doubling"
+    name = "doubling"
     branches: int = 64
     threshold: float = 0.75
     first: int = 2

@@ -40,7 +40,7 @@ from llvmlite import binding
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 
-import autotts_gym
+from autotts_gym.version import __version__
 
 KEPT = 16
 """Folders that stay when a new one is made, the ones used last."""
@@ -91,7 +91,7 @@ def folder_name() -> str:
     )
     digest = hashlib.sha256(repr(depends_on).encode()).hexdigest()[:16]
     python = f"py{platform.python_version()}"
-    return f"{autotts_gym.__version__}-{python}-numba{numba.__version__}-{digest}"
+    return f"{__version__}-{python}-numba{numba.__version__}-{digest}"
 
 
 @lru_cache(1)

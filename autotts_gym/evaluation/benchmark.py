@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-import autotts_gym
 from autotts_gym.controllers import Controller, make_controller, needs_probes
 from autotts_gym.engine import Rules
 from autotts_gym.errors import AutottsError, plain
@@ -30,6 +29,7 @@ from autotts_gym.evaluation.tables import Table, comparison_table, statistics_ta
 from autotts_gym.files import write_atomically
 from autotts_gym.pictures import SUFFIXES
 from autotts_gym.replay import ReplayStore
+from autotts_gym.version import __version__
 
 Params = Mapping[str, Any]
 
@@ -242,7 +242,7 @@ class Report:
         """Returns everything in the report as values that JSON can hold."""
         return {
             "versions": {
-                "autotts_gym": autotts_gym.__version__,
+                "autotts_gym": __version__,
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },

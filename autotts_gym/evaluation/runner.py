@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.controllers import Controller, check_probes
-from autotts_gym.controllers.base import Staged
-from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
+from autotts_gym.controllers.base import as_controller
+from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.engine.functions import Aggregator
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.results import EvaluationResult
@@ -20,12 +20,6 @@ from autotts_gym.memory import require_memory
 from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
 from autotts_gym.validation import MAX_WHOLE, check, whole
-
-CHUNK_EPISODES = 300
-"""Episodes played side by side, unless a controller asks for another number.
-
-Enough to hide the cost of a call, few enough for the processor's cache.
-"""
 
 MAX_ROUNDS = 100_000
 
@@ -47,22 +41,21 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
     Raises:
         ControllerError: it names an answer that it has not seen, or does not stop.
     """
-    begin: Callable[[Revealed], Any] = controller.begin
-    if isinstance(controller, Staged):
-        begin = partial(controller.begin, lane=controller.together(state.bank.problems[state.questions]))
-    for _ in _rounds(controller, state, begin, watch):
+    controller = as_controller(controller)
+    batch = controller.together(state.bank.problems[state.questions])
+    for _ in _rounds(controller, state, batch, watch):
         pass
 
 
 def _rounds(
     controller: Controller,
     state: PoolState,
-    begin: Callable[[Revealed], Any],
+    batch: Any,
     watch: Callable[[RoundPlan], None] | None = None,
 ) -> Generator[None]:
-    """Play round by round."""
+    """Play the episodes of a batch round by round."""
     revealed = state.revealed
-    memory = begin(revealed)
+    memory = controller.begin_batch(revealed, batch)
     plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
     try:
         yield
@@ -74,12 +67,10 @@ def _rounds(
                 watch(plan)
             if not running:
                 return
-            if hasattr(memory, "look"):
-                memory.look(revealed)
+            controller.look(revealed, memory)
             yield
     finally:
-        if hasattr(memory, "close"):
-            memory.close()
+        controller.close(memory)
     raise ControllerError(f"{controller.name}: expected to stop within {MAX_ROUNDS} rounds, but episodes still run")
 
 
@@ -108,21 +99,21 @@ def play_chunk(
     Returns:
         The fields of an ``EvaluationResult``, each (N,).
     """
-    if not isinstance(controller, Staged):
-        state = _begun(bank, rules, seeds, questions, [] if spare is None else spare)
-        play(controller, state)
-        return _outcomes(state, answers)
-    lanes = controller.stage(bank.problems[questions], since)
-    states = [PoolState.begun(bank, rules, seeds[lane.rows], questions[lane.rows]) for lane in lanes]
+    controller = as_controller(controller)
+    batches = controller.batches(bank.problems[questions], since)
+    alone = spare is not None and len(batches) == 1
+    states = [
+        _begun(bank, rules, seeds[batch.rows], questions[batch.rows], spare if alone else None) for batch in batches
+    ]
     with ExitStack() as stack:
         playing = [
-            stack.enter_context(closing(_rounds(controller, state, partial(controller.begin, lane=lane))))
-            for lane, state in zip(lanes, states, strict=True)
+            stack.enter_context(closing(_rounds(controller, state, batch)))
+            for batch, state in zip(batches, states, strict=True)
         ]
         while playing:
             playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
     every = join_fields([_outcomes(state, answers) for state in states])
-    rows = np.concatenate([lane.rows for lane in lanes])
+    rows = np.concatenate([batch.rows for batch in batches])
     _, firsts = np.unique(rows, return_index=True)
     fields = {name: values[firsts] for name, values in every.items()}
     controller.audit({name: values[rows] for name, values in fields.items()}, every, seeds[rows], questions[rows])
@@ -130,14 +121,20 @@ def play_chunk(
 
 
 def _begun(
-    bank: Bank, rules: Rules, seeds: NDArray[np.int64], questions: NDArray[np.int64], spare: list[PoolState]
+    bank: Bank,
+    rules: Rules,
+    seeds: NDArray[np.int64],
+    questions: NDArray[np.int64],
+    spare: list[PoolState] | None,
 ) -> PoolState:
     """Episodes that have begun, in the spare state if it is of the right size; they are the spare one from now on."""
     if spare and spare[0].episodes == len(questions):
         spare[0].restart(seeds, questions)
-    else:
-        spare[:] = [PoolState.begun(bank, rules, seeds, questions)]
-    return spare[0]
+        return spare[0]
+    state = PoolState.begun(bank, rules, seeds, questions)
+    if spare is not None:
+        spare[:] = [state]
+    return state
 
 
 def _outcomes(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
@@ -210,8 +207,6 @@ def evaluate_all(
     rules = rules or Rules()
     workers = whole("workers", workers, 1)
     for controller in controllers:
-        plays = all(callable(getattr(controller, name, None)) for name in ("begin", "decide"))
-        check("controller", controller, plays, "what make_controller makes, or what has name, params, begin and decide")
         check_probes(controller, stores)
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {}, {})
     tasks = [
@@ -272,7 +267,7 @@ def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[
 
 def chunk_size(controller: Controller, bank: Bank) -> int:
     """Episodes to play side by side."""
-    return controller.chunk(bank.num_problems) if isinstance(controller, Staged) else CHUNK_EPISODES
+    return as_controller(controller).chunk(bank.num_problems)
 
 
 def join_fields(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,33 @@ def load(what: str, reference: str) -> Any:
     if not hasattr(module, name):
         raise AutottsError(f"{what}: expected {quote(name)} to be defined in {plain(match['where'])}")
     return getattr(module, name)
+
+
+def make(what: str, reference: str, arguments: Mapping[str, Any], members: Sequence[str]) -> Any:
+    """What a user's class makes of arguments.
+
+    Args:
+        what: it is to be, for messages.
+        reference: of the class, as ``load`` takes it.
+        arguments: for it, by name.
+        members: the names that what it makes must have.
+
+    Raises:
+        AutottsError: there is no such class, it does not take these arguments, or a member is missing.
+    """
+    family = load(what, reference)
+    if not callable(family):
+        raise AutottsError(f"{plain(reference)}: expected a class of a {what}, got {quote(family)}")
+    try:
+        made = family(**arguments)
+    except TypeError as error:
+        raise AutottsError(f"{plain(reference)}: {plain(error)}") from error
+    missing = [name for name in members if not hasattr(made, name)]
+    if missing:
+        raise AutottsError(
+            f"{plain(reference)}: expected a {what}, got {type(made).__name__} without {', '.join(missing)}"
+        )
+    return made
 
 
 class _Finder:

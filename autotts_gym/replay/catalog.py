@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import autotts_gym
 from autotts_gym import validation
 from autotts_gym.errors import StoreError, plain
 from autotts_gym.replay.store import ReplayStore
@@ -31,7 +30,7 @@ def search_path() -> list[Path]:
 
 def shipped_folder() -> Path:
     """Returns the `trajectories/` of the package: inside it when installed, beside it in a checkout."""
-    package = Path(autotts_gym.__file__).parent
+    package = Path(validation.__file__).parent
     inside = package / "trajectories"
     return inside if inside.is_dir() else package.parent / "trajectories"
 

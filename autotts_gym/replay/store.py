@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from autotts_gym import validation
 from autotts_gym.errors import StoreError, quote
+from autotts_gym.replay import formats
 from autotts_gym.replay.columns import (
     DTYPES,
     Columns,
@@ -162,9 +163,8 @@ class ReplayStore:
         Raises:
             StoreError: if the file is absent, damaged, of another format or version, or inconsistent.
         """
-        from autotts_gym.replay.hdf5 import read_store
-
-        return read_store(validation.path("path", path, StoreError))
+        store: ReplayStore = formats.module("hdf5").read_store(validation.path("path", path, StoreError))
+        return store
 
     @classmethod
     def from_autotts_json(
@@ -177,17 +177,7 @@ class ReplayStore:
         no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
         """Imports the published AutoTTS form; see `autotts_gym.replay.importers.import_json`."""
-        from autotts_gym.replay.importers import import_json
-
-        return import_json(
-            path,
-            model=model,
-            benchmark=benchmark,
-            equivalence=equivalence,
-            layout="autotts",
-            probes=probes,
-            no_answer=no_answer,
-        )
+        return cls._from_json(path, model, benchmark, equivalence, "autotts", probes, no_answer)
 
     @classmethod
     def from_parallel_probe_json(
@@ -200,17 +190,28 @@ class ReplayStore:
         no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
         """Imports the raw Parallel-Probe release; see `autotts_gym.replay.importers.import_json`."""
-        from autotts_gym.replay.importers import import_json
+        return cls._from_json(path, model, benchmark, equivalence, "parallel-probe", probes, no_answer)
 
-        return import_json(
+    @staticmethod
+    def _from_json(
+        path: str | os.PathLike[str],
+        model: str | None,
+        benchmark: str | None,
+        equivalence: str,
+        layout: str,
+        probes: str,
+        no_answer: Sequence[str],
+    ) -> "ReplayStore":
+        store: ReplayStore = formats.module("json").import_json(
             path,
             model=model,
             benchmark=benchmark,
             equivalence=equivalence,
-            layout="parallel-probe",
+            layout=layout,
             probes=probes,
             no_answer=no_answer,
         )
+        return store
 
     # ---------------------------------------------------------------- fields
 
@@ -484,9 +485,8 @@ class ReplayStore:
         Raises:
             StoreError: if it cannot be written.
         """
-        from autotts_gym.replay.hdf5 import write_store
-
-        return write_store(self, validation.path("path", path, StoreError))
+        written: Path = formats.module("hdf5").write_store(self, validation.path("path", path, StoreError))
+        return written
 
     def to_autotts_json(self, path: str | os.PathLike[str]) -> Path:
         """Writes the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
@@ -497,9 +497,8 @@ class ReplayStore:
         Raises:
             StoreError: if it cannot be written.
         """
-        from autotts_gym.replay.importers import export_json
-
-        return export_json(self, validation.path("path", path, StoreError))
+        written: Path = formats.module("json").export_json(self, validation.path("path", path, StoreError))
+        return written
 
     def __reduce__(self) -> tuple[Callable[..., "ReplayStore"], tuple[Any, ...]]:
         if self._path is not None:

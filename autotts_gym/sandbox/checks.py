@@ -115,11 +115,11 @@ class Played(Protocol):
     def chunk(self, questions: int) -> int:
         """Episodes that are played side by side."""
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Lane]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Lane]:
         """How episodes are played."""
 
-    def begin(self, revealed: Revealed, lane: Lane) -> Fleet:
-        """Start the processes of a lane."""
+    def begin_batch(self, revealed: Revealed, batch: Lane) -> Fleet:
+        """Start the processes of a batch."""
 
 
 class Result(Protocol):
@@ -164,7 +164,7 @@ def audit(
         fields["answers"] = np.asarray(result.answers, object).reshape(-1)
     count = program.chunk(bank.num_problems) if episodes is None else episodes
     picked = np.random.default_rng(seed).permutation(len(questions))[:count]
-    for lane in program.stage(bank.problems[questions[picked]]):
+    for lane in program.batches(bank.problems[questions[picked]]):
         rows = picked[lane.rows]
         again = _play(program, lane, PoolState.begun(bank, rules, seeds[rows], questions[rows]), "answers" in fields)
         compare(program.source, {name: fields[name][rows] for name in fields}, again, seeds[rows], questions[rows])
@@ -175,7 +175,7 @@ def _play(program: Played, lane: Lane, state: PoolState, answers: bool) -> dict[
     """What the episodes of a lane come to."""
     revealed = state.revealed
     plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
-    fleet = program.begin(revealed, lane)
+    fleet = program.begin_batch(revealed, lane)
     try:
         running = state.episodes
         while running:

@@ -121,7 +121,7 @@ def test_a_package_brings_a_controller_by_an_entry_point(file: Path, monkeypatch
 def test_what_is_no_controller_is_refused(file: Path) -> None:
     with pytest.raises(ControllerError, match=r"mine\.py:Stops: .*unexpected keyword argument 'beta'"):
         make_controller(f"{file}:Stops", beta=0.5)
-    with pytest.raises(ControllerError, match=r"mine\.py:NUMBER: expected a class of controllers, got 3"):
+    with pytest.raises(ControllerError, match=r"mine\.py:NUMBER: expected a class of a controller, got 3"):
         make_controller(f"{file}:NUMBER")
     with pytest.raises(ControllerError, match=r"expected a controller, got OrderedDict without name, params, begin"):
         make_controller("collections:OrderedDict")

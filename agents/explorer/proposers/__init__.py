@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.explorer.proposers.base import Proposer
 from autotts_gym.errors import AutottsError, plain, quote
-from autotts_gym.extensions import is_reference, load
+from autotts_gym.extensions import is_reference, make
 
 _KINDS: dict[str, tuple[str, str, str]] = {
     "evolve": ("evolve", "Evolve", ""),
@@ -34,7 +34,8 @@ def make_proposer(spec: str, **options: Any) -> Proposer:
     """
     kind, colon, rest = spec.partition(":")
     if kind not in _KINDS and is_reference(spec):
-        return _own(spec, options)
+        own: Proposer = make("proposer", spec, options, ("name", "bound", "propose"))
+        return own
     if kind not in _KINDS:
         raise AutottsError(f"proposer: expected one of {', '.join(_KINDS)}, got {quote(spec)}")
     module, name, argument = _KINDS[kind]
@@ -51,25 +52,6 @@ def make_proposer(spec: str, **options: Any) -> Proposer:
             f"{kind}: expected options {', '.join(parameters) or '(none)'}, got {plain(', '.join(unknown))}"
         )
     proposer: Proposer = family(**options, **({known: rest} if rest else {}))
-    return proposer
-
-
-def _own(spec: str, options: dict[str, Any]) -> Proposer:
-    """A proposer of a user's class.
-
-    Raises:
-        AutottsError: there is no such class, it does not take these options, or what it makes is no proposer.
-    """
-    family = load(f"proposer: expected one of {', '.join(_KINDS)}, or a class of yours", spec)
-    if not callable(family):
-        raise AutottsError(f"{plain(spec)}: expected a class of proposers, got {quote(family)}")
-    try:
-        proposer: Proposer = family(**options)
-    except TypeError as error:
-        raise AutottsError(f"{plain(spec)}: {plain(error)}") from error
-    missing = [name for name in ("name", "bound", "propose") if not hasattr(proposer, name)]
-    if missing:
-        raise AutottsError(f"{plain(spec)}: expected a proposer, got {quote(proposer)} without {', '.join(missing)}")
     return proposer
 
 
