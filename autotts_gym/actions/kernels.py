@@ -1,6 +1,6 @@
 """Compiled macro actions: what each writes into a plan, and where it would change something."""
 
-from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.addresses import unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FIRST_DEEPEN
 from autotts_gym.engine.summaries import overdue, weighted_votes
@@ -73,13 +73,13 @@ def write_row(revealed, n, code, amount, plan):
 
 
 @kernel
-def write_built_in(handle, built_in, rows, actions, plan):
+def write_built_in(addresses, built_in, rows, actions, plan):
     """Write the built-in macros that episodes take into an empty plan; see macros.MACROS.
 
     ``built_in`` (K, 2) int64 holds code and amount of every macro (code NOT_BUILT_IN: of which nothing is written),
     ``rows`` (R,) int64 the episodes and ``actions`` (R,) int64 the macro of each.
     """
-    revealed = unpack(handle)
+    revealed = unpack(addresses)
     for r in range(len(rows)):
         code, amount = built_in[actions[r], 0], built_in[actions[r], 1]
         if code != NOT_BUILT_IN:
@@ -112,9 +112,9 @@ def mark_row(revealed, n, built_in, masks):
 
 
 @kernel
-def mark_built_in(handle, built_in, masks):
+def mark_built_in(addresses, built_in, masks):
     """Write to masks (N, K) int8 where the built-in ones of K macros would change something; see write_built_in."""
-    revealed = unpack(handle)
+    revealed = unpack(addresses)
     for n in range(len(masks)):
         mark_row(revealed, n, built_in, masks)
 

@@ -68,7 +68,7 @@ class BuiltIn(Macro):
 def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
     rows = numbers("rows", rows, None, revealed.episodes)
     arrays = arrays_of(plan, revealed.slots.shape)
-    kernels.write_built_in(revealed.handle, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
+    kernels.write_built_in(revealed.addresses, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
 
 
 def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
@@ -168,7 +168,7 @@ class MacroBoard:
         """
         self._require(revealed)
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
-        kernels.mark_built_in(revealed.handle, self.built_in, masks)
+        kernels.mark_built_in(revealed.addresses, self.built_in, masks)
         self._mark_others(revealed, masks)
         return masks
 
@@ -230,7 +230,7 @@ class MacroBoard:
         arrays = arrays_of(plan, revealed.slots.shape)
         rows = numbers("rows", rows, None, len(self._every))
         actions = numbers("actions", actions, rows.shape, len(self.macros))
-        kernels.write_built_in(revealed.handle, self.built_in, rows, actions, arrays)
+        kernels.write_built_in(revealed.addresses, self.built_in, rows, actions, arrays)
         self._write_others(revealed, actions, rows, plan)
 
     def _write_others(

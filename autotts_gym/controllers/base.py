@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.errors import ControllerError, quote
+from autotts_gym.sandbox.batches import Batch, alone
 
 if TYPE_CHECKING:
     pass
@@ -22,17 +23,6 @@ CHUNK_EPISODES = 300
 
 Enough to hide the cost of a call, few enough for the processor's cache.
 """
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Episodes of a chunk that are played side by side.
-
-    Attributes:
-        rows: (n,) int64, which they are.
-    """
-
-    rows: NDArray[np.int64]
 
 
 class Controller:
@@ -72,7 +62,7 @@ class Controller:
         """How many episodes are best played at a time on a store of so many questions."""
         return CHUNK_EPISODES
 
-    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Any]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Batch]:
         """The batches of a chunk, which are played by turns: one where the controller waits for nothing.
 
         While a round of one batch is played, those whom the controller waits for, told by ``look``, work on another. A
@@ -83,15 +73,15 @@ class Controller:
             since: when the evaluation began, by ``time.monotonic``; None: now.
 
         Returns:
-            Objects with ``rows`` as ``Batch`` has them.
+            Of each the ``rows`` (n,) int64 of its episodes, and what its controller needs to know.
         """
-        return [Batch(np.arange(len(problems)))]
+        return [alone(len(problems))]
 
-    def together(self, problems: NDArray[np.int64]) -> Any:
+    def together(self, problems: NDArray[np.int64]) -> Batch:
         """One batch that holds each episode once, in order, for episodes that are watched."""
-        return Batch(np.arange(len(problems)))
+        return alone(len(problems))
 
-    def begin_batch(self, revealed: Revealed, batch: Any) -> Any:
+    def begin_batch(self, revealed: Revealed, batch: Batch) -> Any:
         """The episodes of a batch begin; as ``begin``, which it calls."""
         return self.begin(revealed)
 

@@ -102,7 +102,7 @@ def _behaviour(
             continue
         revealed = state.revealed
         priced = revealed.priced(0.3, 0.7)
-        encode(priced.handle, state.running, observation.encoder, out)
+        encode(priced.addresses, state.running, observation.encoder, out)
         looks.append(_coarse(out))
         ledger.append(revealed.pools["total_tokens"].tobytes() + revealed.pools["sequential_tokens"].tobytes())
         rows = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)

@@ -259,7 +259,7 @@ class Policy(Controller):
         observation = self.observation
         running = revealed.pools["stop_reason"] == layout.RUNNING
         priced = revealed.priced(self.cost_weight, float(self.card["latency_weight"]))
-        encode(priced.handle, running, observation.encoder, out)
+        encode(priced.addresses, running, observation.encoder, out)
         rows = np.flatnonzero(running)
         masks = revealed.admissible if board is None else board.masks(revealed)
         actions = greedy(self._model, observation.shown(out[rows]), masks[rows].astype(np.bool_))

@@ -12,14 +12,14 @@ from autotts_gym.controllers.base import Controller, require, share
 from autotts_gym.controllers.families import controller_families
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
-from autotts_gym.sandbox import Fleet, Sandbox, Source, read_source
+from autotts_gym.sandbox import Lockstep, Sandbox, Source, read_source
+from autotts_gym.sandbox.batches import Batch, alone, assign
 from autotts_gym.sandbox.checks import compare
-from autotts_gym.sandbox.companies import Lane, alone, assign
 
-LANES = 2
+BATCHES = 2
 
-COMPANIES = 25
-"""Episodes of a question that a lane plays side by side, each in another process: enough to keep processors busy."""
+PROCESSES = 25
+"""Episodes of a question that a batch plays side by side, each in another process: enough to keep processors busy."""
 
 AUDIT_LEAST, AUDIT_MOST = 8, 64
 """Episodes of a chunk that are played twice, unless there are fewer or all of them are to be."""
@@ -73,11 +73,11 @@ class Program(Controller):
 
     def chunk(self, questions: int) -> int:
         """Episodes to play side by side on a store of so many questions."""
-        return LANES * COMPANIES * questions
+        return BATCHES * PROCESSES * questions
 
-    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
         """Two, so that the processes of one work while a round of the other is played; some episodes are in both."""
-        return assign(problems, LANES, self._repeats(len(problems)), since)
+        return assign(problems, BATCHES, self._repeats(len(problems)), since)
 
     def _repeats(self, episodes: int) -> int:
         """How many of so many episodes of one setting are played twice."""
@@ -86,33 +86,33 @@ class Program(Controller):
             return episodes * int(share)
         return max(AUDIT_LEAST, min(AUDIT_MOST, math.ceil(share * episodes)))
 
-    def together(self, problems: NDArray[np.int64]) -> Lane:
+    def together(self, problems: NDArray[np.int64]) -> Batch:
         """All episodes side by side, each once."""
-        (lane,) = assign(problems, 1, 0)
-        return lane
+        (batch,) = assign(problems, 1, 0)
+        return batch
 
-    def begin(self, revealed: Revealed) -> Fleet:
+    def begin(self, revealed: Revealed) -> Lockstep:
         """Start a process for every episode."""
         return self.begin_batch(revealed, alone(revealed.episodes))
 
-    def begin_batch(self, revealed: Revealed, batch: Lane) -> Fleet:
+    def begin_batch(self, revealed: Revealed, batch: Batch) -> Lockstep:
         """Start the processes of a batch."""
-        return Fleet(self.source, self._betas(batch.rows), revealed, self.limits, batch)
+        return Lockstep(self.source, self._betas(batch.rows), revealed, self.limits, batch)
 
     def _betas(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The knob of each of these episodes."""
         return np.full(len(rows), self.beta)
 
-    def decide(self, revealed: Revealed, memory: Fleet, plan: RoundPlan) -> None:
+    def decide(self, revealed: Revealed, memory: Lockstep, plan: RoundPlan) -> None:
         """Write what the processes ask for."""
         arrays_of(plan, revealed.slots.shape)
         memory.decide(revealed, plan)
 
-    def look(self, revealed: Revealed, memory: Fleet) -> None:
+    def look(self, revealed: Revealed, memory: Lockstep) -> None:
         """Tell the processes what the round revealed."""
         memory.look(revealed)
 
-    def close(self, memory: Fleet) -> None:
+    def close(self, memory: Lockstep) -> None:
         """End the processes."""
         memory.close()
 
@@ -142,10 +142,10 @@ class ProgramSweep(Program):
         vars(self).update(vars(program), beta=math.nan)
         self.swept = betas
 
-    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
         """As many episodes are played twice as if each setting were played by itself."""
         _, episodes = np.unique(self.swept, return_counts=True)
-        return assign(problems, LANES, sum(map(self._repeats, episodes.tolist())), since)
+        return assign(problems, BATCHES, sum(map(self._repeats, episodes.tolist())), since)
 
     def _betas(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         betas: NDArray[np.float64] = self.swept[rows]

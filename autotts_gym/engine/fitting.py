@@ -1,7 +1,6 @@
-"""Arrays that fit together, and the handle that kernels take of them.
+"""Arrays that fit together, and the addresses that kernels take of them.
 
-Kernels compute addresses from a handle's sizes, so that no handle is made of arrays that are not as ``layout.TABLE``
-says.
+Kernels trust the sizes beside the addresses, so that none are made of arrays that are not as ``layout.TABLE`` says.
 """
 
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from autotts_gym.engine import layout
-from autotts_gym.engine.handle import Handle
+from autotts_gym.engine.addresses import Addresses
 from autotts_gym.engine.layout import Arrays, RevealedArrays, Sizes
 from autotts_gym.errors import AutottsError
 from autotts_gym.validation import describe, read_only
@@ -52,8 +51,8 @@ def fit(arrays: Arrays | RevealedArrays) -> Sizes:
     return sizes
 
 
-def pack(arrays: Arrays | RevealedArrays, functions: Mapping[str, int] | None = None) -> Handle:
-    """The handle of arrays, which the caller keeps alive; for what is revealed it has no other addresses.
+def pack(arrays: Arrays | RevealedArrays, functions: Mapping[str, int] | None = None) -> Addresses:
+    """The addresses of arrays, which the caller keeps alive; for what is revealed there are no others.
 
     Args:
         arrays: all of a state, or what is revealed of it.
@@ -64,7 +63,7 @@ def pack(arrays: Arrays | RevealedArrays, functions: Mapping[str, int] | None = 
     """
     sizes = fit(arrays)
     given = arrays._asdict()
-    addresses = [given[each.name].ctypes.data if each.name in given else 0 for each in layout.TABLE]
+    places = [given[each.name].ctypes.data if each.name in given else 0 for each in layout.TABLE]
     called = [(functions or {}).get(name, 0) for name in layout.FUNCTIONS]
-    handle: Handle = read_only(np.array([*addresses, *sizes, *called], np.int64))
-    return handle
+    addresses: Addresses = read_only(np.array([*places, *sizes, *called], np.int64))
+    return addresses

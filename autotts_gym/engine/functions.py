@@ -12,8 +12,8 @@ from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.np import numpy_support
 
+from autotts_gym.engine.addresses import REVEALED_STATE
 from autotts_gym.engine.cache import KernelCache
-from autotts_gym.engine.handle import REVEALED_STATE
 from autotts_gym.engine.layout import POOL
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.extensions import is_reference, load

@@ -1,13 +1,13 @@
 """The transition: what opening, deepening, probing, pruning and stopping do to an episode and to its ledger.
 
 Every face of the project acts through ``act`` (one primitive action) or ``play_round`` (a round), which are two ways to
-call the same five verbs. Inner functions take the state of N episodes (see handle.py) and the index of one of them;
-kernels, which Python calls, take its handle.
+call the same five verbs. Inner functions take the state of N episodes (see addresses.py) and the index of one of them;
+kernels, which Python calls, take its addresses.
 """
 
 import numpy as np
 
-from autotts_gym.engine.handle import call_aggregator, unpack
+from autotts_gym.engine.addresses import call_aggregator, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import (
     ACTIVE,
@@ -634,18 +634,18 @@ def play_round(s, n, plan):
 
 
 @kernel
-def begin_all(handle, chosen, questions):
+def begin_all(addresses, chosen, questions):
     """Begin an episode in every chosen row (N,) bool, on the questions (N,) int64 (-1: draw one)."""
-    s = unpack(handle)
+    s = unpack(addresses)
     for n in range(chosen.shape[0]):
         if chosen[n]:
             begin(s, n, questions[n])
 
 
 @kernel
-def deal_all(handle, chosen, orders):
+def deal_all(addresses, chosen, orders):
     """Give chosen episodes, just begun, the order of their pools: (N, M) int32 positions within the question's pool."""
-    s = unpack(handle)
+    s = unpack(addresses)
     for n in range(chosen.shape[0]):
         if not chosen[n]:
             continue
@@ -656,21 +656,21 @@ def deal_all(handle, chosen, orders):
 
 
 @kernel
-def act_all(handle, actions, valid):
+def act_all(addresses, actions, valid):
     """One primitive action (N,) int64 in every running episode; writes valid (N,) bool."""
-    s = unpack(handle)
+    s = unpack(addresses)
     for n in range(actions.shape[0]):
         valid[n] = s.pools[n].stop_reason == RUNNING and act(s, n, actions[n])
 
 
 @kernel
-def play_rounds(handle, plan):
+def play_rounds(addresses, plan):
     """One round of every running episode.
 
     Returns:
         How many episodes still run; -(n + 1), and nothing done, if episode n is stopped with an answer it has not seen.
     """
-    s = unpack(handle)
+    s = unpack(addresses)
     for n in range(s.pools.shape[0]):
         known = -1 <= plan.answer[n] < s.pools[n].answers_seen
         if plan.stop[n] and s.pools[n].stop_reason == RUNNING and not known:
@@ -722,13 +722,13 @@ def _write_history(revealed, n, i, start, out):
 
 
 @kernel
-def reveals(handle, rows, slots, starts, out):
+def reveals(addresses, rows, slots, starts, out):
     """Write the answers revealed on branches beyond a depth, one after the other to out int32.
 
     As local ids; -1: none, or not probed. ``rows``, ``slots`` and ``starts`` (K,) int64: an episode each, a branch of
     it, and a depth from 0 to the branch's own.
     """
-    revealed = unpack(handle)
+    revealed = unpack(addresses)
     at = 0
     for r in range(len(rows)):
         size = revealed.slots[rows[r], slots[r]].depth - starts[r]

@@ -186,7 +186,7 @@ RULES = np.dtype(
 
 
 class Sizes(NamedTuple):
-    """What the shapes of all arrays follow from, in the order in which a handle holds it."""
+    """What the shapes of all arrays follow from, in the order in which ``Addresses`` hold it."""
 
     episodes: int  # N
     max_branches: int  # M
@@ -269,7 +269,7 @@ TABLE = (
     Array("branches", STORED_BRANCH, ("branches",), BANK),
     Array("probes", _INT32, ("probes",), BANK),  # of all branches, stored answer ids; -1: no answer yet
 )
-"""Every array there is. Allocation, the handle that kernels take, the checks of dtype and shape, copies and what a
+"""Every array there is. Allocation, the addresses that kernels take, the checks of dtype and shape, copies and what a
 controller is shown all follow from it."""
 
 
@@ -277,7 +277,7 @@ BY_EPISODE = tuple(array.name for array in TABLE if array.axes[:1] == ("episodes
 """Those with a row for each episode."""
 
 FUNCTIONS = ("reward", "aggregator")
-"""Functions of users that kernels call by their addresses, which a handle holds behind all sizes; 0: there is none."""
+"""Functions of users that kernels call, of which ``Addresses`` hold where they are, behind all sizes; 0: none."""
 
 
 def named(*owners: str) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.engine import kernels
+from autotts_gym.engine.addresses import Addresses
 from autotts_gym.engine.fitting import pack
-from autotts_gym.engine.handle import Handle
 from autotts_gym.engine.layout import RevealedArrays
 from autotts_gym.engine.rules import Rules
 from autotts_gym.errors import AutottsError
@@ -28,12 +28,12 @@ class Revealed:
     Attributes:
         rules: what holds in every episode.
         arrays: all that follows.
-        handle: the same, as the kernels take it; it leads to nothing else.
+        addresses: the same, as the kernels take it; it leads to nothing else.
     """
 
     rules: Rules
     arrays: RevealedArrays
-    handle: Handle = field(init=False, repr=False)
+    addresses: Addresses = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together, as kernels rely on it.
@@ -41,10 +41,10 @@ class Revealed:
         Raises:
             AutottsError: an array has another dtype or shape than the others imply.
         """
-        object.__setattr__(self, "handle", pack(self.arrays))
+        object.__setattr__(self, "addresses", pack(self.arrays))
 
     def __reduce__(self) -> tuple[type["Revealed"], tuple[Rules, RevealedArrays]]:
-        """A copy has arrays of its own, and so a handle of its own."""
+        """A copy has arrays of its own, and so addresses of its own."""
         return Revealed, (self.rules, self.arrays)
 
     def priced(self, cost_weight: float, latency_weight: float) -> "Revealed":
@@ -132,7 +132,7 @@ class Revealed:
         self, rows: NDArray[np.int64], slots: NDArray[np.int64], starts: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         out = np.empty(int((self.slots["depth"][rows, slots] - starts).sum()), np.int32)
-        kernels.reveals(self.handle, rows, slots, starts, out)
+        kernels.reveals(self.addresses, rows, slots, starts, out)
         return out
 
 

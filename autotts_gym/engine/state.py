@@ -28,7 +28,7 @@ class PoolState:
         bank: where the branches come from.
         rules: what holds in every episode.
         arrays: all of the state.
-        handle: the same, as the kernels take it.
+        addresses: the same, as the kernels take it.
     """
 
     def __init__(self, bank: Bank, episodes: int, rules: Rules) -> None:
@@ -110,7 +110,7 @@ class PoolState:
     def _aim(self) -> None:
         """What points to the arrays."""
         own = {"reward": self.rules.own_reward, "aggregator": self.rules.own_aggregator}
-        self.handle = pack(self.arrays, {name: each.address for name, each in own.items() if each is not None})
+        self.addresses = pack(self.arrays, {name: each.address for name, each in own.items() if each is not None})
         shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
         self._revealed = Revealed(self.rules, RevealedArrays(**shown))
 
@@ -121,7 +121,7 @@ class PoolState:
         return {"bank": self.bank, "rules": self.rules, "own": own}
 
     def __setstate__(self, members: dict[str, Any]) -> None:
-        """A copy has arrays of its own, and so a handle and views of its own."""
+        """A copy has arrays of its own, and so ``Addresses`` and views of its own."""
         self.bank = members["bank"]
         self.rules = members["rules"]
         own = dict(members["own"])
@@ -230,7 +230,7 @@ class PoolState:
         wrong = picks[chosen & ((picks < -1) | (picks >= self.bank.num_questions))]
         if wrong.size:
             raise AutottsError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {wrong[0]}")
-        kernels.begin_all(self.handle, chosen, picks)
+        kernels.begin_all(self.addresses, chosen, picks)
 
     def deal(self, chosen: NDArray[np.bool_], orders: NDArray[np.int32]) -> None:
         """Give episodes that have just begun the order of their pools instead of a drawn one.
@@ -259,7 +259,7 @@ class PoolState:
         fresh = self.running & (self.pools["opened"] == 0)
         if not fresh[chosen].all():
             raise AutottsError("orders: expected episodes that have just begun; call begin before deal or shuffle")
-        kernels.deal_all(self.handle, chosen, orders)
+        kernels.deal_all(self.addresses, chosen, orders)
 
     def shuffle(self, chosen: NDArray[np.bool_], seeds: NDArray[np.integer[Any]]) -> None:
         """Give episodes that have just begun the published orders of their pools.
@@ -293,7 +293,7 @@ class PoolState:
         """
         actions = numbers("actions", actions, self._rows, self.admissible.shape[1])
         valid = np.empty(self.episodes, np.bool_)
-        kernels.act_all(self.handle, actions, valid)
+        kernels.act_all(self.addresses, actions, valid)
         return valid
 
     def play(self, plan: RoundPlan) -> int:
@@ -306,7 +306,7 @@ class PoolState:
             AutottsError: the plan is for another number of episodes or slots.
             ControllerError: an episode is stopped with an answer that it has not seen; nothing is done.
         """
-        running = int(kernels.play_rounds(self.handle, arrays_of(plan, self.slots.shape)))
+        running = int(kernels.play_rounds(self.addresses, arrays_of(plan, self.slots.shape)))
         if running < 0:
             n = -running - 1
             raise ControllerError(

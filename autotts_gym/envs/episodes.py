@@ -220,9 +220,9 @@ class Episodes:
         """
         chosen = number("action", action, self.actions)
         out = self.empty()
-        step: tuple[float, bool, int] = kernels.step_one(self.state.handle, chosen, self.observation.encoder, out)
+        step: tuple[float, bool, int] = kernels.step_one(self.state.addresses, chosen, self.observation.encoder, out)
         if step[2] != layout.RUNNING:
-            kernels.tell_one(self.state.handle, self._outcomes)
+            kernels.tell_one(self.state.addresses, self._outcomes)
         return out, *step
 
     def _results(self) -> Results:
@@ -265,7 +265,7 @@ class Episodes:
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
-                self.state.handle, first, end, actions, restart, again, self.observation.encoder, results
+                self.state.addresses, first, end, actions, restart, again, self.observation.encoder, results
             )
             return ended
 
@@ -282,7 +282,7 @@ class Episodes:
         good = isinstance(out, np.ndarray) and out.dtype == own.dtype and out.shape == own.shape
         if not good or not out.flags.c_contiguous or not out.flags.writeable:
             raise AutottsError(f"out: expected {describe(own)}, contiguous, to be written to, got {describe(out)}")
-        encode(self.state.handle, chosen, self.observation.encoder, out)
+        encode(self.state.addresses, chosen, self.observation.encoder, out)
 
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """What the infos of episodes that have just ended tell of them, an array (K,) for every key.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from autotts_gym.actions.kernels import NOT_BUILT_IN, mark_row, write_row
-from autotts_gym.engine.handle import call_encoder, call_reward, unpack
+from autotts_gym.engine.addresses import call_encoder, call_reward, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
@@ -86,22 +86,22 @@ def _conclude(s, n, reward, valid, results):
 
 
 @kernel
-def step_one(handle, action, encoder, out):
+def step_one(addresses, action, encoder, out):
     """Step episode 0 and encode it.
 
     Returns:
         (reward, whether the action was admissible, stop reason).
     """
-    s = unpack(handle)
+    s = unpack(addresses)
     reward, valid = _advance(s, 0, action)
     call_encoder(encoder, s, 0, out)
     return reward, valid, s.pools[0].stop_reason
 
 
 @kernel
-def tell_one(handle, outcomes):
+def tell_one(addresses, outcomes):
     """Write what is told of episode 0, which has ended, to outcomes (7, 1)."""
-    _tell(unpack(handle), 0, outcomes)
+    _tell(unpack(addresses), 0, outcomes)
 
 
 @inline
@@ -123,13 +123,13 @@ def _step(s, n, action, restart, again, encoder, results):
 
 
 @kernel
-def step_all(handle, first, end, actions, restart, again, encoder, results):
+def step_all(addresses, first, end, actions, restart, again, encoder, results):
     """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
     With ``again`` the next episode begins at once where one ends, which leaves its last mask and observation in
     ``results``, a ``features.Results``. The actions (N,) are in the action space. Returns how many have ended.
     """
-    s = unpack(handle)
+    s = unpack(addresses)
     ended = 0
     for n in range(end):  # from 0: an index that may be negative costs a check at every access
         if n >= first:
@@ -180,7 +180,7 @@ def _step_round(s, n, action, restart, again, encoder, built_in, plan, masks_bef
 
 @kernel
 def step_rounds(
-    handle, first, end, actions, restart, again, encoder, built_in, plan, masks_before, masks_after, results
+    addresses, first, end, actions, restart, again, encoder, built_in, plan, masks_before, masks_after, results
 ):
     """Play the macros of episodes first .. end - 1 of N as rounds; all else as in ``step_all``.
 
@@ -188,7 +188,7 @@ def step_rounds(
     that is not admissible by ``masks_before`` (N, K) int8 is an empty round. Writes masks of the built-in macros to
     ``masks_after`` (N, K) int8.
     """
-    s = unpack(handle)
+    s = unpack(addresses)
     ended = 0
     for n in range(end):  # from 0, as in step_all
         if n >= first:

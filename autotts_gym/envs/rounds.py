@@ -67,7 +67,7 @@ class RoundEpisodes(Episodes):
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_rounds(
-                self.state.handle,
+                self.state.addresses,
                 first,
                 end,
                 actions,

@@ -554,13 +554,13 @@ def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], 
         state.begin(every, questions)
         state.shuffle(every, np.array(seeds)[rows])
         play(controller, state, _noting(state, chunk))
-        kernels.judge(state.handle, chunk)
+        kernels.judge(state.addresses, chunk)
     return episodes
 
 
 def _noting(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
     """Watches rounds and notes what stands after each."""
-    return lambda _: kernels.note_round(state.handle, episodes)
+    return lambda _: kernels.note_round(state.addresses, episodes)
 
 
 def _difficulty(store: ReplayStore) -> NDArray[np.float64]:

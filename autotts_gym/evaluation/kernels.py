@@ -5,7 +5,7 @@ It reads what no controller may, so it runs where episodes are evaluated and now
 
 import numpy as np
 
-from autotts_gym.engine.handle import unpack
+from autotts_gym.engine.addresses import unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import aggregated, is_right
 from autotts_gym.engine.layout import FINISHED, PRUNED
@@ -36,9 +36,9 @@ _KEPT, _OPENED, _SLOTS = 0, 1, 2
 
 
 @kernel
-def note_round(handle, episodes):
+def note_round(addresses, episodes):
     """Note what stands after a round, in episodes (N,) EPISODE; an episode that has ended changes no more."""
-    s = unpack(handle)
+    s = unpack(addresses)
     for n in range(len(episodes)):
         tokens = s.pools[n].total_tokens
         standing = aggregated(s, n)
@@ -117,9 +117,9 @@ def _outcome(s, n, episode):
 
 
 @kernel
-def judge(handle, episodes):
+def judge(addresses, episodes):
     """Complete episodes (N,) EPISODE that have ended, whose orders were dealt and whose rounds were noted."""
-    s = unpack(handle)
+    s = unpack(addresses)
     votes = np.empty(s.answers.shape[1], np.int32)
     for n in range(len(episodes)):
         pool, hidden, episode = s.pools[n], s.hidden_pools[n], episodes[n]

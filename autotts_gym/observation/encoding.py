@@ -11,14 +11,14 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from autotts_gym.engine.functions import machine_code
-from autotts_gym.engine.handle import (
+from autotts_gym.engine.addresses import (
     NUMBERS,
     REVEALED_STATE,
     WORDS,
     call_branch_feature,
     call_feature,
 )
+from autotts_gym.engine.functions import machine_code
 from autotts_gym.errors import AutottsError, quote
 from autotts_gym.extensions import is_reference, load
 from autotts_gym.observation import branches, evidence, pool

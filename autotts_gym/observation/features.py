@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from numba import types
 
+from autotts_gym.engine.addresses import REVEALED_STATE
 from autotts_gym.engine.functions import Compiled
-from autotts_gym.engine.handle import REVEALED_STATE
 from autotts_gym.engine.jit import inline
 from autotts_gym.errors import AutottsError
 from autotts_gym.validation import check, is_real

@@ -1,13 +1,13 @@
 """Compiled face of observations."""
 
-from autotts_gym.engine.handle import call_encoder, unpack
+from autotts_gym.engine.addresses import call_encoder, unpack
 from autotts_gym.engine.jit import kernel
 
 
 @kernel
-def encode(handle, chosen, encoder, out):
+def encode(addresses, chosen, encoder, out):
     """Encode the chosen episodes (N,) bool into their rows of out (N, P + M F) float32."""
-    s = unpack(handle)
+    s = unpack(addresses)
     for n in range(len(chosen)):
         if chosen[n]:
             call_encoder(encoder, s, n, out)

@@ -1,4 +1,4 @@
-"""What is asked of a program: its schedule before it is played, and that an episode does not depend on its company."""
+"""What is asked of a program: its schedule before it is played, and that an episode does not depend on others."""
 
 import json
 import math
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.engine.layout import COUNTS
 from autotts_gym.errors import ProgramError
-from autotts_gym.sandbox.companies import Lane
+from autotts_gym.sandbox.batches import Batch
 from autotts_gym.sandbox.config import Sandbox
-from autotts_gym.sandbox.fleet import Crew, Fleet
+from autotts_gym.sandbox.lockstep import Lockstep
+from autotts_gym.sandbox.processes import Processes
 from autotts_gym.sandbox.protocol import SCHEDULE
 from autotts_gym.sandbox.static import Source, read_source
 
@@ -61,11 +62,11 @@ def check_program(
     betas = tuple(map(float, betas))
     if source.style == "published":
         return Checked(source, betas, {})
-    crew = Crew(source, [{"betas": betas}], [MAX_SCHEDULE], sandbox)
+    processes = Processes(source, [{"betas": betas}], [MAX_SCHEDULE], sandbox)
     try:
-        (content,) = crew.receive([0], SCHEDULE)
+        (content,) = processes.receive([0], SCHEDULE)
     finally:
-        crew.close()
+        processes.close()
     return Checked(source, betas, _schedule(source.path, betas, content))
 
 
@@ -115,10 +116,10 @@ class Played(Protocol):
     def chunk(self, questions: int) -> int:
         """Episodes that are played side by side."""
 
-    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Lane]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Batch]:
         """How episodes are played."""
 
-    def begin_batch(self, revealed: Revealed, batch: Lane) -> Fleet:
+    def begin_batch(self, revealed: Revealed, batch: Batch) -> Lockstep:
         """Start the processes of a batch."""
 
 
@@ -144,8 +145,8 @@ def audit(
         program: the controller of the result.
         store: the ``ReplayStore`` of the result.
         result: its ``EvaluationResult``.
-        episodes: how many to play; None: as many as are played side by side. Fewer are a smaller company than that of
-            the result, which a program may notice.
+        episodes: how many to play; None: as many as are played side by side. Fewer are not like those of the
+            result, which a program may notice.
         seed: of the choice; None: by chance, so that no program is written for it.
         rules: of the result; None: those that it names, without a budget.
 
@@ -164,28 +165,28 @@ def audit(
         fields["answers"] = np.asarray(result.answers, object).reshape(-1)
     count = program.chunk(bank.num_problems) if episodes is None else episodes
     picked = np.random.default_rng(seed).permutation(len(questions))[:count]
-    for lane in program.batches(bank.problems[questions[picked]]):
-        rows = picked[lane.rows]
-        again = _play(program, lane, PoolState.begun(bank, rules, seeds[rows], questions[rows]), "answers" in fields)
+    for batch in program.batches(bank.problems[questions[picked]]):
+        rows = picked[batch.rows]
+        again = _play(program, batch, PoolState.begun(bank, rules, seeds[rows], questions[rows]), "answers" in fields)
         compare(program.source, {name: fields[name][rows] for name in fields}, again, seeds[rows], questions[rows])
     return len(picked)
 
 
-def _play(program: Played, lane: Lane, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
-    """What the episodes of a lane come to."""
+def _play(program: Played, batch: Batch, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+    """What the episodes of a batch come to."""
     revealed = state.revealed
     plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
-    fleet = program.begin_batch(revealed, lane)
+    lockstep = program.begin_batch(revealed, batch)
     try:
         running = state.episodes
         while running:
             plan.clear()
-            fleet.decide(revealed, plan)
+            lockstep.decide(revealed, plan)
             running = state.play(plan)
             if running:
-                fleet.look(revealed)
+                lockstep.look(revealed)
     finally:
-        fleet.close()
+        lockstep.close()
     return state.outcomes(answers)
 
 
@@ -196,7 +197,7 @@ def compare(
     seeds: NDArray[np.int64],
     questions: NDArray[np.int64],
 ) -> None:
-    """Compare what episodes came to with what they came to in other company.
+    """Compare what episodes came to with what they came to beside other episodes.
 
     Raises:
         ProgramError: of kind "nondeterminism", if one differs.
@@ -208,6 +209,6 @@ def compare(
             raise ProgramError(
                 source.path,
                 "nondeterminism",
-                f"{name} of question {questions[k]} under seed {seeds[k]} differs when played again in other company"
-                + ("" if name in ("answers", "correct") else f": {fields[name][k]}, then {values[k]}"),
+                f"{name} of question {questions[k]} under seed {seeds[k]} differs when played again beside other "
+                "episodes" + ("" if name in ("answers", "correct") else f": {fields[name][k]}, then {values[k]}"),
             )

@@ -25,7 +25,7 @@ class Sandbox:
         cpu_seconds: processor time of a process.
         round_seconds: wall-clock time from one look to the next, for the episodes of a process.
         seconds: wall-clock time of all episodes together.
-        audit_share: of the episodes of an evaluation, those that are played again in other company.
+        audit_share: of the episodes of an evaluation, those that are played again beside other episodes.
         packages: installed packages that a program may import beside the standard library's modules, and modules of
             them that they do not load by themselves, such as ``scipy.signal``; loaded for programs that import them.
     """

@@ -438,7 +438,7 @@ class _Program:
 
 
 _packages: frozenset[str] = frozenset()
-"""Allowed beyond the standard library; set by the nursery."""
+"""Allowed beyond the standard library; set by the fork server."""
 
 
 # ------------------------------------------------------------------------------------------------------------ messages

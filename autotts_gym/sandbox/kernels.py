@@ -21,13 +21,13 @@ def _wrong(pool, verb, answer, opens, prunes, deepens, words, max_branches, sure
 
 
 @kernel
-def read_requests(words, ends, companies, members, firsts, awaited, pools, max_branches, sure, asking, max_steps, plan):
+def read_requests(words, ends, processes, members, firsts, awaited, pools, max_branches, sure, asking, max_steps, plan):
     """Write the requests of all processes into an empty plan.
 
     Args:
         words: int64, the contents of the messages of some processes, one after the other.
         ends: int64, where the message of each of them ends.
-        companies: int64, their numbers.
+        processes: int64, their numbers.
         members: int64, the rows of the episodes of process 0, then of process 1, ...
         firsts: int64, where the episodes of each process begin there, and where the last one's end.
         awaited: (N,) bool by row, episodes that must ask for something; those that did are cleared.
@@ -44,7 +44,7 @@ def read_requests(words, ends, companies, members, firsts, awaited, pools, max_b
     at = 0
     for m in range(len(ends)):
         end = ends[m]
-        c = companies[m]
+        c = processes[m]
         while at < end:
             if end - at < 7:
                 return TORN

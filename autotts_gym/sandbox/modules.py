@@ -1,7 +1,7 @@
 """Inside a confined process: the modules that programs import, loaded before the process is forked.
 
 Standard library only at import. A confined process can open no file, so whatever a package loads when it is first used
-must have been loaded by the nursery.
+must have been loaded by the fork server.
 """
 
 import importlib

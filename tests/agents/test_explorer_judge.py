@@ -37,7 +37,7 @@ def test_settings_and_stores_side_by_side_give_what_each_gives_by_itself(seeds: 
     assert len({result.total_tokens.sum() for result in expected}) == len(expected)
 
 
-def test_episodes_of_a_sweep_are_played_twice_in_other_company(tmp_path: Path) -> None:
+def test_episodes_of_a_sweep_are_played_twice_beside_others(tmp_path: Path) -> None:
     (tmp_path / "by_address.py").write_text(BY_ADDRESS)
-    with pytest.raises(ProgramError, match="in other company"):
+    with pytest.raises(ProgramError, match="beside other episodes"):
         play_program(tmp_path / "by_address.py", Bank(STORES), BETAS, 4, RULES)

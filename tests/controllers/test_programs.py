@@ -1,4 +1,4 @@
-"""Programs as controllers: the same episodes as the built-in ones, whatever company their episodes are in."""
+"""Programs as controllers: the same episodes as the built-in ones, whichever episodes share a process."""
 
 import json
 import pickle
@@ -122,7 +122,7 @@ def test_a_published_controller_is_told_where_the_branches_end(tmp_path: Path):
     assert all(answer is not None for answer in result.answers.reshape(-1))
 
 
-def test_any_number_of_workers_and_any_company_give_the_same_bits(store: ReplayStore, monkeypatch: pytest.MonkeyPatch):
+def test_any_number_of_workers_and_any_batches_give_the_same_bits(store: ReplayStore, monkeypatch: pytest.MonkeyPatch):
     controllers = [make_controller(PROGRAMS / "cmc.py", beta=beta) for beta in (0.1, 0.4)]
     one = evaluate_all(controllers, [store], seeds=range(6), answers=True)
     for each in zip(one, evaluate_all(controllers, [store], seeds=range(6), answers=True, workers=2), strict=True):
@@ -185,7 +185,7 @@ def solve(session, beta):
 
 
 @pytest.mark.parametrize("body", [CARRIED, PLACES], ids=["a list kept in a module", "places in memory"])
-def test_what_depends_on_its_company_is_found_out(tmp_path: Path, store: ReplayStore, body: str):
+def test_what_depends_on_other_episodes_is_found_out(tmp_path: Path, store: ReplayStore, body: str):
     path = written(tmp_path, body)
     with pytest.raises(ProgramError, match=r"nondeterminism: .* differs when played again") as caught:
         evaluate(Program(path, 0.5, Sandbox(audit_share=1.0)), store, seeds=range(10))
@@ -203,7 +203,7 @@ def test_an_audit_of_an_honest_program_passes(store: ReplayStore):
     assert audit(program, store, result, episodes=12, seed=3) == 12
 
 
-def test_chance_is_the_same_in_every_company(tmp_path: Path, store: ReplayStore):
+def test_chance_is_the_same_in_every_process(tmp_path: Path, store: ReplayStore):
     body = (
         "import random\nfrom random import randint\n\n\ndef solve(session, beta):\n"
         "    for _ in range(randint(1, 5)):\n        session.open()\n        session.answers\n"

@@ -226,7 +226,7 @@ def test_huge_numbers_in_a_plan_do_what_is_admissible_of_them(huge: int, many: i
     assert (state.pools["opened"] == (M if many > 0 else 0)).all()
 
 
-# ------------------------------------------------------------------------------------------------------------- handle
+# ---------------------------------------------------------------------------------------------------------- addresses
 
 
 @pytest.mark.parametrize("name", Arrays._fields)
@@ -273,7 +273,7 @@ def test_a_bank_answers_or_refuses_whatever_it_is_asked(world: World, question: 
 )
 def test_a_kernel_that_reaches_too_far_is_caught_where_bounds_are_checked():
     with pytest.raises(IndexError):
-        kernels.act_all(begun().handle, np.zeros(10 * N, np.int64), np.zeros(10 * N, np.bool_))
+        kernels.act_all(begun().addresses, np.zeros(10 * N, np.int64), np.zeros(10 * N, np.bool_))
 
 
 @pytest.mark.parametrize(

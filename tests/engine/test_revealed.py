@@ -87,10 +87,10 @@ def test_the_handle_of_what_is_revealed_has_no_address_of_anything_else():
     state = played()
     place = {each.name: k for k, each in enumerate(TABLE)}
     for name in named(HIDDEN, BANK):
-        assert state.revealed.handle[place[name]] == 0
-        assert state.handle[place[name]] == getattr(state.arrays, name).ctypes.data
+        assert state.revealed.addresses[place[name]] == 0
+        assert state.addresses[place[name]] == getattr(state.arrays, name).ctypes.data
     for name in named(REVEALED):
-        assert state.revealed.handle[place[name]] == state.handle[place[name]]
+        assert state.revealed.addresses[place[name]] == state.addresses[place[name]]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda revealed: pickle.loads(pickle.dumps(revealed))])
@@ -99,7 +99,7 @@ def test_a_copy_of_what_is_revealed_has_arrays_and_a_handle_of_its_own(copied):
     twin = copied(revealed)
     for k, name in enumerate(named(REVEALED)):
         assert not np.shares_memory(getattr(twin.arrays, name), getattr(revealed.arrays, name)) or name == "probed"
-        assert twin.handle[k] == getattr(twin.arrays, name).ctypes.data
+        assert twin.addresses[k] == getattr(twin.arrays, name).ctypes.data
     assert twin.history(1, 2).tolist() == revealed.history(1, 2).tolist()
 
 

@@ -13,7 +13,7 @@ from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play, runner
 from autotts_gym.replay import synthesize
-from autotts_gym.sandbox.companies import Lane
+from autotts_gym.sandbox.batches import Batch
 
 FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned", "answers")
 
@@ -133,20 +133,20 @@ def test_whoever_watches_sees_every_round_and_changes_nothing():
 class Waited:
     """Memory of a controller that waits for others: notes when it is told and asked."""
 
-    def __init__(self, log: list[tuple[str, int]], lane: int) -> None:
-        self.log, self.lane = log, lane
+    def __init__(self, log: list[tuple[str, int]], batch: int) -> None:
+        self.log, self.batch = log, batch
 
     def look(self, revealed: Revealed) -> None:
         assert (revealed.pools["stop_reason"] == 0).any()
-        self.log.append(("told", self.lane))
+        self.log.append(("told", self.batch))
 
     def close(self) -> None:
-        self.log.append(("closed", self.lane))
+        self.log.append(("closed", self.batch))
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Opens a branch a round until there are as many as its lane's number, and stops; one lane may break."""
+    """Opens a branch a round until there are as many as its batch's number, and stops; one batch may break."""
 
     name: ClassVar[str] = "waiting"
     log: tuple[list[tuple[str, int]], list[int]] = ([], [])
@@ -159,16 +159,16 @@ class Waiting:
     def chunk(self, questions: int) -> int:
         return 7 * questions
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
         rows = np.arange(len(problems))
         parts = np.split(rows, [6, 10]) if len(rows) > 10 else [rows]
-        return [Lane(part, part, part.astype(float)) for part in parts]
+        return [Batch(part, part, part.astype(float)) for part in parts]
 
-    def together(self, problems: NDArray[np.int64]) -> Lane:
+    def together(self, problems: NDArray[np.int64]) -> Batch:
         raise NotImplementedError
 
-    def begin(self, revealed: Revealed, lane: Lane) -> Waited:
-        assert len(lane.rows) == revealed.episodes
+    def begin(self, revealed: Revealed, batch: Batch) -> Waited:
+        assert len(batch.rows) == revealed.episodes
         self.log[1].append(revealed.episodes)
         return Waited(self.log[0], len(self.log[1]))
 
@@ -177,11 +177,11 @@ class Waiting:
         assert len(seeds) == len(questions) == sum(self.log[1])
 
     def decide(self, revealed: Revealed, memory: Waited, plan: RoundPlan) -> None:
-        self.log[0].append(("asked", memory.lane))
-        if memory.lane == self.breaks:
+        self.log[0].append(("asked", memory.batch))
+        if memory.batch == self.breaks:
             raise ControllerError("broken")
         plan.open[:] = 1
-        plan.stop[:] = revealed.pools["opened"] + 1 == memory.lane
+        plan.stop[:] = revealed.pools["opened"] + 1 == memory.batch
 
 
 def test_lanes_are_played_by_turns():
@@ -197,10 +197,10 @@ def test_lanes_are_played_by_turns():
 
 
 class Twice(Waiting):
-    """Plays the first episode in two lanes, of which it does something else in the second."""
+    """Plays the first episode in two batches, of which it does something else in the second."""
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Lane]:
-        return [Lane(rows, rows, rows.astype(float)) for rows in (np.array([1, 0]), np.array([0]))]
+    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
+        return [Batch(rows, rows, rows.astype(float)) for rows in (np.array([1, 0]), np.array([0]))]
 
     def audit(self, fields: Any, again: Any, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> None:
         assert (seeds.tolist(), questions.tolist()) == ([3, 3, 3], [1, 0, 0])

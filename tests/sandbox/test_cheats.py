@@ -33,7 +33,16 @@ from autotts_gym.errors import ProgramError
 from autotts_gym.evaluation import evaluate_all
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.replay import Branch, Question, ReplayStore, build_store
-from autotts_gym.sandbox import Sandbox, Source, audit, check_program, close_nurseries, confinement, fleet, layers
+from autotts_gym.sandbox import (
+    Sandbox,
+    Source,
+    audit,
+    check_program,
+    close_fork_servers,
+    confinement,
+    layers,
+    processes,
+)
 
 ROOMY = Sandbox(round_seconds=60.0)
 QUICK = Sandbox(round_seconds=1.0, cpu_seconds=20)
@@ -103,20 +112,20 @@ TOOLED = WITH_TOOLS.count("\n") + 4
 
 @pytest.fixture(scope="module", autouse=True)
 def baseline() -> Iterator[set[int]]:
-    """Processes that were there before; at the end the nurseries end, and nothing else is there."""
-    close_nurseries()
+    """Processes that were there before; at the end the servers end, and nothing else is there."""
+    close_fork_servers()
     before = descendants()
     yield before
-    nurseries = descendants() - before
-    close_nurseries()
-    assert gone(nurseries)
+    servers = descendants() - before
+    close_fork_servers()
+    assert gone(servers)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(baseline: set[int]) -> Iterator[None]:
-    """After a test only nurseries run, each two processes, none of which ever runs a program."""
+    """After a test only servers run, each two processes, none of which ever runs a program."""
     yield
-    assert len(descendants() - baseline) <= 2 * len(fleet._nurseries)
+    assert len(descendants() - baseline) <= 2 * len(processes._fork_servers)
 
 
 def played(path: Path, sandbox: Sandbox = ROOMY, beta: float = 0.5, seeds: Any = SEEDS) -> EvaluationResult:
@@ -528,7 +537,7 @@ def test_a_forged_round_costs_what_the_same_actions_cost(tmp_path: Path) -> None
 def test_an_attack_ends_as_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solve: str, kind: str, message: str, line: int | None
 ) -> None:
-    monkeypatch.setattr(fleet, "GRACE", 0.5)
+    monkeypatch.setattr(processes, "GRACE", 0.5)
     mark = tmp_path / "pickled"
     tools = f"""
 PICKLE = {_bomb(mark)!r}
@@ -580,7 +589,7 @@ def _bomb(mark: Path) -> bytes:
 def test_a_process_that_does_not_read_holds_the_parent_no_longer_than_a_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "GRACE", 0.5)
+    monkeypatch.setattr(processes, "GRACE", 0.5)
     rng = random.Random(3)
     wide = [Branch([rng.choice("123") for _ in range(120)], 12_000, "1") for _ in range(64)]
     store = build_store([Question("q", "1", wide)] * 24, model="m", benchmark="b", interval_tokens=100)
@@ -596,13 +605,13 @@ def test_a_process_that_does_not_read_holds_the_parent_no_longer_than_a_round(
     turns = "\n\nbuiltins.turns = [*getattr(builtins, 'turns', ()), 1]\n"
     path = write(tmp_path, solve, WITH_TOOLS + turns)
     sent: list[int] = []
-    write_some = fleet.Crew._write
+    write_some = processes.Processes._write
 
-    def counted(crew: Any, c: int, data: memoryview) -> int:
+    def counted(processes: Any, c: int, data: memoryview) -> int:
         sent.append(len(data))
-        return write_some(crew, c, data)
+        return write_some(processes, c, data)
 
-    monkeypatch.setattr(fleet.Crew, "_write", counted)
+    monkeypatch.setattr(processes.Processes, "_write", counted)
     with pytest.raises(ProgramError, match="timeout: expected to look or to end within 1 s"):  # not within 600 s
         evaluate(Program(path, sandbox=QUICK), store, seeds=range(1))
     assert max(sent) > 400_000  # which no socket holds: the parent had to wait for the reader
@@ -728,7 +737,7 @@ def test_what_is_carried_to_the_next_episode_is_found(tmp_path: Path, carrier: s
     path = write(tmp_path, f"kept = {CARRIERS[carrier]}{CARRY}", WITH_TOOLS + KEEPERS)
     error = failure(path)
     assert error.kind == "nondeterminism"
-    assert re.match(r"\w+ of question \d under seed \d differs when played again in other company", error.message)
+    assert re.match(r"\w+ of question \d under seed \d differs when played again beside other episodes", error.message)
     blind = Sandbox(audit_share=0)
     result = played(path, blind)
     assert 12 < result.branches_opened.sum() < 24  # carried to all episodes of a process but the first
@@ -774,7 +783,7 @@ def test_a_generator_without_a_seed_is_seeded_alike(tmp_path: Path, draw: str) -
         "len([each for each in module('gc').get_objects() if type(each) is type(session)])",
     ],
 )
-def test_what_differs_by_chance_or_by_company_is_found(tmp_path: Path, number: str) -> None:
+def test_what_differs_by_chance_or_by_process_is_found(tmp_path: Path, number: str) -> None:
     error = failure(write(tmp_path, f"for _ in range(1 + {number} % 11):\n    session.open()", WITH_TOOLS))
     assert error.kind == "nondeterminism"
 
@@ -902,10 +911,10 @@ print(told)
 @pytest.fixture
 def without_the_layer_of_clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a machine where clocks can't be taken from a process."""
-    close_nurseries()
-    monkeypatch.setattr(fleet, "LAYERS", tuple(layer for layer in fleet.LAYERS if layer != "clock"))
+    close_fork_servers()
+    monkeypatch.setattr(processes, "LAYERS", tuple(layer for layer in processes.LAYERS if layer != "clock"))
     yield
-    close_nurseries()
+    close_fork_servers()
 
 
 @pytest.mark.usefixtures("without_the_layer_of_clocks")
@@ -956,7 +965,7 @@ def test_an_episode_is_in_a_process_whose_server_has_served_nobody_before(tmp_pa
 
 
 def test_who_is_late_ends_the_evaluation_so_that_nobody_hears_of_it(tmp_path: Path) -> None:
-    """All processes of a lane get the signal that asks where they spin; what they make of it counts no more."""
+    """All processes of a batch get the signal that asks where they spin; what they make of it counts no more."""
     solve = """
     signal, heard = module("signal"), []
     signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
@@ -1007,9 +1016,9 @@ def test_each_layer_holds_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for each in here if layer == "all" else [layer]:
         if not here.get(each, True):
             pytest.skip(f"the layer {each} is missing on this machine")
-    close_nurseries()
+    close_fork_servers()
     if layer != "all":
-        monkeypatch.setattr(fleet, "LAYERS", () if layer == "none" else (layer,))
+        monkeypatch.setattr(processes, "LAYERS", () if layer == "none" else (layer,))
     secret, mark = tmp_path / "secret", tmp_path / "mark"
     path = tmp_path / "grab.py"
     through = set()
@@ -1030,7 +1039,7 @@ def test_each_layer_holds_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             changed = mark.exists() or secret.stat().st_mode & 0o777 != 0o600
             assert changed == (name in through & {"write", "link", "change"}), name
             mark.unlink(missing_ok=True)
-    close_nurseries()
+    close_fork_servers()
     sure = {*GRABS} - HERE_AND_THERE.get(layer, set())
     assert through & sure == sure - REFUSED_BY[layer]
 

@@ -16,17 +16,17 @@ from autotts_gym import evaluate, synthesize
 from autotts_gym.controllers.programs import Program
 from autotts_gym.errors import ControllerError, ProgramError
 from autotts_gym.replay import Branch, Question, ReplayStore, build_store
-from autotts_gym.sandbox import Sandbox, check_program, close_nurseries, fleet
+from autotts_gym.sandbox import Sandbox, check_program, close_fork_servers, processes
 
 STORE = synthesize(3, 70, seed=1)
 LIMITED = "for _ in range(4):\n    session.open()\n    session.answers\n"
 
 
 @pytest.fixture(autouse=True)
-def no_nurseries() -> object:
-    close_nurseries()
+def no_fork_servers() -> object:
+    close_fork_servers()
     yield
-    close_nurseries()
+    close_fork_servers()
 
 
 def command(path: Path, prefix: str = "", seeds: int = 1) -> subprocess.CompletedProcess[str]:
@@ -51,7 +51,7 @@ def test_a_fork_server_that_is_killed_is_one_clear_error_and_the_next_evaluation
     path = write(tmp_path, "return None")
     before = descendants()
     check_program(path)
-    (server,) = fleet._nurseries.values()
+    (server,) = processes._fork_servers.values()
     victim = server._process.pid if which == "outer" else min(descendants(server._process.pid), default=0)
     if not victim:
         pytest.skip("the layer namespaces is missing on this machine: a fork server is one process")
@@ -60,7 +60,7 @@ def test_a_fork_server_that_is_killed_is_one_clear_error_and_the_next_evaluation
     slow = write(tmp_path, "session.open()\nsession.answers", name="slow.py")
     assert check_program(slow).schedule  # it is started anew
     assert evaluate(Program(slow), STORE, seeds=range(2)).mean_tokens > 0
-    close_nurseries()
+    close_fork_servers()
     assert gone(descendants() - before)
 
 
@@ -68,17 +68,17 @@ def test_a_fork_server_that_dies_in_the_middle_ends_the_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, LIMITED)
-    receive = fleet.Crew.receive
+    receive = processes.Processes.receive
     turns: list[int] = []
 
-    def killing(crew: fleet.Crew, children: object, expected: int) -> list[bytes]:
+    def killing(processes: processes.Processes, children: object, expected: int) -> list[bytes]:
         turns.append(1)
         if len(turns) == 3:
-            os.killpg(crew._servers[0]._process.pid, signal.SIGKILL)
-            crew._servers[0]._process.wait()
-        return receive(crew, children, expected)  # type: ignore[arg-type]
+            os.killpg(processes._servers[0]._process.pid, signal.SIGKILL)
+            processes._servers[0]._process.wait()
+        return receive(processes, children, expected)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fleet.Crew, "receive", killing)
+    monkeypatch.setattr(processes.Processes, "receive", killing)
     with pytest.raises(ControllerError, match="sandbox: its fork server was ended by SIGKILL"):
         evaluate(Program(path), STORE, seeds=range(2))
     monkeypatch.undo()
@@ -86,18 +86,18 @@ def test_a_fork_server_that_dies_in_the_middle_ends_the_evaluation(
 
 
 def test_a_fork_server_that_is_stopped_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "REPLY_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "REPLY_SECONDS", 0.5)
     path = write(tmp_path, LIMITED)
     check_program(path)
-    for server in fleet._nurseries.values():
+    for server in processes._fork_servers.values():
         os.killpg(server._process.pid, signal.SIGSTOP)
-    stopped = {server._process.pid for server in fleet._nurseries.values()}
+    stopped = {server._process.pid for server in processes._fork_servers.values()}
     stopped |= {each for pid in stopped for each in descendants(pid)}
     start = time.monotonic()
     with pytest.raises(ControllerError, match=r"sandbox: its fork server did not answer within 0\.5 s"):
         check_program(path)
     assert time.monotonic() - start < 20
-    close_nurseries()
+    close_fork_servers()
     assert gone(stopped)
 
 

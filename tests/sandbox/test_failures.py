@@ -18,7 +18,7 @@ from autotts_gym import evaluate, make_controller, synthesize
 from autotts_gym.controllers import Controller
 from autotts_gym.controllers.programs import Program
 from autotts_gym.errors import AutottsError, ControllerError, ProgramError
-from autotts_gym.sandbox import Sandbox, close_nurseries, fleet, layers
+from autotts_gym.sandbox import Sandbox, close_fork_servers, layers, processes
 
 STORE = synthesize(3, 70, seed=1)
 QUICK = Sandbox(round_seconds=1.0, cpu_seconds=20)
@@ -53,7 +53,7 @@ def gone(processes: set[int], seconds: float = 5.0) -> bool:
 
 
 def failure(path: Path, sandbox: Sandbox = QUICK) -> ProgramError:
-    close_nurseries()
+    close_fork_servers()
     before = descendants()
     with pytest.raises(ProgramError) as caught:
         evaluate(Program(path, sandbox=sandbox), STORE, seeds=range(2))
@@ -61,10 +61,10 @@ def failure(path: Path, sandbox: Sandbox = QUICK) -> ProgramError:
     assert "\n" not in str(error)
     assert str(error).startswith(f"{path}:")
     assert error.path == str(path)
-    assert len(descendants() - before) <= 2 * len(fleet._nurseries)  # each nursery and its first process
-    nursery = descendants() - before
-    close_nurseries()
-    assert gone(nursery)
+    assert len(descendants() - before) <= 2 * len(processes._fork_servers)  # each server and its first process
+    server = descendants() - before
+    close_fork_servers()
+    assert gone(server)
     return error
 
 
@@ -198,7 +198,7 @@ def words(*numbers):
 
 
 def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
-    close_nurseries()
+    close_fork_servers()
     before = descendants()
     path = write(tmp_path, "while True:\n    pass")
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -206,9 +206,9 @@ def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate(Program(path, sandbox=Sandbox(round_seconds=30)), STORE, seeds=range(2))
     timer.join()
-    nursery = descendants() - before
-    close_nurseries()
-    assert gone(nursery)
+    server = descendants() - before
+    close_fork_servers()
+    assert gone(server)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -221,7 +221,7 @@ def test_the_death_of_the_parent_leaves_no_process(tmp_path: Path, how: signal.S
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
-    while len(processes := descendants(parent.pid)) < 10 and time.monotonic() < end:  # four nurseries, two more
+    while len(processes := descendants(parent.pid)) < 10 and time.monotonic() < end:  # four servers, two more
         time.sleep(0.05)
     assert len(processes) >= 3
     parent.send_signal(how)
@@ -240,20 +240,20 @@ def test_layers_are_told_and_a_required_one_that_is_missing_refuses(monkeypatch:
     here = layers()
     assert set(here) == {"rlimits", "no_new_privs", "seccomp", "landlock", "namespaces", "clock"}
     assert all(here[name] for name in Sandbox().require)
-    close_nurseries()
+    close_fork_servers()
 
-    class Bare(fleet.Nursery):
+    class Bare(processes.ForkServer):
         def await_start(self) -> None:
             super().await_start()
             self.missing = {"landlock": "landlock: Function not implemented"}
 
-    monkeypatch.setattr(fleet, "Nursery", Bare)
+    monkeypatch.setattr(processes, "ForkServer", Bare)
     controller: Controller = make_controller("agents/programs/sc.py", beta=0.0, sandbox=Sandbox(require=("landlock",)))
     with pytest.raises(ControllerError, match=r"sandbox: the layer landlock is required but missing here \(landlock: "):
         evaluate(controller, STORE, seeds=range(1))
     free = make_controller("agents/programs/sc.py", beta=0.0, sandbox=Sandbox(require=()))
     assert evaluate(free, STORE, seeds=range(1)).branches_opened.max() == 1
-    close_nurseries()
+    close_fork_servers()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SERVERS = 2
-"""Fork servers of a lane, new for every chunk.
+"""Fork servers of a batch, new for every chunk.
 
 Where objects lie in memory differs from one server to the next; and a server that has forked before remembers it, in
 freed memory and in the interpreter's counters, and so would its children.
@@ -18,54 +18,54 @@ freed memory and in the interpreter's counters, and so would its children.
 
 
 @dataclass(frozen=True)
-class Lane:
+class Batch:
     """Episodes that are played side by side.
 
     Attributes:
         rows: (n,) int64, which episodes.
-        companies: (n,) int64, the process of each.
+        processes: (n,) int64, the process of each.
         places: (n,) float64, the lowest of a process begins first.
         servers: how many fork servers the processes come from.
         since: when the evaluation began, by ``time.monotonic``; None: now.
     """
 
     rows: NDArray[np.int64]
-    companies: NDArray[np.int64]
+    processes: NDArray[np.int64]
     places: NDArray[np.float64]
     servers: int = 1
     since: float | None = None
 
 
-def alone(episodes: int) -> Lane:
+def alone(episodes: int) -> Batch:
     """Every episode in a process of its own."""
     rows = np.arange(episodes)
-    return Lane(rows, rows, np.zeros(episodes))
+    return Batch(rows, rows, np.zeros(episodes))
 
 
-def assign(problems: NDArray[np.int64], lanes: int, repeats: int, since: float | None = None) -> list[Lane]:
-    """Divide episodes into lanes and, within each, into processes of different sizes.
+def assign(problems: NDArray[np.int64], batches: int, repeats: int, since: float | None = None) -> list[Batch]:
+    """Divide episodes into batches and, within each, into processes of different sizes.
 
-    An episode that is played twice is in two lanes, and so in processes of two fork servers. In one of the two, by
+    An episode that is played twice is in two batches, and so in processes of two fork servers. In one of the two, by
     chance, it begins before all others of its process, so that nothing was left behind for it; in the other it has any
     place. Nothing tells a process which of its episodes are played twice.
 
     Args:
         problems: (N,) int64, equal for episodes that may not share a process.
-        lanes: in how many parts they are played by turns.
-        repeats: how many are played twice; needs two lanes.
+        batches: in how many parts they are played by turns.
+        repeats: how many are played twice; needs two batches.
         since: when the evaluation began, by ``time.monotonic``.
     """
     rng = np.random.default_rng()
     episodes = len(problems)
     _, problem = np.unique(problems, return_inverse=True)
-    shifts = rng.integers(lanes, size=episodes)[problem]
-    home = (_ranks(problem, rng) + shifts) % lanes  # each lane has about as many of every problem
+    shifts = rng.integers(batches, size=episodes)[problem]
+    home = (_ranks(problem, rng) + shifts) % batches  # each batch has about as many of every problem
     twice = rng.permutation(episodes)[:repeats]
     begins = np.full(episodes, -1)
-    begins[twice] = rng.integers(lanes, size=len(twice))  # the lane in which it begins its process
+    begins[twice] = rng.integers(batches, size=len(twice))  # the batch in which it begins its process
     made = []
-    for k in range(lanes):
-        copies = twice[(home[twice] + 1) % lanes == k]
+    for k in range(batches):
+        copies = twice[(home[twice] + 1) % batches == k]
         rows = np.concatenate([np.flatnonzero(home == k), copies])
         if not len(rows):
             continue
@@ -75,7 +75,7 @@ def assign(problems: NDArray[np.int64], lanes: int, repeats: int, since: float |
         weights = rng.uniform(0.5, 1.5, count)  # so that processes differ in size
         order = np.argsort(rng.exponential(size=(int(problem.max()) + 1, count)) / weights, axis=1)
         places = rng.random(len(rows)) - (begins[rows] == k)
-        made.append(Lane(rows, order[problem[rows], ranks], places, SERVERS, since))
+        made.append(Batch(rows, order[problem[rows], ranks], places, SERVERS, since))
     return made
 
 

@@ -1,4 +1,4 @@
-"""The nursery: a process that loads the interpreter once and forks the processes that programs run in.
+"""The fork server: a process that loads the interpreter once and forks the processes that programs run in.
 
 It is executed as a script, with nothing of the package but this folder's files for confined processes, and never runs a
 program itself. Its control socket carries one JSON object a message; it ends, and all its children with it, when the

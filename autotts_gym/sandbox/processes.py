@@ -17,21 +17,13 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.engine.layout import RUNNING
 from autotts_gym.errors import ControllerError, ProgramError, quote
 from autotts_gym.interrupts import LONGEST_WAIT, undisturbed
-from autotts_gym.sandbox import kernels
-from autotts_gym.sandbox.companies import Lane
 from autotts_gym.sandbox.config import Sandbox
-from autotts_gym.sandbox.protocol import FAILURE, LAYERS, MAX_STEPS, ROUND
+from autotts_gym.sandbox.protocol import FAILURE, LAYERS, ROUND
 from autotts_gym.sandbox.static import Source, require_linux
 
 MAX_TEXT = 1 << 16
@@ -46,21 +38,12 @@ START_SECONDS = 60.0
 REPLY_SECONDS = 15.0
 """In which it must answer a command."""
 
-_SCRIPT = Path(__file__).with_name("nursery.py")
+_SCRIPT = Path(__file__).with_name("fork_server.py")
 
 _KINDS = ("exception", "timeout", "memory", "answer", "schedule")
-_WRONG = {
-    kernels.TORN: "ends in the middle of a request",
-    kernels.ROW: "asks for an episode that is not its turn",
-    kernels.NUMBER: "asks for more branches than there are",
-    kernels.SLOT: "names a branch that is not open",
-    kernels.ANSWER: "names an answer that was not seen",
-    kernels.SILENT: "leaves out an episode",
-    kernels.OWED: "does not open the branches that it asked for",
-}
 
 
-class Nursery:
+class ForkServer:
     """The process that forks the confined ones.
 
     Starting one is in two steps, so that several can load at once: the second is ``await_start``.
@@ -117,7 +100,7 @@ class Nursery:
         self._control.settimeout(REPLY_SECONDS)
 
     def fork(self) -> tuple[int, socket.socket]:
-        """Start a confined process; its id, as the nursery knows it, and a socket to it."""
+        """Start a confined process; its id, as the fork server knows it, and a socket to it."""
         try:
             with self._lock:
                 ours, theirs = socket.socketpair()
@@ -149,7 +132,7 @@ class Nursery:
             self._ask(["kill", list(children[first : first + 1000])])
 
     def close(self) -> None:
-        """End the nursery, and with it all its children."""
+        """End the fork server, and with it all its children."""
         self._control.close()
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -188,7 +171,7 @@ class Nursery:
         return told
 
     def _give_up(self, error: BaseException) -> NoReturn:
-        """A talk that is broken off can't be taken up again, and ends the nursery."""
+        """A talk that is broken off can't be taken up again, and ends the fork server."""
         if isinstance(error, TimeoutError):
             what = f"did not answer within {self._control.gettimeout():g} s"
         elif isinstance(error, OSError):
@@ -223,32 +206,34 @@ def _home(package: str) -> str:
     return str(Path(spec.origin).parent.parent if spec.submodule_search_locations else Path(spec.origin).parent)
 
 
-_nurseries: dict[tuple[int, Sandbox], Nursery] = {}
+_fork_servers: dict[tuple[int, Sandbox], ForkServer] = {}
 """Those that stand, for all but episodes, by process and sandbox."""
 
-_nurseries_lock = threading.Lock()
+_fork_servers_lock = threading.Lock()
 
 
-def standing(sandbox: Sandbox) -> Nursery:
-    """The nursery of this process for a sandbox, started if need be. It must not fork for episodes: see ``SERVERS``.
+def standing(sandbox: Sandbox) -> ForkServer:
+    """The fork server of this process for a sandbox, started if need be.
+
+    It must not fork for episodes: see ``batches.SERVERS``.
 
     Raises:
         ControllerError: it can't start, a required layer is missing here, or this is not Linux.
     """
     key = (os.getpid(), sandbox)  # one that a fork inherited is its parent's
-    with _nurseries_lock:
-        if key in _nurseries and not _nurseries[key].alive:
-            _nurseries.pop(key).close()
-        if key not in _nurseries:
-            made: list[Nursery] = []
+    with _fork_servers_lock:
+        if key in _fork_servers and not _fork_servers[key].alive:
+            _fork_servers.pop(key).close()
+        if key not in _fork_servers:
+            made: list[ForkServer] = []
             with undisturbed():
                 started(sandbox, 1, made)
-                (_nurseries[key],) = made
-        return _nurseries[key]
+                (_fork_servers[key],) = made
+        return _fork_servers[key]
 
 
-def started(sandbox: Sandbox, count: int, made: list[Nursery]) -> None:
-    """Start so many nurseries, which are added to a list; after a failure they have ended.
+def started(sandbox: Sandbox, count: int, made: list[ForkServer]) -> None:
+    """Start so many fork servers, which are added to a list; after a failure they have ended.
 
     Raises:
         ControllerError: one can't start, a required layer is missing here, or this is not Linux.
@@ -257,7 +242,7 @@ def started(sandbox: Sandbox, count: int, made: list[Nursery]) -> None:
     try:
         for _ in range(count):
             with undisturbed():
-                made.append(Nursery(sandbox))
+                made.append(ForkServer(sandbox))
         for each in made:
             each.await_start()
             for layer in sandbox.require:
@@ -273,11 +258,11 @@ def started(sandbox: Sandbox, count: int, made: list[Nursery]) -> None:
 
 
 @atexit.register
-def close_nurseries() -> None:
-    """End the nurseries of this process."""
-    with _nurseries_lock:
-        for key in [key for key in _nurseries if key[0] == os.getpid()]:
-            _nurseries.pop(key).close()
+def close_fork_servers() -> None:
+    """End the fork servers of this process."""
+    with _fork_servers_lock:
+        for key in [key for key in _fork_servers if key[0] == os.getpid()]:
+            _fork_servers.pop(key).close()
 
 
 def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
@@ -286,7 +271,7 @@ def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
     return {layer: layer not in found.missing for layer in LAYERS}
 
 
-class Crew:
+class Processes:
     """Confined processes that run one program, and the talk with them.
 
     Args:
@@ -314,7 +299,7 @@ class Crew:
         packages = tuple(name for name in sandbox.packages if name.partition(".")[0] in source.packages)
         loaded = replace(sandbox, packages=packages)
         self._own = servers > 0
-        self._servers: list[Nursery] = []
+        self._servers: list[ForkServer] = []
         self._sockets: list[socket.socket] = []
         self._pids: dict[int, int] = {}
         self._late: set[int] = set()
@@ -335,7 +320,7 @@ class Crew:
             self.close()
             raise
 
-    def _server(self, c: int) -> Nursery:
+    def _server(self, c: int) -> ForkServer:
         return self._servers[c % len(self._servers)]
 
     def close(self) -> None:
@@ -500,103 +485,3 @@ def _ending(status: int) -> tuple[str, str]:
     if status < 0:
         return "killed", f"its process was ended by {signal.Signals(-status).name}"
     return "killed", f"its process ended with status {status}"
-
-
-class Fleet:
-    """All episodes of a program that one lane plays, in lockstep.
-
-    Args:
-        source: the program.
-        betas: (N,) float64, its knob in each episode.
-        revealed: N episodes that have begun.
-        sandbox: limits and layers.
-        lane: which of them share a process, and in which order each process begins them.
-    """
-
-    def __init__(
-        self, source: Source, betas: NDArray[np.float64], revealed: Revealed, sandbox: Sandbox, lane: Lane
-    ) -> None:
-        rules = revealed.rules
-        if rules.probe != "auto":
-            raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {quote(rules.probe)}")
-        running = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
-        order = running[np.lexsort((lane.places[running], lane.companies[running]))]
-        _, own, sizes = np.unique(lane.companies[order], return_inverse=True, return_counts=True)
-        self._rows = order
-        self._firsts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        # By row: its process, its number there, whether it is to ask for something, the depths it was told.
-        self._company = np.zeros(revealed.episodes, np.int64)
-        self._company[order] = own
-        self._numbers = np.zeros(revealed.episodes, np.int64)
-        self._numbers[order] = np.arange(len(order)) - self._firsts[own]
-        self._awaited = np.zeros(revealed.episodes, np.bool_)
-        self._awaited[order] = True
-        self._known_depth = np.zeros(revealed.slots.shape, np.int32)
-        self._asked: NDArray[np.int64] = order[:0]
-        # How many branches can surely be opened; a pool that is smaller than the slots would tell its question.
-        pools, slots = revealed.pools[order], rules.max_branches
-        self._asking = np.zeros(revealed.episodes, np.bool_)
-        self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
-        told = {"slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
-        episodes = list(zip(betas[order].tolist(), pools["interval_tokens"].tolist(), strict=True))
-        hellos = [{**told, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
-        bounds = (8 * (7 + 3 * slots) * sizes).tolist()
-        self._crew = Crew(source, hellos, bounds, sandbox, lane.servers, lane.since)
-
-    def close(self) -> None:
-        """End the processes."""
-        self._crew.close()
-
-    def decide(self, revealed: Revealed, plan: RoundPlan) -> None:
-        """Write what the processes ask for into an empty plan.
-
-        Raises:
-            ProgramError: the program failed.
-            ControllerError: it was not told what the last round revealed.
-        """
-        self._asked = rows = self._rows[self._awaited[self._rows]]
-        if not len(rows):
-            raise ControllerError("Fleet.decide: expected a call of look after each round that leaves episodes running")
-        while len(rows):
-            self._read(revealed, plan, rows)
-            rows = rows[self._asking[rows]]  # who asks for a branch is told, and then asks for the rest
-            self._asking[rows] = False
-            self._tell(revealed, rows)
-
-    def _read(self, revealed: Revealed, plan: RoundPlan, rows: NDArray[np.int64]) -> None:
-        """Write what the processes of these episodes ask for."""
-        companies = np.unique(self._company[rows])
-        messages = self._crew.receive(companies.tolist(), ROUND)
-        words = np.frombuffer(b"".join(messages), np.int64)
-        ends = np.cumsum([len(message) // 8 for message in messages])
-        wrong = kernels.read_requests(
-            *(words, ends, companies, self._rows, self._firsts, self._awaited, revealed.pools),
-            *(revealed.rules.max_branches, self._sure, self._asking, MAX_STEPS, plan.arrays),
-        )
-        if wrong:
-            self._crew.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
-
-    def look(self, revealed: Revealed) -> None:
-        """Tell the processes what the last round revealed."""
-        self._tell(revealed, self._asked)
-
-    def _tell(self, revealed: Revealed, rows: NDArray[np.int64]) -> None:
-        """Tell these episodes what has been revealed since they were told last."""
-        if not len(rows):
-            return
-        pools, slots = revealed.pools, revealed.slots
-        told = pools[rows]
-        opened = int(told["opened"].sum())
-        grown: NDArray[np.int64] = np.empty((3, opened), np.int64)
-        grown = grown[:, : kernels.find_growth(pools, slots, rows, self._known_depth, *grown)]
-        answers = revealed.reveals(*grown)
-        size = 8 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
-        words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
-        kernels.write_reveals(pools, slots, rows, self._numbers[rows], self._sure, *grown, answers, words, ends)
-        self._awaited[rows[told["stop_reason"] == RUNNING]] = True
-        companies = self._company[rows]
-        stops = ends[np.flatnonzero(np.diff(companies, append=-1))]
-        data = words.data.cast("B")
-        bounds = pairwise([0, *(8 * stops).tolist()])
-        messages = zip(companies[np.diff(companies, prepend=-1) != 0].tolist(), bounds, strict=True)
-        self._crew.send({c: data[start:stop] for c, (start, stop) in messages if stop > start})

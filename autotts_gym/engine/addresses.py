@@ -1,7 +1,7 @@
 """One small array that stands for all arrays of the state when a kernel is called, and the type that kernels see.
 
-Calling compiled code costs about a tenth of a microsecond an array argument, and the state has nineteen. A handle holds
-their addresses and sizes. ``unpack`` makes a ``State`` of it, of which a kernel asks for arrays by name:
+Calling compiled code costs about a tenth of a microsecond an array argument, and the state has twenty. ``Addresses``
+hold where they are, and their sizes. ``unpack`` makes a ``State`` of them, of which a kernel asks for arrays by name:
 ``s.pools[n]``. A ``State`` is one pointer, so that functions which pass it on stay small; an array is put
 together where it is asked for, and the optimiser drops what is not used of it.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine.layout import CONSTANT, FUNCTIONS, REVEALED, TABLE, Array, Sizes, named
 
-Handle = NDArray[np.int64]
+Addresses = NDArray[np.int64]
 """Addresses of arrays, sizes, addresses of functions: int64, read-only, valid while the arrays are alive."""
 
 _WORD = ir.IntType(64)
@@ -49,7 +49,7 @@ WORDS, NUMBERS = types.CPointer(types.int64), types.CPointer(types.float32)
 
 @register_model(_StateType)
 class _StateModel(models.PrimitiveModel):
-    """A pointer to the words of a handle."""
+    """A pointer to the words of ``Addresses``."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _WORD.as_pointer())
@@ -71,39 +71,39 @@ class _Attributes(AttributeTemplate):
         return types.int64 if name in FUNCTIONS else _type_of(TABLE[_PLACES[name]])
 
 
-def _word(builder: Any, handle: Any, place: int) -> Any:
-    """A word of a handle. It never changes while a kernel runs, so it need not be read again after a write."""
-    word = builder.load(builder.gep(handle, [_WORD(place)]))
+def _word(builder: Any, addresses: Any, place: int) -> Any:
+    """A word of ``Addresses``. It never changes while a kernel runs, so it need not be read again after a write."""
+    word = builder.load(builder.gep(addresses, [_WORD(place)]))
     word.set_metadata("invariant.load", builder.module.add_metadata([]))
     return word
 
 
 @lower_getattr_generic(_StateType)
-def _array_of(context: Any, builder: Any, _kind: Any, handle: Any, name: str) -> Any:
+def _array_of(context: Any, builder: Any, _kind: Any, addresses: Any, name: str) -> Any:
     """Put an array together from its address and sizes; of a function the address."""
     if name in FUNCTIONS:
-        return _word(builder, handle, len(TABLE) + len(Sizes._fields) + FUNCTIONS.index(name))
+        return _word(builder, addresses, len(TABLE) + len(Sizes._fields) + FUNCTIONS.index(name))
     place = TABLE[_PLACES[name]]
     array = make_array(_type_of(place))(context, builder)
-    sizes = [_word(builder, handle, len(TABLE) + Sizes._fields.index(axis)) for axis in place.axes]
+    sizes = [_word(builder, addresses, len(TABLE) + Sizes._fields.index(axis)) for axis in place.axes]
     shape = sizes or [context.get_constant(types.intp, 1)]
     stride = context.get_constant(types.intp, place.dtype.itemsize)
     strides = [stride]
     for size in reversed(shape[1:]):
         strides.insert(0, builder.mul(strides[0], size, flags=["nsw"]))
-    data = builder.inttoptr(_word(builder, handle, _PLACES[name]), array.data.type)
+    data = builder.inttoptr(_word(builder, addresses, _PLACES[name]), array.data.type)
     populate_array(array, data=data, shape=shape, strides=strides, itemsize=stride, meminfo=None)
     return array._getvalue()
 
 
 @intrinsic
-def unpack(_context: Any, handle: Any) -> Any:
-    """The state behind a handle, inside a kernel."""
+def unpack(_context: Any, addresses: Any) -> Any:
+    """The state behind ``Addresses``, inside a kernel."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return make_array(signature.args[0])(context, builder, arguments[0]).data
 
-    return STATE(handle), codegen
+    return STATE(addresses), codegen
 
 
 @intrinsic

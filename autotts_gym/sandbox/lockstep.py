@@ -1,0 +1,126 @@
+"""All episodes of a program in lockstep: what they ask for becomes a round, and what it revealed is told to them."""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.layout import RUNNING
+from autotts_gym.errors import ControllerError, quote
+from autotts_gym.sandbox import kernels
+from autotts_gym.sandbox.batches import Batch
+from autotts_gym.sandbox.config import Sandbox
+from autotts_gym.sandbox.processes import Processes
+from autotts_gym.sandbox.protocol import MAX_STEPS, ROUND
+from autotts_gym.sandbox.static import Source
+
+_WRONG = {
+    kernels.TORN: "ends in the middle of a request",
+    kernels.ROW: "asks for an episode that is not its turn",
+    kernels.NUMBER: "asks for more branches than there are",
+    kernels.SLOT: "names a branch that is not open",
+    kernels.ANSWER: "names an answer that was not seen",
+    kernels.SILENT: "leaves out an episode",
+    kernels.OWED: "does not open the branches that it asked for",
+}
+
+
+class Lockstep:
+    """All episodes of a program that one batch plays, in lockstep.
+
+    Args:
+        source: the program.
+        betas: (N,) float64, its knob in each episode.
+        revealed: N episodes that have begun.
+        sandbox: limits and layers.
+        batch: which of them share a process, and in which order each process begins them.
+    """
+
+    def __init__(
+        self, source: Source, betas: NDArray[np.float64], revealed: Revealed, sandbox: Sandbox, batch: Batch
+    ) -> None:
+        rules = revealed.rules
+        if rules.probe != "auto":
+            raise ControllerError(f"{source.path}: expected rules with probe 'auto', got {quote(rules.probe)}")
+        running = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
+        order = running[np.lexsort((batch.places[running], batch.processes[running]))]
+        _, own, sizes = np.unique(batch.processes[order], return_inverse=True, return_counts=True)
+        self._rows = order
+        self._firsts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        # By row: its process, its number there, whether it is to ask for something, the depths it was told.
+        self._process_of = np.zeros(revealed.episodes, np.int64)
+        self._process_of[order] = own
+        self._numbers = np.zeros(revealed.episodes, np.int64)
+        self._numbers[order] = np.arange(len(order)) - self._firsts[own]
+        self._awaited = np.zeros(revealed.episodes, np.bool_)
+        self._awaited[order] = True
+        self._known_depth = np.zeros(revealed.slots.shape, np.int32)
+        self._asked: NDArray[np.int64] = order[:0]
+        # How many branches can surely be opened; a pool that is smaller than the slots would tell its question.
+        pools, slots = revealed.pools[order], rules.max_branches
+        self._asking = np.zeros(revealed.episodes, np.bool_)
+        self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
+        told = {"slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
+        episodes = list(zip(betas[order].tolist(), pools["interval_tokens"].tolist(), strict=True))
+        hellos = [{**told, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
+        bounds = (8 * (7 + 3 * slots) * sizes).tolist()
+        self._processes = Processes(source, hellos, bounds, sandbox, batch.servers, batch.since)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._processes.close()
+
+    def decide(self, revealed: Revealed, plan: RoundPlan) -> None:
+        """Write what the processes ask for into an empty plan.
+
+        Raises:
+            ProgramError: the program failed.
+            ControllerError: it was not told what the last round revealed.
+        """
+        self._asked = rows = self._rows[self._awaited[self._rows]]
+        if not len(rows):
+            raise ControllerError("decide: expected a call of look after each round that leaves episodes running")
+        while len(rows):
+            self._read(revealed, plan, rows)
+            rows = rows[self._asking[rows]]  # who asks for a branch is told, and then asks for the rest
+            self._asking[rows] = False
+            self._tell(revealed, rows)
+
+    def _read(self, revealed: Revealed, plan: RoundPlan, rows: NDArray[np.int64]) -> None:
+        """Write what the processes of these episodes ask for."""
+        processes = np.unique(self._process_of[rows])
+        messages = self._processes.receive(processes.tolist(), ROUND)
+        words = np.frombuffer(b"".join(messages), np.int64)
+        ends = np.cumsum([len(message) // 8 for message in messages])
+        wrong = kernels.read_requests(
+            *(words, ends, processes, self._rows, self._firsts, self._awaited, revealed.pools),
+            *(revealed.rules.max_branches, self._sure, self._asking, MAX_STEPS, plan.arrays),
+        )
+        if wrong:
+            self._processes.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
+
+    def look(self, revealed: Revealed) -> None:
+        """Tell the processes what the last round revealed."""
+        self._tell(revealed, self._asked)
+
+    def _tell(self, revealed: Revealed, rows: NDArray[np.int64]) -> None:
+        """Tell these episodes what has been revealed since they were told last."""
+        if not len(rows):
+            return
+        pools, slots = revealed.pools, revealed.slots
+        told = pools[rows]
+        opened = int(told["opened"].sum())
+        grown: NDArray[np.int64] = np.empty((3, opened), np.int64)
+        grown = grown[:, : kernels.find_growth(pools, slots, rows, self._known_depth, *grown)]
+        answers = revealed.reveals(*grown)
+        size = 8 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
+        words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
+        kernels.write_reveals(pools, slots, rows, self._numbers[rows], self._sure, *grown, answers, words, ends)
+        self._awaited[rows[told["stop_reason"] == RUNNING]] = True
+        processes = self._process_of[rows]
+        stops = ends[np.flatnonzero(np.diff(processes, append=-1))]
+        data = words.data.cast("B")
+        bounds = pairwise([0, *(8 * stops).tolist()])
+        messages = zip(processes[np.diff(processes, prepend=-1) != 0].tolist(), bounds, strict=True)
+        self._processes.send({c: data[start:stop] for c, (start, stop) in messages if stop > start})
