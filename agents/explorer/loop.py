@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from agents.augment import augmented
-from agents.explorer.board import Board, Screen
 from agents.explorer.config import PRICES, PROGRAMS, Config
+from agents.explorer.display import Charts, Screen
 from agents.explorer.folder import (
     Place,
     Record,
@@ -270,16 +270,16 @@ class Search:
         first = 0
         while self.run.round_file(first).exists():
             first += 1
-        board = Board(self.run.path, first)
+        charts = Charts(self.run.path, first)
         try:
             if not first:
-                board.controllers(self._hand_written())
+                charts.controllers(self._hand_written())
             ending, round_ = "", first
             while not ending:
-                ending = self._ending(round_) or self.round(round_, board)
+                ending = self._ending(round_) or self.round(round_, charts)
                 round_ += 1
         finally:
-            board.close()
+            charts.close()
             self.run.keep_seconds(self.seconds)
         best = self.best()
         summary = {"ended_by": ending, "usd": self.ledger.usd, "usage": asdict(self.ledger.usage)}
@@ -314,7 +314,7 @@ class Search:
                 return "minutes"
         return ""
 
-    def round(self, round_: int, board: Board) -> str:
+    def round(self, round_: int, charts: Charts) -> str:
         """Play a round; returns what ended the run in the middle of it, if something did."""
         began = self.seconds
         places = [self.run.place(round_, i + 1) for i in range(self._count(round_))]
@@ -330,7 +330,7 @@ class Search:
             return ending
         told = self._tell(round_, chosen)
         if round_ == 0 or chosen is not None:
-            board.round(round_, told, self._frontier(chosen["id"]) if chosen is not None else None)
+            charts.round(round_, told, self._frontier(chosen["id"]) if chosen is not None else None)
         write_json(
             self.run.round_file(round_),
             {"round": round_, "best": chosen and chosen["id"], "seconds": round(self.seconds - began, 3), **told},

@@ -136,7 +136,7 @@ def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
     return tuple(chosen)
 
 
-class MacroBoard:
+class MacroTable:
     """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
 
     def __init__(self, macros: Sequence[Macro], episodes: int, max_branches: int) -> None:
@@ -164,7 +164,7 @@ class MacroBoard:
         """Which macros would change something, (N, K) int8; fresh.
 
         Raises:
-            AutottsError: another number of episodes or branch slots is revealed than the board is for.
+            AutottsError: another number of episodes or branch slots is revealed than the table is for.
         """
         self._require(revealed)
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
@@ -173,7 +173,7 @@ class MacroBoard:
         return masks
 
     def _require(self, revealed: Revealed) -> None:
-        """Refuse what is revealed of other episodes than the board is for."""
+        """Refuse what is revealed of other episodes than the table is for."""
         if revealed.slots.shape != self._plan.deepen.shape:
             raise AutottsError(
                 f"revealed: expected {self._plan.deepen.shape} episodes and branch slots, got {revealed.slots.shape}"

@@ -374,8 +374,8 @@ def _deeds(played: "Round") -> str:
         ("read", opened[played.plan.open :]),
         ("finished", [change.branch for change in played.revealed if change.status == "finished"]),
     ]
-    deeds = [f"{verb} {_ranges(branches)}" for verb, branches in parts if branches]
-    return "; ".join([*deeds, "stop"] if played.plan.stop else deeds)
+    verbs = [f"{verb} {_ranges(branches)}" for verb, branches in parts if branches]
+    return "; ".join([*verbs, "stop"] if played.plan.stop else verbs)
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -228,14 +228,14 @@ def parallel_probe(pools, slots, admissible, memory, off, knobs, plan):
     branches, stable_rounds, prune_patience, warm_up, max_rounds = knobs
     for n in range(len(pools)):
         pool = pools[n]
-        mine = memory[n]
+        own = memory[n]
         if pool.stop_reason != RUNNING:
             continue
-        if mine.phase == OPENING:
+        if own.phase == OPENING:
             if pool.opened < branches and admissible[n, BRANCH]:
                 plan.open[n] = branches - pool.opened
                 continue
-        elif mine.phase == DEEPENED and mine.round >= warm_up:
+        elif own.phase == DEEPENED and own.round >= warm_up:
             left = pool.opened - pool.pruned
             for i in range(pool.opened):
                 slot = slots[n, i]
@@ -244,21 +244,21 @@ def parallel_probe(pools, slots, admissible, memory, off, knobs, plan):
                     if off[n, i] >= prune_patience:
                         plan.prune[n, i] = True
                         left -= 1
-                        mine.phase = PRUNING
-            if mine.phase == PRUNING:
+                        own.phase = PRUNING
+            if own.phase == PRUNING:
                 continue
-        if mine.phase != OPENING:
-            mine.stable = mine.stable + 1 if pool.leader >= 0 and pool.leader == mine.leader else 0
-            mine.leader = pool.leader
-            mine.round += 1
+        if own.phase != OPENING:
+            own.stable = own.stable + 1 if pool.leader >= 0 and pool.leader == own.leader else 0
+            own.leader = pool.leader
+            own.round += 1
             growing = False
             for i in range(pool.opened):
                 growing = growing or admissible[n, 2 + i] != 0
-            if mine.stable >= stable_rounds or not growing or mine.round >= max_rounds:
+            if own.stable >= stable_rounds or not growing or own.round >= max_rounds:
                 plan.stop[n] = True
                 plan.answer[n] = pool.leader
                 continue
-        mine.phase = DEEPENED
+        own.phase = DEEPENED
         _deepen_active(slots, n, pool.opened, plan)
 
 
@@ -293,15 +293,15 @@ def _momentum_leader(pool, slots_n, order_n):
 
 
 @inline
-def _rank_finished(pool, slots_n, order_n, before_n, mine):
+def _rank_finished(pool, slots_n, order_n, before_n, own):
     """Number the branches that finished in the last round: in the order in which they were deepened, deepest first."""
-    while mine.done < pool.finished:
+    while own.done < pool.finished:
         pick = -1
         for i in range(pool.opened):
             if slots_n[i].status == FINISHED and order_n[i] < 0 and (pick < 0 or before_n[i] > before_n[pick]):
                 pick = i
-        order_n[pick] = mine.done
-        mine.done += 1
+        order_n[pick] = own.done
+        own.done += 1
 
 
 @inline
@@ -334,47 +334,47 @@ def confidence_momentum(pools, slots, confidence, memory, trends, off, order, be
     alpha, threshold, slack, trend = reals
     for n in range(len(pools)):
         pool = pools[n]
-        mine = memory[n]
+        own = memory[n]
         if pool.stop_reason != RUNNING:
             continue
-        if mine.phase == OPENING and pool.opened == 0:
+        if own.phase == OPENING and pool.opened == 0:
             plan.open[n] = n_init
             continue
-        _rank_finished(pool, slots[n], order[n], before[n], mine)
+        _rank_finished(pool, slots[n], order[n], before[n], own)
         sure = confidence[pool.finished_leader_votes, pool.finished_runner_up]
         leader = _momentum_leader(pool, slots[n], order[n])
-        if mine.phase == DEEPENED:
-            mine.ema = (1.0 - alpha) * mine.ema + alpha * sure
-            trends[n, mine.kept - 1] = mine.ema
-            delta = trends[n, mine.kept - 1] - trends[n, 0] if mine.kept >= 2 else 0.0
-            settled = pool.finished >= min_done and mine.ema >= threshold and delta >= -slack
-            if mine.round >= warm_up and settled:
+        if own.phase == DEEPENED:
+            own.ema = (1.0 - alpha) * own.ema + alpha * sure
+            trends[n, own.kept - 1] = own.ema
+            delta = trends[n, own.kept - 1] - trends[n, 0] if own.kept >= 2 else 0.0
+            settled = pool.finished >= min_done and own.ema >= threshold and delta >= -slack
+            if own.round >= warm_up and settled:
                 plan.stop[n] = True
                 plan.answer[n] = leader
                 continue
-            widening = delta <= trend and mine.round >= max(1, warm_up // 2) and mine.ema < threshold
+            widening = delta <= trend and own.round >= max(1, warm_up // 2) and own.ema < threshold
             widening = widening and pool.opened < max_open and pool.active > 0
-            mine.round += 1
-            mine.phase = OPENING
+            own.round += 1
+            own.phase = OPENING
             if widening and pool.opened < pool.slots:
                 plan.open[n] = min(widen, max_open - pool.opened)
-                if mine.round < max_rounds:
+                if own.round < max_rounds:
                     continue
-        if pool.active == 0 or mine.round >= max_rounds:
+        if pool.active == 0 or own.round >= max_rounds:
             plan.stop[n] = True
             plan.answer[n] = leader if pool.finished > 0 else pool.leader
             continue
-        mine.ema = (1.0 - alpha) * mine.ema + alpha * sure
-        if mine.kept == window:
+        own.ema = (1.0 - alpha) * own.ema + alpha * sure
+        if own.kept == window:
             trends[n, :-1] = trends[n, 1:]
         else:
-            mine.kept += 1
-        trends[n, mine.kept - 1] = mine.ema
-        if mine.round >= warm_up and leader >= 0:
+            own.kept += 1
+        trends[n, own.kept - 1] = own.ema
+        if own.round >= warm_up and leader >= 0:
             _drop_dissenters(pool, slots[n], off[n], leader, abandon, plan.prune[n])
         for i in range(pool.opened):
             if slots[n, i].status == ACTIVE:
                 before[n, i] = slots[n, i].depth
-                faster = mine.round >= warm_up and leader >= 0 and slots[n, i].answer == leader
+                faster = own.round >= warm_up and leader >= 0 and slots[n, i].answer == leader
                 plan.deepen[n, i] = burst if faster else 1
-        mine.phase = DEEPENED
+        own.phase = DEEPENED

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.actions.macros import MACROS, Macro, MacroBoard, choose_macros
+from autotts_gym.actions.macros import MACROS, Macro, MacroTable, choose_macros
 from autotts_gym.controllers.base import Controller, Places, remembered, share
 from autotts_gym.controllers.fingerprints import differences, identity
 from autotts_gym.engine import Revealed, RoundPlan, layout
@@ -98,9 +98,9 @@ def identity_of(
         AutottsError: it names a macro or a feature that there is not.
     """
     names = card["macros"] if card["env"] == "AutoTTS-ReplayRounds-v0" else None
-    board = None if names is None else named_macros(names, macros)
+    chosen = None if names is None else named_macros(names, macros)
     observation = choose_observation(card["observation"], features)
-    return identity(observation, board, card["max_branches"], card["accounting"])
+    return identity(observation, chosen, card["max_branches"], card["accounting"])
 
 
 def named_macros(names: Sequence[str], own: Sequence[Macro] = ()) -> tuple[Macro, ...]:
@@ -245,7 +245,7 @@ class Policy(Controller):
         if self.card["env"] == "AutoTTS-Replay-v0":
             return out, None
         names = self.card["macros"]
-        return out, MacroBoard(MACROS if names is None else named_macros(names, self.macros), revealed.episodes, slots)
+        return out, MacroTable(MACROS if names is None else named_macros(names, self.macros), revealed.episodes, slots)
 
     def _places(self, revealed: Revealed) -> Places:
         width = self.observation.width(revealed.rules.max_branches)
@@ -254,19 +254,19 @@ class Policy(Controller):
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Observe, predict, and write the chosen actions as a round."""
         arrays_of(plan, revealed.slots.shape)
-        out, board = memory if isinstance(memory, tuple) and len(memory) == 2 else (memory, None)
+        out, table = memory if isinstance(memory, tuple) and len(memory) == 2 else (memory, None)
         remembered(self.name, (out,), self._places(revealed))
         observation = self.observation
         running = revealed.pools["stop_reason"] == layout.RUNNING
         priced = revealed.priced(self.cost_weight, float(self.card["latency_weight"]))
         encode(priced.addresses, running, observation.encoder, out)
         rows = np.flatnonzero(running)
-        masks = revealed.admissible if board is None else board.masks(revealed)
+        masks = revealed.admissible if table is None else table.masks(revealed)
         actions = greedy(self._model, observation.shown(out[rows]), masks[rows].astype(np.bool_))
-        if board is None:
+        if table is None:
             _write_primitives(actions, rows, plan)
         else:
-            board.write(revealed, actions, rows, plan)
+            table.write(revealed, actions, rows, plan)
 
 
 def greedy(model: Any, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.actions.macros import MACROS, Macro, MacroBoard, choose_macros
+from autotts_gym.actions.macros import MACROS, Macro, MacroTable, choose_macros
 from autotts_gym.engine import Rules
 from autotts_gym.envs import kernels
 from autotts_gym.envs.episodes import UNSET, Episodes, Options, Results
@@ -25,16 +25,16 @@ class RoundEpisodes(Episodes):
     def __init__(
         self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, macros: Macros, threads: int = 1
     ) -> None:
-        self.board = MacroBoard(MACROS if macros is None else choose_macros(macros), episodes, rules.max_branches)
+        self.table = MacroTable(MACROS if macros is None else choose_macros(macros), episodes, rules.max_branches)
         self._masks: NDArray[np.int8] | None = None
         super().__init__(store, episodes, observation, rules, threads)
 
     def _count_actions(self, rules: Rules) -> int:
-        return len(self.board.macros)
+        return len(self.table.macros)
 
     def _current_masks(self) -> NDArray[np.int8]:
         if self._masks is None:
-            self._masks = self.board.masks(self.state.revealed)
+            self._masks = self.table.masks(self.state.revealed)
         return self._masks
 
     def masks(self) -> NDArray[np.int8]:
@@ -59,11 +59,11 @@ class RoundEpisodes(Episodes):
 
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
-        board, revealed = self.board, self.state.revealed
+        table, revealed = self.table, self.state.revealed
         before = self._current_masks()
         after = np.empty_like(before)
-        plan = board.plan_others(revealed, actions, before, restart)
-        at_once = again and board.built_in_only  # the last masks of others are for Python to find
+        plan = table.plan_others(revealed, actions, before, restart)
+        at_once = again and table.built_in_only  # the last masks of others are for Python to find
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_rounds(
@@ -74,7 +74,7 @@ class RoundEpisodes(Episodes):
                 restart,
                 at_once,
                 self.observation.encoder,
-                board.built_in,
+                table.built_in,
                 plan,
                 before,
                 after,
@@ -84,7 +84,7 @@ class RoundEpisodes(Episodes):
 
         self._masks = None  # whatever interrupts the step, they are not those of before
         ended = self.shares.sum(step)
-        if board.built_in_only:
+        if table.built_in_only:
             self._masks = after
         elif ended and again:
             self._begin_again(results)

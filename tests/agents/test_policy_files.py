@@ -84,9 +84,9 @@ def test_a_policy_with_macros_of_ones_own_plays_with_them_and_with_no_others(tmp
 
     own = Macro("first", "one step of branch 0", first)
     config = Config(**{**SMALL, "name": "own", "log_dir": str(tmp_path)})
-    board = [MACROS[0], MACROS[6], own]
-    env = make_vec_env(config.env, 1, cost_weight=config.cost_weight, **config.env_arguments, macros=board)
-    card = {**policy_card(config, [], "made", "none"), "macros": [macro.name for macro in board]}
+    macros = [MACROS[0], MACROS[6], own]
+    env = make_vec_env(config.env, 1, cost_weight=config.cost_weight, **config.env_arguments, macros=macros)
+    card = {**policy_card(config, [], "made", "none"), "macros": [macro.name for macro in macros]}
     path = tmp_path / "own.zip"
     path.write_bytes(to_zip(make_model(config, env), card, macros=[own]))
     env.close()

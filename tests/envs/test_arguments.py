@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from players import assert_equal, small
 from wild import SCALARS, WILD, attempt, is_clear, maybe_wild
 
-from autotts_gym.actions.macros import MACROS, BuiltIn, Macro, MacroBoard
+from autotts_gym.actions.macros import MACROS, BuiltIn, Macro, MacroTable
 from autotts_gym.engine import RoundPlan
 from autotts_gym.envs.episodes import Episodes
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
@@ -272,16 +272,16 @@ def test_a_board_is_used_with_episodes_of_its_own_size():
     state = ReplayVectorEnv(3, STORE, max_branches=4)._episodes.state
     state.begin()
     for n, m in ((2, 4), (3, 5), (4000, 4)):
-        board = MacroBoard(MACROS, n, m)
+        table = MacroTable(MACROS, n, m)
         with pytest.raises(AutottsError, match="revealed: expected"):
-            board.masks(state.revealed)
-    board = MacroBoard(MACROS, 3, 4)
+            table.masks(state.revealed)
+    table = MacroTable(MACROS, 3, 4)
     rows, actions, plan = np.arange(3), np.ones(3, np.int64), RoundPlan.empty(3, 4)
     for bad in ((actions, rows, RoundPlan.empty(2, 4)), (actions[:1], rows, plan), (actions, rows + 1, plan)):
         with pytest.raises(AutottsError, match="expected"):
-            board.write(state.revealed, *bad)
+            table.write(state.revealed, *bad)
     with pytest.raises(AutottsError, match=r"actions: expected 0 \.\. 14"):
-        board.write(state.revealed, actions + 14, rows, plan)
+        table.write(state.revealed, actions + 14, rows, plan)
     for macro in MACROS:
         with pytest.raises(AutottsError, match="expected"):
             macro.write(state.revealed, rows + 1, plan)

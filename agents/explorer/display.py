@@ -31,7 +31,7 @@ LAYOUT: Layout = {
 }
 
 
-class Board:
+class Charts:
     """The event files of a run.
 
     Args:
