@@ -113,6 +113,24 @@ def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right:
 
 
 @intrinsic
+def call_begin(_context: Any, address: Any, state: Any, n: Any, question: Any) -> Any:
+    """Call ``kernels.begin`` by its address, inside a kernel."""
+    return types.none(types.int64, state, types.int64, types.int64), _call
+
+
+@intrinsic
+def call_act(_context: Any, address: Any, state: Any, n: Any, action: Any) -> Any:
+    """Call ``kernels.act`` by its address, inside a kernel."""
+    return types.boolean(types.int64, state, types.int64, types.int64), _call
+
+
+@intrinsic
+def call_round(_context: Any, address: Any, state: Any, n: Any, plan: Any) -> Any:
+    """Call ``kernels.play_round`` by its address, inside a kernel."""
+    return types.none(types.int64, state, types.int64, plan), _call
+
+
+@intrinsic
 def call_feature(_context: Any, address: Any, state: Any, n: Any) -> Any:
     """Call a user's feature of an episode by its address, inside a kernel."""
     return types.float64(types.int64, state, types.int64), _call
@@ -153,6 +171,8 @@ def call_aggregator(_context: Any, address: Any, state: Any, n: Any) -> Any:
 def _call(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     """Emit a call of the first argument with the others; what it raises, the kernel raises."""
     convention, kinds = context.call_conv, signature.args[1:]
+    with cgutils.if_unlikely(builder, builder.icmp_unsigned("==", arguments[0], _WORD(0))):
+        convention.return_user_exc(builder, RuntimeError, ("a function of the state was not asked for by require",))
     pointer = convention.get_function_type(signature.return_type, kinds).as_pointer()
     function = builder.inttoptr(arguments[0], pointer)
     status, value = convention.call_function(builder, function, signature.return_type, kinds, arguments[1:])

@@ -60,7 +60,7 @@ _SETTINGS = (
 """Settings of Numba that change machine code, and are not in the keys of its own cache."""
 
 
-_COMPILED = ("**/kernels.py", "engine/*.py", "observation/*.py", "sandbox/protocol.py")
+_COMPILED = ("**/kernels.py", "engine/*.py", "observation/*.py", "sandbox/protocol.py", "version.py")
 """Where code and constants that are compiled stand."""
 
 

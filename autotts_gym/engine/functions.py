@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
 
 from numba import types
+from numba.core import event
 from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.np import numpy_support
@@ -21,8 +22,16 @@ from autotts_gym.extensions import is_reference, load
 _RECORD = numpy_support.from_dtype(POOL)
 
 
-_kept: list[CFunc] = []
-"""What is called by its address stays for as long as the process."""
+class _Native(CFunc):
+    """A function that is compiled by itself; what Numba tells of its compilation is what it tells of a kernel's."""
+
+    def _compile_uncached(self) -> Any:
+        with event.trigger_event("numba:compile", data={"dispatcher": self}):
+            return super()._compile_uncached()  # type: ignore[misc]
+
+
+_kept: list[Any] = []
+"""Libraries of machine code. What is called by its address stays for as long as the process."""
 
 
 def machine_code(function: Callable[..., Any], signature: Any, what: str) -> int:
@@ -36,14 +45,14 @@ def machine_code(function: Callable[..., Any], signature: Any, what: str) -> int
     Raises:
         AutottsError: it cannot be compiled.
     """
-    compiled: Any = CFunc(function, signature, {}, {"error_model": "numpy"})
+    compiled: Any = _Native(function, signature, {}, {"error_model": "numpy"})
     compiled._cache = KernelCache(function)
     try:
         compiled.compile()
     except NumbaError as error:
         told = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
         raise AutottsError(f"{what}: Numba cannot compile it: {plain(told)}") from error
-    _kept.append(compiled)
+    _kept.append(compiled._library)
     # The function itself, not its wrapper for C, which would print what it raises and go on.
     address: int = compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc."))
     return address

@@ -7,7 +7,7 @@ kernels, which Python calls, take its addresses.
 
 import numpy as np
 
-from autotts_gym.engine.addresses import call_aggregator, unpack
+from autotts_gym.engine.addresses import call_act, call_aggregator, call_begin, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import (
     ACTIVE,
@@ -639,7 +639,7 @@ def begin_all(addresses, chosen, questions):
     s = unpack(addresses)
     for n in range(chosen.shape[0]):
         if chosen[n]:
-            begin(s, n, questions[n])
+            call_begin(s.begin, s, n, questions[n])
 
 
 @kernel
@@ -660,7 +660,7 @@ def act_all(addresses, actions, valid):
     """One primitive action (N,) int64 in every running episode; writes valid (N,) bool."""
     s = unpack(addresses)
     for n in range(actions.shape[0]):
-        valid[n] = s.pools[n].stop_reason == RUNNING and act(s, n, actions[n])
+        valid[n] = s.pools[n].stop_reason == RUNNING and call_act(s.act, s, n, actions[n])
 
 
 @kernel
@@ -678,7 +678,7 @@ def play_rounds(addresses, plan):
     running = 0
     for n in range(s.pools.shape[0]):
         if s.pools[n].stop_reason == RUNNING:
-            play_round(s, n, plan)
+            call_round(s.play_round, s, n, plan)
             running += s.pools[n].stop_reason == RUNNING
     return running
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import kernels, layout
+from autotts_gym.engine import kernels, layout, transition
 from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import Arrays, RevealedArrays
@@ -16,7 +16,7 @@ from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError, ControllerError, StoreError, plain
 from autotts_gym.memory import require_memory
 from autotts_gym.replay.pools import pool_order
-from autotts_gym.validation import check, is_whole, numbers, read_only, shaped, spread, whole, wholes, within
+from autotts_gym.validation import check, choice, is_whole, numbers, read_only, shaped, spread, whole, wholes, within
 
 _COUNTED = ("total_tokens", "sequential_tokens", "opened", "pruned")
 
@@ -109,10 +109,30 @@ class PoolState:
 
     def _aim(self) -> None:
         """What points to the arrays."""
-        own = {"reward": self.rules.own_reward, "aggregator": self.rules.own_aggregator}
-        self.addresses = pack(self.arrays, {name: each.address for name, each in own.items() if each is not None})
+        self._pack()
         shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
         self._revealed = Revealed(self.rules, RevealedArrays(**shown))
+
+    def _pack(self) -> None:
+        own = {"reward": self.rules.own_reward, "aggregator": self.rules.own_aggregator}
+        used = {name: each.address for name, each in own.items() if each is not None}
+        self._ready = {**transition.loaded}
+        self.addresses = pack(self.arrays, used | self._ready)
+
+    def require(self, *names: str) -> None:
+        """Have kernels find functions of the transition, which are compiled or loaded if no state of this process did.
+
+        Args:
+            names: "begin", "act" or "play_round". A kernel that calls another raises ``RuntimeError``.
+
+        Raises:
+            AutottsError: there is no such function.
+        """
+        missing = [name for name in names if not isinstance(name, str) or name not in self._ready]
+        if missing:
+            for name in missing:
+                transition.load(choice("name", name, transition.NAMES))
+            self._pack()
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels without what is shared, which the bank brings, without addresses, and without room left over."""
@@ -230,6 +250,7 @@ class PoolState:
         wrong = picks[chosen & ((picks < -1) | (picks >= self.bank.num_questions))]
         if wrong.size:
             raise AutottsError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {wrong[0]}")
+        self.require("begin")
         kernels.begin_all(self.addresses, chosen, picks)
 
     def deal(self, chosen: NDArray[np.bool_], orders: NDArray[np.int32]) -> None:
@@ -293,6 +314,7 @@ class PoolState:
         """
         actions = numbers("actions", actions, self._rows, self.admissible.shape[1])
         valid = np.empty(self.episodes, np.bool_)
+        self.require("act")
         kernels.act_all(self.addresses, actions, valid)
         return valid
 
@@ -306,6 +328,7 @@ class PoolState:
             AutottsError: the plan is for another number of episodes or slots.
             ControllerError: an episode is stopped with an answer that it has not seen; nothing is done.
         """
+        self.require("play_round")
         running = int(kernels.play_rounds(self.addresses, arrays_of(plan, self.slots.shape)))
         if running < 0:
             n = -running - 1

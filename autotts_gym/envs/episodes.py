@@ -219,6 +219,7 @@ class Episodes:
             AutottsError: the action is not in the action space.
         """
         chosen = number("action", action, self.actions)
+        self.state.require("begin", "act")
         out = self.empty()
         step: tuple[float, bool, int] = kernels.step_one(self.state.addresses, chosen, self.observation.encoder, out)
         if step[2] != layout.RUNNING:
@@ -262,6 +263,7 @@ class Episodes:
 
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """The step of ``step_all``, with arguments that are right; returns how many episodes have ended."""
+        self.state.require("begin", "act")
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(

@@ -3,9 +3,9 @@
 import numpy as np
 
 from autotts_gym.actions.kernels import NOT_BUILT_IN, mark_row, write_row
-from autotts_gym.engine.addresses import call_encoder, call_reward, unpack
+from autotts_gym.engine.addresses import call_act, call_begin, call_encoder, call_reward, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import act, aggregated, begin, is_right, play_round
+from autotts_gym.engine.kernels import aggregated, is_right
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
 
 
@@ -52,7 +52,7 @@ def _advance(s, n, action):
     pool = s.pools[n]
     total, sequential, worth = pool.total_tokens, pool.sequential_tokens, _worth(s, n)
     _keep(s, n)
-    valid = act(s, n, action)
+    valid = call_act(s.act, s, n, action)
     return _reward(s, n, total, sequential, worth), valid
 
 
@@ -109,7 +109,7 @@ def _step(s, n, action, restart, again, encoder, results):
     """Step an episode; see step_all. Returns whether it has ended."""
     reward, valid = 0.0, True
     if restart:
-        begin(s, n, np.int64(-1))
+        call_begin(s.begin, s, n, np.int64(-1))
     else:
         reward, valid = _advance(s, n, action)
     ended = _conclude(s, n, reward, valid, results)
@@ -117,7 +117,7 @@ def _step(s, n, action, restart, again, encoder, results):
         call_encoder(encoder, s, n, results.last)
         for k in range(results.last_masks.shape[1]):
             results.last_masks[n, k] = s.admissible[n, k]
-        begin(s, n, np.int64(-1))
+        call_begin(s.begin, s, n, np.int64(-1))
     call_encoder(encoder, s, n, results.observed)
     return ended
 
@@ -156,7 +156,7 @@ def _step_round(s, n, action, restart, again, encoder, built_in, plan, masks_bef
     """Play the macro of an episode; see step_rounds. Returns whether it has ended."""
     reward, valid = 0.0, True
     if restart:
-        begin(s, n, np.int64(-1))
+        call_begin(s.begin, s, n, np.int64(-1))
     else:
         valid = masks_before[n, action] != 0
         code = built_in[action, 0] if valid else NOT_BUILT_IN
@@ -166,13 +166,13 @@ def _step_round(s, n, action, restart, again, encoder, built_in, plan, masks_bef
             write_row(s, n, code, built_in[action, 1], plan)
         total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)
         _keep(s, n)
-        play_round(s, n, plan)
+        call_round(s.play_round, s, n, plan)
         reward = _reward(s, n, total, sequential, worth)
     ended = _conclude(s, n, reward, valid, results)
     if ended and again:
         call_encoder(encoder, s, n, results.last)
         mark_row(s, n, built_in, results.last_masks)
-        begin(s, n, np.int64(-1))
+        call_begin(s.begin, s, n, np.int64(-1))
     call_encoder(encoder, s, n, results.observed)
     mark_row(s, n, built_in, masks_after)
     return ended

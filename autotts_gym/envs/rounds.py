@@ -60,6 +60,7 @@ class RoundEpisodes(Episodes):
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
         table, revealed = self.table, self.state.revealed
+        self.state.require("begin", "play_round")
         before = self._current_masks()
         after = np.empty_like(before)
         plan = table.plan_others(revealed, actions, before, restart)

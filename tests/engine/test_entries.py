@@ -54,6 +54,7 @@ def right_arguments(state: PoolState, rng: np.random.Generator) -> dict[str, tup
         "record": (1,),
         "outcomes": (True,),
         "agreed": (),
+        "require": ("begin", "play_round"),
     }
 
 

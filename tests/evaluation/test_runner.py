@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pools import INTERVAL, as_store, ragged_questions
 
-from autotts_gym.controllers import controller_families, make_controller
+from autotts_gym.controllers import Controller, base, controller_families, make_controller
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play, runner
@@ -105,7 +105,7 @@ def test_an_evaluation_is_a_function_of_its_seeds(monkeypatch):
     some = evaluate(controller, store, seeds=(6, 2), answers=True)
     for name in FIELDS:
         assert np.array_equal(getattr(some, name), getattr(every, name)[[6, 2]])
-    monkeypatch.setattr(runner, "CHUNK_EPISODES", 5)  # one seed at a time
+    monkeypatch.setattr(base, "CHUNK_EPISODES", 5)  # one seed at a time
     assert same(every, evaluate(controller, store, seeds=range(8), answers=True))
     assert len({tuple(row) for row in every.total_tokens.tolist()}) > 1
 
@@ -130,25 +130,11 @@ def test_whoever_watches_sees_every_round_and_changes_nothing():
     assert np.array_equal(spent[-1], alone.pools["total_tokens"])
 
 
-class Waited:
-    """Memory of a controller that waits for others: notes when it is told and asked."""
-
-    def __init__(self, log: list[tuple[str, int]], batch: int) -> None:
-        self.log, self.batch = log, batch
-
-    def look(self, revealed: Revealed) -> None:
-        assert (revealed.pools["stop_reason"] == 0).any()
-        self.log.append(("told", self.batch))
-
-    def close(self) -> None:
-        self.log.append(("closed", self.batch))
-
-
 @dataclass(frozen=True)
-class Waiting:
+class Waiting(Controller):
     """Opens a branch a round until there are as many as its batch's number, and stops; one batch may break."""
 
-    name: ClassVar[str] = "waiting"
+    name = "waiting"
     log: tuple[list[tuple[str, int]], list[int]] = ([], [])
     breaks: int = -1
 
@@ -159,7 +145,7 @@ class Waiting:
     def chunk(self, questions: int) -> int:
         return 7 * questions
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
         rows = np.arange(len(problems))
         parts = np.split(rows, [6, 10]) if len(rows) > 10 else [rows]
         return [Batch(part, part, part.astype(float)) for part in parts]
@@ -167,24 +153,57 @@ class Waiting:
     def together(self, problems: NDArray[np.int64]) -> Batch:
         raise NotImplementedError
 
-    def begin(self, revealed: Revealed, batch: Batch) -> Waited:
+    def begin_batch(self, revealed: Revealed, batch: Batch) -> int:
         assert len(batch.rows) == revealed.episodes
         self.log[1].append(revealed.episodes)
-        return Waited(self.log[0], len(self.log[1]))
+        return len(self.log[1])
+
+    def look(self, revealed: Revealed, memory: int) -> None:
+        assert (revealed.pools["stop_reason"] == 0).any()
+        self.log[0].append(("told", memory))
+
+    def close(self, memory: int) -> None:
+        self.log[0].append(("closed", memory))
 
     def audit(self, fields: Any, again: Any, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> None:
         assert all(np.array_equal(fields[name], again[name]) for name in fields)
         assert len(seeds) == len(questions) == sum(self.log[1])
 
-    def decide(self, revealed: Revealed, memory: Waited, plan: RoundPlan) -> None:
-        self.log[0].append(("asked", memory.batch))
-        if memory.batch == self.breaks:
+    def decide(self, revealed: Revealed, memory: int, plan: RoundPlan) -> None:
+        self.log[0].append(("asked", memory))
+        if memory == self.breaks:
             raise ControllerError("broken")
         plan.open[:] = 1
-        plan.stop[:] = revealed.pools["opened"] + 1 == memory.batch
+        plan.stop[:] = revealed.pools["opened"] + 1 == memory
 
 
-def test_lanes_are_played_by_turns():
+class Remembering:
+    """Has the methods of a controller and not its base class; what it remembers has methods of its own."""
+
+    name, params, log = "remembering", {}, []
+
+    def begin(self, revealed: Revealed) -> "Remembering":
+        return self
+
+    def decide(self, revealed: Revealed, memory: "Remembering", plan: RoundPlan) -> None:
+        assert memory is self
+        plan.open[:] = 1
+        plan.stop[:] = revealed.pools["opened"] == 1
+
+    def look(self, revealed: Revealed) -> None:
+        self.log.append("look")
+
+    def close(self) -> None:
+        self.log.append("close")
+
+
+def test_a_controller_without_the_base_class_is_played_as_it_is():
+    controller = Remembering()
+    assert evaluate(controller, synthesize(2, 8), seeds=[0]).branches_opened.tolist() == [[2, 2]]
+    assert controller.log == ["look", "close"]
+
+
+def test_batches_are_played_by_turns():
     controller = Waiting(log=([], []))
     result = evaluate(controller, synthesize(2, 8), seeds=range(7))
     log, sizes = controller.log
@@ -199,7 +218,7 @@ def test_lanes_are_played_by_turns():
 class Twice(Waiting):
     """Plays the first episode in two batches, of which it does something else in the second."""
 
-    def stage(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
+    def batches(self, problems: NDArray[np.int64], since: float | None = None) -> list[Batch]:
         return [Batch(rows, rows, rows.astype(float)) for rows in (np.array([1, 0]), np.array([0]))]
 
     def audit(self, fields: Any, again: Any, seeds: NDArray[np.int64], questions: NDArray[np.int64]) -> None:
@@ -214,7 +233,7 @@ def test_what_is_played_twice_is_told_once_and_compared():
     assert controller.log[0][-1] == ([1, 1, 1], [1, 1, 2])
 
 
-def test_all_lanes_are_closed_when_one_breaks():
+def test_all_batches_are_closed_when_one_breaks():
     controller = Waiting(log=([], []), breaks=2)
     with pytest.raises(ControllerError, match="broken"):
         evaluate(controller, synthesize(2, 8), seeds=range(7))
@@ -264,7 +283,7 @@ def test_a_drawn_price_follows_from_seed_and_question_alone(monkeypatch):
     store, rules = synthesize(questions=7, branches=6, seed=2), Rules(cost_weight=(0.01, 1.0))
     told = []
     for chunk, workers in ((10_000, 1), (13, 1), (7, 1), (13, 2)):
-        monkeypatch.setattr(runner, "CHUNK_EPISODES", chunk)
+        monkeypatch.setattr(base, "CHUNK_EPISODES", chunk)
         (result,) = evaluate_all([ByPrice()], [store], seeds=range(20), rules=rules, workers=workers)
         told.append(result.branches_opened)
     assert set(told[0].ravel().tolist()) == {2, 5}

@@ -1,0 +1,32 @@
+"""The transition: each of its three ways is compiled once, and every kernel that needs it calls it by its address."""
+
+from typing import Any
+
+from numba import types
+from numba.np import numpy_support
+
+from autotts_gym.engine import kernels
+from autotts_gym.engine.addresses import STATE
+from autotts_gym.engine.functions import machine_code
+from autotts_gym.engine.plan import PlanArrays, RoundPlan
+
+_PLAN = types.NamedTuple(
+    [types.Array(numpy_support.from_dtype(a.dtype), a.ndim, "C") for a in RoundPlan.empty(1, 1).arrays], PlanArrays
+)
+_SIGNATURES: dict[str, Any] = {
+    "begin": ((STATE, types.int64, types.int64), types.none),
+    "act": ((STATE, types.int64, types.int64), types.boolean),
+    "play_round": ((STATE, types.int64, _PLAN), types.none),
+}
+
+
+NAMES = tuple(_SIGNATURES)
+
+loaded: dict[str, int] = {}
+"""Where the machine code of those is that this process has asked for."""
+
+
+def load(name: str) -> None:
+    """Compile ``kernels.begin``, ``act`` or ``play_round``, or load its machine code, unless that has been done."""
+    if name not in loaded:
+        loaded[name] = machine_code(getattr(kernels, name).py_func, _SIGNATURES[name], name)
