@@ -1,6 +1,7 @@
 """What the documents say of the repository: files, links, commands and code."""
 
 import importlib
+import importlib.util
 import re
 import shlex
 from importlib.util import find_spec
@@ -185,3 +186,12 @@ def test_the_features_are_documented_as_they_are():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports():
+    spec = importlib.util.spec_from_file_location("rooms", ROOT / "docs" / "rooms.py")
+    rooms = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rooms)
+    graph = rooms.imports()
+    assert rooms.PICTURE.read_text() == rooms.picture(graph), "draw it again: python docs/rooms.py"
+    assert all(name not in rooms.reach(graph, name) for name in graph)
