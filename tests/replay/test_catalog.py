@@ -82,7 +82,7 @@ def test_a_name_that_no_system_takes_is_told():
 def test_an_installed_package_finds_the_stores_inside_it(tmp_path, monkeypatch):
     package = tmp_path / "site-packages/autotts_gym"
     shutil.copytree(catalog.shipped_folder(), package / "trajectories")
-    monkeypatch.setattr(catalog.autotts_gym, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(catalog.validation, "__file__", str(package / "validation.py"))
     assert catalog.shipped_folder() == package / "trajectories"
     assert default_store().path == package / "trajectories/synthetic/search.h5"
 
