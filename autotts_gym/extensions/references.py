@@ -58,7 +58,7 @@ def load(what: str, reference: str) -> Any:
     return getattr(module, name)
 
 
-def make(what: str, reference: str, arguments: Mapping[str, Any], members: Sequence[str]) -> Any:
+def make(what: str, reference: str, arguments: Mapping[str, Any], members: Sequence[str], known: str = "") -> Any:
     """What a user's class makes of arguments.
 
     Args:
@@ -66,11 +66,12 @@ def make(what: str, reference: str, arguments: Mapping[str, Any], members: Seque
         reference: of the class, as ``load`` takes it.
         arguments: for it, by name.
         members: the names that what it makes must have.
+        known: what else could have been asked for, for messages.
 
     Raises:
         AutottsError: there is no such class, it does not take these arguments, or a member is missing.
     """
-    family = load(what, reference)
+    family = load(f"{what}: expected {known}, or a class of yours" if known else what, reference)
     if not callable(family):
         raise AutottsError(f"{plain(reference)}: expected a class of a {what}, got {quote(family)}")
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autotts_gym import evaluate, make_controller, synthesize
-from autotts_gym.controllers import base
+from autotts_gym.controllers import registry
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.extensions import is_reference, load
 
@@ -110,9 +110,9 @@ def test_a_class_of_a_file_is_a_controller_and_is_played_by_worker_processes(fil
 
 def test_a_package_brings_a_controller_by_an_entry_point(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(file.parent)
-    brought = EntryPoint("stops", "mine:Stops", base.ENTRY_POINTS)
+    brought = EntryPoint("stops", "mine:Stops", registry.ENTRY_POINTS)
     known = EntryPoints([brought])
-    monkeypatch.setattr(base, "entry_points", known.select)
+    monkeypatch.setattr(registry, "entry_points", known.select)
     assert make_controller("stops", reads=2).params == {"reads": 2}
     with pytest.raises(ControllerError, match=r"controller: expected one of .* got 'starts'"):
         make_controller("starts")

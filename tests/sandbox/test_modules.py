@@ -9,7 +9,7 @@ from writing import write
 
 from autotts_gym import evaluate, make_controller, synthesize
 from autotts_gym.errors import ProgramError
-from autotts_gym.sandbox import check_program
+from autotts_gym.sandbox import Sandbox, check_program
 
 STORE = synthesize(2, 70, seed=1)
 
@@ -107,7 +107,7 @@ def test_numbers_of_a_generator_that_episodes_share_are_noticed(tmp_path: Path) 
         "        session.open()\n    session.answers\n"
     )
     with pytest.raises(ProgramError, match="nondeterminism") as caught:
-        evaluate(make_controller(write(tmp_path, solve)), STORE, seeds=range(8))
+        evaluate(make_controller(write(tmp_path, solve), sandbox=Sandbox(audit_share=1)), STORE, seeds=range(8))
     assert caught.value.kind == "nondeterminism"
 
 

@@ -34,7 +34,8 @@ def make_proposer(spec: str, **options: Any) -> Proposer:
     """
     kind, colon, rest = spec.partition(":")
     if kind not in _KINDS and is_reference(spec):
-        own: Proposer = make("proposer", spec, options, ("name", "bound", "propose"))
+        known = f"one of {', '.join(_KINDS)}"
+        own: Proposer = make("proposer", spec, options, ("name", "bound", "propose"), known)
         return own
     if kind not in _KINDS:
         raise AutottsError(f"proposer: expected one of {', '.join(_KINDS)}, got {quote(spec)}")
