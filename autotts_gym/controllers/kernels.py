@@ -366,7 +366,8 @@ def confidence_momentum(pools, slots, confidence, memory, trends, off, order, be
             continue
         own.ema = (1.0 - alpha) * own.ema + alpha * sure
         if own.kept == window:
-            trends[n, :-1] = trends[n, 1:]
+            for k in range(1, trends.shape[1]):  # an assignment of slices takes seconds to compile
+                trends[n, k - 1] = trends[n, k]
         else:
             own.kept += 1
         trends[n, own.kept - 1] = own.ema
