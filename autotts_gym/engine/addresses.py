@@ -43,6 +43,9 @@ REVEALED_STATE = _StateType("RevealedState", named(REVEALED, CONSTANT))
 """What functions of users know."""
 
 
+ROW = types.uint64
+"""The number of an episode where it is handed on: an index that may be negative costs a check at every access."""
+
 WORDS, NUMBERS = types.CPointer(types.int64), types.CPointer(types.float32)
 """Pointers that an encoder is called with."""
 
@@ -115,19 +118,19 @@ def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right:
 @intrinsic
 def call_begin(_context: Any, address: Any, state: Any, n: Any, question: Any) -> Any:
     """Call ``kernels.begin`` by its address, inside a kernel."""
-    return types.none(types.int64, state, types.int64, types.int64), _call
+    return types.none(types.int64, state, ROW, types.int64), _call
 
 
 @intrinsic
 def call_act(_context: Any, address: Any, state: Any, n: Any, action: Any) -> Any:
     """Call ``kernels.act`` by its address, inside a kernel."""
-    return types.boolean(types.int64, state, types.int64, types.int64), _call
+    return types.boolean(types.int64, state, ROW, types.int64), _call
 
 
 @intrinsic
 def call_round(_context: Any, address: Any, state: Any, n: Any, plan: Any) -> Any:
     """Call ``kernels.play_round`` by its address, inside a kernel."""
-    return types.none(types.int64, state, types.int64, plan), _call
+    return types.none(types.int64, state, ROW, plan), _call
 
 
 @intrinsic
@@ -155,7 +158,7 @@ def call_encoder(_context: Any, encoder: Any, state: Any, n: Any, out: Any) -> A
         rows = make_array(signature.args[3])(context, builder, arguments[3])
         width = builder.extract_value(rows.shape, 1)
         row = builder.gep(rows.data, [builder.mul(arguments[2], width)])
-        callee = types.int64(types.int64, STATE, types.int64, WORDS, NUMBERS)
+        callee = types.int64(types.int64, STATE, ROW, WORDS, NUMBERS)
         address = builder.load(functions.data)
         return _call(context, builder, callee, [address, arguments[1], arguments[2], functions.data, row])
 

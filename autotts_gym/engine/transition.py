@@ -6,7 +6,7 @@ from numba import types
 from numba.np import numpy_support
 
 from autotts_gym.engine import kernels
-from autotts_gym.engine.addresses import STATE
+from autotts_gym.engine.addresses import ROW, STATE
 from autotts_gym.engine.functions import machine_code
 from autotts_gym.engine.plan import PlanArrays, RoundPlan
 
@@ -14,9 +14,9 @@ _PLAN = types.NamedTuple(
     [types.Array(numpy_support.from_dtype(a.dtype), a.ndim, "C") for a in RoundPlan.empty(1, 1).arrays], PlanArrays
 )
 _SIGNATURES: dict[str, Any] = {
-    "begin": ((STATE, types.int64, types.int64), types.none),
-    "act": ((STATE, types.int64, types.int64), types.boolean),
-    "play_round": ((STATE, types.int64, _PLAN), types.none),
+    "begin": ((STATE, ROW, types.int64), types.none),
+    "act": ((STATE, ROW, types.int64), types.boolean),
+    "play_round": ((STATE, ROW, _PLAN), types.none),
 }
 
 

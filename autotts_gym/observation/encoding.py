@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine.addresses import (
     NUMBERS,
     REVEALED_STATE,
+    ROW,
     WORDS,
     call_branch_feature,
     call_feature,
@@ -41,7 +42,7 @@ Wanted = str | Feature | Sequence[str | Feature]
 """How an observation is asked for: its name, a reference, or a list of features."""
 
 _SIGNATURE = (
-    (REVEALED_STATE, types.int64, WORDS, NUMBERS),
+    (REVEALED_STATE, ROW, WORDS, NUMBERS),
     types.int64,
 )
 
