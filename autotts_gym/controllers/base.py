@@ -1,9 +1,8 @@
 """What a controller is: the base class, and the checks of its knobs."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -12,11 +11,6 @@ from autotts_gym import validation
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.errors import ControllerError, quote
 from autotts_gym.sandbox.batches import Batch, alone
-
-if TYPE_CHECKING:
-    pass
-
-logger = logging.getLogger(__name__)
 
 CHUNK_EPISODES = 300
 """Episodes played side by side, unless a controller asks for another number.
@@ -37,8 +31,8 @@ class Controller:
     """
 
     name: str
-    needs_probes: ClassVar[bool] = False
-    use_of_probes: ClassVar[str] = ""
+    needs_probes: bool = False
+    use_of_probes: str = ""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -108,6 +102,8 @@ class _Adapted(Controller):
     def __init__(self, made: Any) -> None:
         self.made = made
         self.name = made.name
+        self.needs_probes = bool(getattr(made, "needs_probes", False))
+        self.use_of_probes = getattr(made, "use_of_probes", "")
 
     @property
     def params(self) -> dict[str, Any]:
@@ -143,11 +139,9 @@ def as_controller(made: Any) -> Controller:
     Raises:
         AutottsError: it is no controller.
     """
-    if isinstance(made, Controller):
-        return made
     good = all(hasattr(made, name) for name in MEMBERS) and callable(made.begin) and callable(made.decide)
     validation.check("controller", made, good, "what make_controller makes, or what has name, params, begin and decide")
-    return _Adapted(made)
+    return made if isinstance(made, Controller) else _Adapted(made)
 
 
 class HandWritten(Controller):

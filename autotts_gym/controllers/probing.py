@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class AnswerConsistency(HandWritten):
     """
 
     name = "answer_consistency"
-    needs_probes: ClassVar[bool] = True
-    use_of_probes: ClassVar[str] = "ends a branch whose probes have settled"
+    needs_probes = True
+    use_of_probes = "ends a branch whose probes have settled"
     branches: int = 64
     patience: int = 14
 
@@ -117,8 +117,8 @@ class ParallelProbe(HandWritten):
     """
 
     name = "parallel_probe"
-    needs_probes: ClassVar[bool] = True
-    use_of_probes: ClassVar[str] = "prunes and stops by what branches show before they finish"
+    needs_probes = True
+    use_of_probes = "prunes and stops by what branches show before they finish"
     branches: int = 64
     stable_rounds: int = 40
     prune_patience: int = 7
@@ -167,8 +167,8 @@ class ConfidenceMomentum(HandWritten):
     """
 
     name = "cmc"
-    needs_probes: ClassVar[bool] = True
-    use_of_probes: ClassVar[str] = "prunes branches whose probes dissent and grows those that agree faster"
+    needs_probes = True
+    use_of_probes = "prunes branches whose probes dissent and grows those that agree faster"
     beta: float = 0.5
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from autotts_gym.controllers import Controller, base, controller_families, make_
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play, runner
-from autotts_gym.replay import synthesize
+from autotts_gym.replay import Branch, Question, build_store, synthesize
 from autotts_gym.sandbox.batches import Batch
 
 FIELDS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned", "answers")
@@ -201,6 +201,17 @@ def test_a_controller_without_the_base_class_is_played_as_it_is():
     controller = Remembering()
     assert evaluate(controller, synthesize(2, 8), seeds=[0]).branches_opened.tolist() == [[2, 2]]
     assert controller.log == ["look", "close"]
+
+
+def test_what_a_controller_without_the_base_class_says_of_probes_is_heeded():
+    class Living(Remembering):
+        needs_probes, use_of_probes = True, "lives on probes"
+
+    bare = build_store([Question("q", "1", [Branch([None], 900, "1")])], model="m", benchmark="b", interval_tokens=500,
+                       attributes={"probes": "none"})  # fmt: skip
+    assert not bare.has_probes
+    with pytest.raises(ControllerError, match="expected a store with probes, as it lives on probes"):
+        evaluate(Living(), bare, seeds=[0])
 
 
 def test_batches_are_played_by_turns():
