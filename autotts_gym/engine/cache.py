@@ -39,6 +39,7 @@ import platformdirs
 from llvmlite import binding
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
+from numba.core.runtime.nrt import rtsys
 
 from autotts_gym.version import __version__
 
@@ -337,6 +338,16 @@ class KernelCache(FunctionCache):
         self._cache_file = _Entries(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
         if folder()[0] is None:
             self.disable()
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept for a signature; None: nothing.
+
+        Numba loads its whole compiler first, and SciPy with it, which takes as long as all the rest of a first step.
+        Machine code needs none of that but the counting of references.
+        """
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled, if that can be."""
