@@ -53,7 +53,7 @@ from autotts_gym.evaluation.results import setting_label
 from autotts_gym.evaluation.runner import checked_seeds, chunk_size, play
 from autotts_gym.evaluation.sketch import sketch
 from autotts_gym.evaluation.tables import Cell, Column, Table
-from autotts_gym.evaluation.trace import trace
+from autotts_gym.evaluation.trace import Trace, traces
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores, search_path
 
 CAUSES = {
@@ -525,14 +525,15 @@ def diagnose(
         most_examples=examples,
     )
     chosen = _worth_a_sketch(diagnosis.overall)[:sketches]
-    by_name = dict(zip(names, resolved, strict=True))
+    played: dict[tuple[str, int, int], Trace] = {}
+    for name, store in zip(names, resolved, strict=True):
+        episodes = [(each.question, each.seed) for _, each in chosen if each.store == name]
+        shown = traces(controller, store, episodes, rules) if episodes else []
+        played |= {(name, *episode): found for episode, found in zip(episodes, shown, strict=True)}
     return replace(
         diagnosis,
         sketches=tuple(
-            sketch(
-                trace(controller, by_name[each.store], each.question, each.seed, rules),
-                f"An episode of {what}: {LOSSES[what]}",
-            )
+            sketch(played[each.store, each.question, each.seed], f"An episode of {what}: {LOSSES[what]}")
             for what, each in chosen
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -227,61 +227,88 @@ def trace(
         AutottsError: If there is no such question.
         ControllerError: If the controller names an answer that it has not seen, or does not stop.
     """
-    if not 0 <= question < store.num_questions:
-        raise AutottsError(f"question: expected 0 to {store.num_questions - 1} in {store.name}, got {question}")
+    return traces(controller, store, [(question, seed)], rules)[0]
+
+
+def traces(
+    controller: Controller, store: ReplayStore, episodes: Sequence[tuple[int, int]], rules: Rules | None = None
+) -> list[Trace]:
+    """Plays episodes side by side as `trace` plays one; `episodes` are pairs of a question and a seed."""
+    for question, _ in episodes:
+        if not 0 <= question < store.num_questions:
+            raise AutottsError(f"question: expected 0 to {store.num_questions - 1} in {store.name}, got {question}")
     check_probes(controller, [store])
     rules = rules or Rules()
-    bank = Bank([store])
-    state = PoolState(bank, 1, rules)
-    state.begin(questions=question)
-    state.shuffle(np.ones(1, np.bool_), np.array([seed], np.int64))
-    observer = _Observer(state)
-    play(controller, state, observer.watch)
-    pool = state.pools[0]
-    setting = Setting(
-        controller=controller.name,
-        params=controller.params,
-        store=store.name,
-        question=question,
-        seed=seed,
-        accounting=rules.accounting,
-        max_branches=rules.max_branches,
-        token_budget=rules.token_budget,
-    )
-    end = End(
-        answer=state.answer_text(0, int(pool["answer"])),
-        correct=bool(state.correct[0]) if state.labelled[0] else None,
-        total_tokens=int(pool["total_tokens"]),
-        sequential_tokens=int(pool["sequential_tokens"]),
-        branches_opened=int(pool["opened"]),
-        branches_pruned=int(pool["pruned"]),
-        stop_reason=layout.STOP_REASONS[pool["stop_reason"]],
-    )
-    return Trace(setting, tuple(observer.rounds), end, state.record(0))
+    state = PoolState(Bank([store]), len(episodes), rules)
+    every = np.ones(len(episodes), np.bool_)
+    questions, seeds = np.array(episodes, np.int64).T
+    state.begin(every, questions)
+    state.shuffle(every, seeds)
+    observers = [_Observer(state, n) for n in range(len(episodes))]
+
+    def watch(plan: RoundPlan) -> None:
+        for observer in observers:
+            observer.watch(plan)
+
+    play(controller, state, watch)
+    return [
+        Trace(
+            Setting(
+                controller=controller.name,
+                params=controller.params,
+                store=store.name,
+                question=question,
+                seed=seed,
+                accounting=rules.accounting,
+                max_branches=rules.max_branches,
+                token_budget=rules.token_budget,
+            ),
+            tuple(observer.rounds),
+            observer.end(),
+            state.record(n),
+        )
+        for n, ((question, seed), observer) in enumerate(zip(episodes, observers, strict=True))
+    ]
 
 
 class _Observer:
-    """Notes what every round of an episode changed in what is revealed."""
+    """Notes what every round of episode n changed in what is revealed."""
 
-    def __init__(self, state: PoolState) -> None:
+    def __init__(self, state: PoolState, n: int) -> None:
         self.rounds: list[Round] = []
-        self._state = state
+        self._state, self._n = state, n
         self._confidence = confidence_table(state.rules.max_branches)
+        self._texts: dict[int, str | None] = {}
         self._remember()
 
     def _remember(self) -> None:
-        self._pool, self._slots = self._state.pools[0].copy(), self._state.slots[0].copy()
+        self._pool, self._slots = self._state.pools[self._n].copy(), self._state.slots[self._n].copy()
+
+    def end(self) -> End:
+        """What the episode came to."""
+        state, pool = self._state, self._state.pools[self._n]
+        return End(
+            answer=self._text(pool["answer"]),
+            correct=bool(state.correct[self._n]) if state.labelled[self._n] else None,
+            total_tokens=int(pool["total_tokens"]),
+            sequential_tokens=int(pool["sequential_tokens"]),
+            branches_opened=int(pool["opened"]),
+            branches_pruned=int(pool["pruned"]),
+            stop_reason=layout.STOP_REASONS[pool["stop_reason"]],
+        )
 
     def watch(self, plan: RoundPlan) -> None:
-        """Notes the round that was just played."""
-        pool, answers = self._state.pools[0], self._state.arrays.answers
+        """Notes the round that was just played, if the episode had not ended before."""
+        if self._pool["stop_reason"] != layout.RUNNING:
+            return
+        pool, answers = self._state.pools[self._n], self._state.arrays.answers
         self.rounds.append(
             Round(
                 round=len(self.rounds) + 1,
                 plan=self._plan(plan),
                 revealed=self._changes(),
-                leader=self._standing("", answers["votes"][0]),
-                finished_leader=self._standing("finished_", answers["finished_votes"][0]),
+                leader=self._standing("", answers["votes"][self._n]),
+                finished_leader=self._standing("finished_", answers["finished_votes"][self._n]),
                 ledger=Ledger(
                     tokens=int(pool["total_tokens"] - self._pool["total_tokens"]),
                     sequential=int(pool["sequential_tokens"] - self._pool["sequential_tokens"]),
@@ -293,32 +320,33 @@ class _Observer:
         self._remember()
 
     def _plan(self, plan: RoundPlan) -> Plan:
+        n = self._n
         return Plan(
-            prune=_indices(plan.prune[0]),
-            deepen={i: int(plan.deepen[0, i]) for i in _indices(plan.deepen[0] > 0)},
-            probe=_indices(plan.probe[0]),
-            open=int(plan.open[0]),
-            read=int(plan.read[0]),
-            stop=bool(plan.stop[0]),
-            answer=self._text(plan.answer[0]),
+            prune=_indices(plan.prune[n]),
+            deepen={i: int(plan.deepen[n, i]) for i in _indices(plan.deepen[n] > 0)},
+            probe=_indices(plan.probe[n]),
+            open=int(plan.open[n]),
+            read=int(plan.read[n]),
+            stop=bool(plan.stop[n]),
+            answer=self._text(plan.answer[n]),
         )
 
     def _changes(self) -> tuple[Change, ...]:
-        slots, before = self._state.slots[0], self._slots
+        slots, before = self._state.slots[self._n], self._slots
         return tuple(
             Change(
                 branch=i,
                 status=STATUSES[slots["status"][i]],
                 depth=int(slots["depth"][i]),
                 tokens=int(slots["tokens"][i] - before["tokens"][i]),
-                answers=tuple(map(self._text, self._state.history(0, i)[before["depth"][i] :])),
+                answers=tuple(map(self._text, self._state.history(self._n, i)[before["depth"][i] :])),
                 answer=self._text(slots["answer"][i]),
             )
             for i in _indices(slots != before)
         )
 
     def _standing(self, kind: str, votes: NDArray[np.int32]) -> Standing:
-        pool = self._state.pools[0]
+        pool = self._state.pools[self._n]
         voters = int(pool[f"{kind}voters"])
         if voters == 0:
             return Standing(None, 0, 0, 0.0)
@@ -331,7 +359,10 @@ class _Observer:
         )
 
     def _text(self, answer: Any) -> str | None:
-        return self._state.answer_text(0, int(answer))
+        number = int(answer)
+        if number not in self._texts:
+            self._texts[number] = self._state.answer_text(self._n, number)
+        return self._texts[number]
 
 
 def _indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:

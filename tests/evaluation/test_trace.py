@@ -13,7 +13,7 @@ from autotts_gym.controllers import controller_families, make_controller
 from autotts_gym.engine import Rules
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import evaluate
-from autotts_gym.evaluation.trace import Trace, trace
+from autotts_gym.evaluation.trace import Trace, trace, traces
 from autotts_gym.replay import Branch, Question, synthesize
 
 SETTINGS = st.tuples(st.sampled_from(sorted(controller_families())), st.sampled_from((0.0, 0.3, 1.0)))
@@ -118,6 +118,17 @@ def test_nothing_unrevealed_is_in_any_line_before_the_last(pool_seed, seed, sett
     other = trace(controller, as_store([Question("another text", "secret", altered)]), 0, seed, rules)
     assert other.lines()[:-1] == played.lines()[:-1]
     assert not other.end.correct
+
+
+@pytest.mark.parametrize("name", ["cmc", "asc", "agents/programs/parallel_probe.py"])
+def test_episodes_side_by_side_are_those_played_alone(name: str) -> None:
+    controller, store = make_controller(name, beta=0.4), synthesize(6, 24, seed=2)
+    episodes = [(0, 3), (5, 3), (2, 0), (0, 3)]
+    together = traces(controller, store, episodes)
+    assert [each.lines() for each in together] == [trace(controller, store, *each).lines() for each in episodes]
+    assert len({len(each.rounds) for each in together}) > 1
+    with pytest.raises(AutottsError, match="question: expected 0 to 5"):
+        traces(controller, store, [(0, 0), (6, 0)])
 
 
 def test_lines_are_rounds_and_one_end_and_only_the_end_judges(tmp_path: Path) -> None:
