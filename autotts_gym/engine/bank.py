@@ -31,6 +31,8 @@ class Bank:
         max_probes: the largest number of probes of a branch.
         probeless: names of the stores without probes.
         max_branches: the largest number of branches of a question.
+        signal_names: the signals that all stores have, sorted.
+        signal_values: (probes, signals) float32.
     """
 
     def __init__(self, stores: "Sequence[ReplayStore]") -> None:
@@ -77,8 +79,13 @@ class Bank:
         self.max_probes = int(counts.max())
         self.probeless = tuple(store.name for store in stores if not store.has_probes)
         self.max_branches = int(self.questions["branches"].max())
+        self.signal_names = tuple(sorted(set.intersection(*(set(store.signals) for store in stores))))
+        columns = [np.concatenate([store.signals[name] for store in stores]) for name in self.signal_names]
+        self.signal_values = np.zeros((len(self.probes), 0), np.float32)
+        if columns:
+            self.signal_values = np.ascontiguousarray(np.stack(columns, axis=1))
         self._changes: dict[int, int] = {}
-        for array in (self.questions, self.problems, self.branches, self.probes):
+        for array in (self.questions, self.problems, self.branches, self.probes, self.signal_values):
             array.setflags(write=False)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":

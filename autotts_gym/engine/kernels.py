@@ -22,6 +22,7 @@ from autotts_gym.engine.layout import (
     STOPPED,
     TRUNCATED,
     UNLIMITED,
+    TAIL_TOKENS,
 )
 
 # ---------------------------------------------------------------------------------------------------- random numbers
@@ -224,6 +225,27 @@ def _reveal(s, n, i, stored, depth):
     slot.off_leader = 0 if answer == pool.leader else slot.off_leader + 1
 
 
+@inline
+def _show_signals(s, n, i, before):
+    """A branch that has grown from a depth shows the signals of the intervals since."""
+    slot = s.slots[n, i]
+    first = s.hidden_slots[n, i].start
+    for j in range(s.signals.shape[2]):
+        signal = s.signals[n, i, j]
+        for k in range(before, slot.depth):
+            value = s.signal_values[first + k, j]
+            s.signal_history[n, i, k, j] = value
+            signal.total += value
+            signal.minimum = min(signal.minimum, value) if k > 0 else value
+        signal.latest = s.signal_values[first + slot.depth - 1, j]
+        signal.mean = signal.total / slot.depth
+        among = min(np.int64(slot.depth), max(TAIL_TOKENS // np.int64(s.pools[n].interval_tokens), 1))
+        tail = 0.0
+        for k in range(slot.depth - among, slot.depth):
+            tail += s.signal_values[first + k, j]
+        signal.tail = tail / among
+
+
 # ---------------------------------------------------------------------------------------------------------- the verbs
 
 
@@ -305,6 +327,7 @@ def _deepen(s, n, i, exact):
     else:
         paid = _charge(s, n, i, min(max(behind, 0), interval) if exact else interval)
         slot.depth += 1
+        _show_signals(s, n, i, slot.depth - 1)
         pool.active_depth += 1
         pool.deepest = max(pool.deepest, slot.depth)
         if rules.explicit:
@@ -342,6 +365,7 @@ def _repeat(s, n, i, steps, exact):
     if count == 0:
         return count
     slot.depth += count
+    _show_signals(s, n, i, slot.depth - count)
     slot.revealed += count
     slot.run += count
     slot.tokens += count * interval
@@ -388,6 +412,10 @@ def _open(s, n, exact):
     if pool.opened < pool.slots:
         _deal(s, n, pool.opened)
     pool.active += 1
+    for j in range(s.signals.shape[2]):
+        signal = s.signals[n, i, j]
+        signal.latest = signal.mean = signal.minimum = signal.tail = 0.0
+        signal.total = 0.0
     s.slots[n, i].status = ACTIVE
     s.admissible[n, FIRST_DEEPEN + i] = 1
     s.admissible[n, FIRST_DEEPEN + s.rules[0].max_branches + i] = 1

@@ -101,6 +101,21 @@ CHANGE = np.dtype(
 )
 """Revealed, one each time that a branch showed another answer than before; older episodes' stay behind."""
 
+SIGNAL = np.dtype(
+    [
+        ("latest", np.float32),  # of the interval generated last
+        ("mean", np.float32),  # of all intervals so far
+        ("minimum", np.float32),
+        ("tail", np.float32),  # mean of the last intervals that make up TAIL_TOKENS, at least of one
+        ("total", np.float64),
+    ],
+    align=True,
+)
+"""Revealed, one a branch slot and signal of the stores; all 0 before the first interval."""
+
+TAIL_TOKENS = 2048
+"""Tokens of the tail of a signal: the window of DeepConf (Fu et al. 2025, arXiv 2508.15260, section 3)."""
+
 HIDDEN_SLOT = np.dtype(
     [
         ("branch", np.int64),  # row of the bank's branches; -1: not drawn yet
@@ -195,6 +210,8 @@ class Sizes(NamedTuple):
     actions: int  # K
     depths: int  # D, the most probes of a branch; 0 unless probing is explicit
     changes: int  # H, the most changes of answers in an episode
+    signals: int = 0  # S, signals that every store has
+    signal_depths: int = 0  # the most probes of a branch; 0 where there are no signals
     votes: int = 1  # V + 1, the numbers of votes that answers of one question can have
     rewarded: int = 0  # N where the reward is a function of a user's, else 0
     questions: int = 0  # Q
@@ -244,6 +261,7 @@ class Array(NamedTuple):
 
 
 _INT32, _INT8, _BOOL = np.dtype(np.int32), np.dtype(np.int8), np.dtype(np.bool_)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 TABLE = (
     Array("rules", RULES, (), REVEALED),
@@ -257,7 +275,10 @@ TABLE = (
     Array("probed", _BOOL, ("episodes", "max_branches", "depths"), REVEALED),  # depths probed, where it is explicit
     # In the order in which they were revealed; the first ``recorded`` hold.
     Array("history", CHANGE, ("episodes", "changes"), REVEALED),
-    Array("confidence", np.dtype(np.float64), ("votes", "votes"), CONSTANT),  # see votes.confidence_table
+    Array("signals", SIGNAL, ("episodes", "max_branches", "signals"), REVEALED),
+    # By depth, as far as the branch has grown.
+    Array("signal_history", _FLOAT32, ("episodes", "max_branches", "signal_depths", "signals"), REVEALED),
+    Array("confidence", _FLOAT64, ("votes", "votes"), CONSTANT),  # see votes.confidence_table
     Array("hidden_pools", HIDDEN_POOL, ("episodes",), HIDDEN),
     Array("hidden_slots", HIDDEN_SLOT, ("episodes", "max_branches"), HIDDEN),
     Array("drawn", _INT32, ("episodes", "max_branches"), HIDDEN),  # position that the shuffle drew for a slot
@@ -268,6 +289,7 @@ TABLE = (
     Array("questions", QUESTION, ("questions",), BANK),
     Array("branches", STORED_BRANCH, ("branches",), BANK),
     Array("probes", _INT32, ("probes",), BANK),  # of all branches, stored answer ids; -1: no answer yet
+    Array("signal_values", _FLOAT32, ("probes", "signals"), BANK),  # of the interval before each of them
 )
 """Every array there is. Allocation, the addresses that kernels take, the checks of dtype and shape, copies and what a
 controller is shown all follow from it."""

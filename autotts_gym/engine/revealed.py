@@ -16,7 +16,7 @@ from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import RevealedArrays
 from autotts_gym.engine.rules import Rules
 from autotts_gym.errors import AutottsError
-from autotts_gym.validation import shaped, whole, within
+from autotts_gym.validation import choice, shaped, whole, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,13 @@ class Revealed:
     Attributes:
         rules: what holds in every episode.
         arrays: all that follows.
+        signal_names: the signals that every store has, in the order of the arrays.
         addresses: the same, as the kernels take it; it leads to nothing else.
     """
 
     rules: Rules
     arrays: RevealedArrays
+    signal_names: tuple[str, ...] = ()
     addresses: Addresses = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -43,9 +45,9 @@ class Revealed:
         """
         object.__setattr__(self, "addresses", pack(self.arrays))
 
-    def __reduce__(self) -> tuple[type["Revealed"], tuple[Rules, RevealedArrays]]:
+    def __reduce__(self) -> tuple[type["Revealed"], tuple[Rules, RevealedArrays, tuple[str, ...]]]:
         """A copy has arrays of its own, and so addresses of its own."""
-        return Revealed, (self.rules, self.arrays)
+        return Revealed, (self.rules, self.arrays, self.signal_names)
 
     def priced(self, cost_weight: float, latency_weight: float) -> "Revealed":
         """The same under other weights, for an observer whose tokens cost something else; a copy of the pools.
@@ -56,7 +58,7 @@ class Revealed:
         """
         pools: NDArray[Any] = np.array(self.pools)
         pools["cost_weight"], pools["latency_weight"] = cost_weight, latency_weight
-        return Revealed(self.rules, self.arrays._replace(pools=pools))
+        return Revealed(self.rules, self.arrays._replace(pools=pools), self.signal_names)
 
     @property
     def episodes(self) -> int:
@@ -96,6 +98,31 @@ class Revealed:
     def admissible(self) -> NDArray[np.int8]:
         """The masks of the primitive actions, (N, actions) int8."""
         return self.arrays.admissible
+
+    def _signal(self, name: str) -> int:
+        return self.signal_names.index(choice("signal", name, self.signal_names))
+
+    def signal(self, name: str) -> NDArray[np.void]:
+        """A signal of each branch slot as it stands, (N, M) SIGNAL.
+
+        Args:
+            name: one of ``signal_names``.
+
+        Raises:
+            AutottsError: not every store has such a signal.
+        """
+        return self.arrays.signals[:, :, self._signal(name)]
+
+    def signal_history(self, n: int, i: int, name: str) -> NDArray[np.float32]:
+        """A signal of branch i of episode n at depths 1 .. depth, (depth,) float32.
+
+        Raises:
+            AutottsError: there is no such episode, no such branch slot, or no such signal.
+        """
+        whole("n", n, 0, self.episodes - 1)
+        whole("i", i, 0, self.rules.max_branches - 1)
+        depth = int(self.slots["depth"][n, i])
+        return self.arrays.signal_history[n, i, :depth, self._signal(name)].copy()
 
     def history(self, n: int, i: int) -> NDArray[np.int32]:
         """The answers revealed at depths 1 .. depth of branch i of episode n, as local ids; -1: none, or not probed.

@@ -60,7 +60,11 @@ class PoolState:
         return sizes._replace(
             votes=self._most_votes + 1,
             rewarded=0 if rules.own_reward is None else episodes,
-            **{name: len(getattr(bank, name)) for name in layout.named(layout.BANK)},
+            signals=len(bank.signal_names),
+            signal_depths=bank.max_probes if bank.signal_names else 0,
+            questions=len(bank.questions),
+            branches=len(bank.branches),
+            probes=len(bank.probes),
         )
 
     @property
@@ -111,7 +115,7 @@ class PoolState:
         """What points to the arrays."""
         self._pack()
         shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
-        self._revealed = Revealed(self.rules, RevealedArrays(**shown))
+        self._revealed = Revealed(self.rules, RevealedArrays(**shown), self.bank.signal_names)
 
     def _pack(self) -> None:
         own = {"reward": self.rules.own_reward, "aggregator": self.rules.own_aggregator}
@@ -381,7 +385,9 @@ class PoolState:
         told = self.pools["stop_reason"][n] not in (layout.RUNNING, layout.TRUNCATED)
         return EpisodeRecord(
             revealed=Revealed(
-                self.rules, RevealedArrays(**{name: read_only(array.copy()) for name, array in shown.items()})
+                self.rules,
+                RevealedArrays(**{name: read_only(array.copy()) for name, array in shown.items()}),
+                self.bank.signal_names,
             ),
             texts=tuple(texts.tolist()),
             store=f"{store.model}/{store.benchmark}",
