@@ -20,9 +20,9 @@ from autotts_gym.engine.layout import (
     RUNNING,
     STOP,
     STOPPED,
+    TAIL_TOKENS,
     TRUNCATED,
     UNLIMITED,
-    TAIL_TOKENS,
 )
 
 # ---------------------------------------------------------------------------------------------------- random numbers

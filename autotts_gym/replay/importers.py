@@ -206,6 +206,29 @@ class _Row:
     probes: list[str | None]
     tokens: int
     final: str | None
+    signals: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def trim(self, probes: list[str | None]) -> None:
+        """Leave the probes that are padding out, and what signals have for them."""
+        self.probes = probes
+        self.signals = {name: values[: len(probes)] for name, values in self.signals.items()}
+
+    def branch(self) -> Branch:
+        """The branch.
+
+        Raises:
+            StoreError: a signal has not one number for each probe.
+        """
+        signals = {}
+        for name, values in self.signals.items():
+            numbers = [value for value in values if value is not None]
+            if not len(numbers) == len(values) == len(self.probes):
+                raise StoreError(
+                    f"{self.at}: signal {quote(name)}: expected {len(self.probes)} numbers, one per probe, "
+                    f"got {len(numbers)}"
+                )
+            signals[name] = numbers
+        return Branch(self.probes, self.tokens, self.final, signals)
 
 
 @dataclass
@@ -287,7 +310,7 @@ class _Log:
                     trimmed = _trimmed(row.probes)
                     rows += len(trimmed) < len(row.probes)
                     nulls += len(row.probes) - len(trimmed)
-                    row.probes = trimmed
+                    row.trim(trimmed)
         self.counts |= {"padded_rows": rows, "padding": nulls}
         logger.warning(
             "%s: trimmed %d trailing nulls from %d branches, as rows are longer than their tokens allow: padding",
@@ -321,7 +344,7 @@ class _Log:
                 self.check(row)
         self.note_repeated()
         return [
-            Question(question.text, question.gold, [Branch(row.probes, row.tokens, row.final) for row in question.rows])
+            Question(question.text, question.gold, [row.branch() for row in question.rows])
             for question in self.questions
         ]
 
@@ -575,15 +598,13 @@ def export_json(store: ReplayStore, path: Path) -> Path:
 
 def _exported(store: ReplayStore, index: int, text: str) -> dict[str, Any]:
     answers: list[str | None] = [*store.answers(index), None]  # id -1 is the last
-    bounds = store.probe_offsets
-    branches = [
-        [
-            [answers[i] for i in store.probes[bounds[b] : bounds[b + 1]]] if store.has_probes else [],
-            int(store.tokens[b]),
-            answers[store.finals[b]],
-        ]
-        for b in range(int(store.branch_offsets[index]), int(store.branch_offsets[index + 1]))
-    ]
+    branches = []
+    for b in range(int(store.branch_offsets[index]), int(store.branch_offsets[index + 1])):
+        own = slice(*store.probe_offsets[b : b + 2])
+        probes = [answers[i] for i in store.probes[own]] if store.has_probes else []
+        branches.append([probes, int(store.tokens[b]), answers[store.finals[b]]])
+        if store.signals:
+            branches[-1].append({name: signal[own].tolist() for name, signal in store.signals.items()})
     return {
         "question": text,
         "final_answers_trace": [branch[2] for branch in branches],
@@ -694,8 +715,11 @@ def _read_autotts(log: _Log, where: str, item: dict[str, Any]) -> _Item:
     rows = []
     for index, row in enumerate(_list(f"{where}: each_branch", _field(where, item, "each_branch"))):
         at = f"{where}, branch {index}"
-        if not isinstance(row, list) or len(row) != 3:
-            raise StoreError(f"{at}: each_branch: expected [probes, tokens, final answer], got {_shown(row)}")
+        if not isinstance(row, list) or len(row) not in (3, 4):
+            raise StoreError(
+                f"{at}: each_branch: expected [probes, tokens, final answer] or, with signals, a fourth entry, "
+                f"got {_shown(row)}"
+            )
         rows.append(
             _Row(
                 at,
@@ -703,6 +727,7 @@ def _read_autotts(log: _Log, where: str, item: dict[str, Any]) -> _Item:
                 _probes(log, at, "probes", row[0]),
                 _integer(f"{at}: tokens", row[1]),
                 log.answer(f"{at}: final answer", row[2]),
+                _signals(at, row[3]) if len(row) > 3 else {},
             )
         )
     if item.get("final_answers_trace") is not None:
@@ -774,6 +799,21 @@ def _probes(log: _Log, at: str, field: str, value: Any) -> list[str | None]:
             f"{at}: {field}: expected a list that is not empty, or [] for a branch without probes, got {_shown(value)}"
         )
     return [log.answer(f"{at}: {field}[{depth}]", probe) for depth, probe in enumerate(value or [])]
+
+
+def _signals(at: str, value: Any) -> dict[str, list[float | None]]:
+    """Returns the signals of a branch by name; null stands where a probe is padding."""
+    if not isinstance(value, dict):
+        raise StoreError(f"{at}: signals: expected an object of lists of numbers by name, got {_shown(value)}")
+    for name, values in value.items():
+        good = isinstance(values, list) and all(
+            each is None or (isinstance(each, int | float) and not isinstance(each, bool)) for each in values
+        )
+        if not name or not good:
+            raise StoreError(
+                f"{at}: signal {quote(name)}: expected a list of numbers, one per probe, got {_shown(values)}"
+            )
+    return value
 
 
 def _integer(where: str, value: Any) -> int:

@@ -1,11 +1,11 @@
 """From questions and branches as an importer reads them to the columns of a store."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from autotts_gym.errors import StoreError
+from autotts_gym.errors import StoreError, quote
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.equivalence import merger
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
@@ -19,18 +19,25 @@ class Branch:
         probes: the answer at each depth, None where there is no answer yet; none if it ended before the first one.
         tokens: total tokens, at least 1.
         final: the final answer, None if it gave none.
+        signals: by name, a number for each probe: of the interval before it, such as its mean log-probability.
 
     Raises:
-        StoreError: if the tokens are out of range.
+        StoreError: if the tokens are out of range, or a signal has not one number for each probe.
     """
 
     probes: Sequence[str | None]
     tokens: int
     final: str | None
+    signals: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.tokens <= MAX_TOKENS:
             raise StoreError(f"tokens: expected 1 to {MAX_TOKENS}, got {self.tokens}")
+        for name, values in self.signals.items():
+            if len(values) != len(self.probes):
+                raise StoreError(
+                    f"signal {quote(name)}: expected {len(self.probes)} numbers, one per probe, got {len(values)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ def build_store(
     gold: list[int] = []
     texts: list[str] = []
     tables: list[list[str]] = []
+    signals: dict[str, list[float]] | None = None
     merged = 0
     for question in questions:
         ids: dict[str | None, int] = {None: -1}
@@ -94,6 +102,14 @@ def build_store(
             ends.append(ids.setdefault(branch.final, len(ids) - 1))
             lengths.append(len(branch.probes))
             tokens.append(branch.tokens)
+            signals = {name: [] for name in branch.signals} if signals is None else signals
+            if branch.signals.keys() != signals.keys():
+                raise StoreError(
+                    f"signals: expected {quote(sorted(signals))}, as the first branch has, of every branch, "
+                    f"got {quote(sorted(branch.signals))}"
+                )
+            for name, values in branch.signals.items():
+                signals[name].extend(values)
         gold_id = ids.setdefault(question.gold, len(ids) - 1)
         table = [text for text in ids if text is not None]
         new_ids = np.append(merge(table), -1).astype(np.int32)  # the last entry keeps -1 what it is
@@ -121,6 +137,7 @@ def build_store(
         benchmark=benchmark,
         interval_tokens=interval_tokens,
         attributes={**(attributes or {}), "equivalence": equivalence, "merged_answers": merged},
+        signals={name: np.array(values, np.float32) for name, values in (signals or {}).items()},
     )
 
 

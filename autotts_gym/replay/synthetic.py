@@ -16,10 +16,17 @@ aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasonin
 5. The total is the depth times Δ plus a finishing text of log-normal length; some branches end inside their last
    interval, and capped ones run a fixed few intervals on. No text is so long that probes seem to be missing
    (`autotts_gym.replay.probing`).
+6. With signals, every interval has two more numbers, drawn apart, so that all else stays as it is without them.
+   `confidence` is DeepConf's (arXiv 2508.15260), about 12: higher by 1 in right branches and by 0.8 where the probe is
+   the branch's final answer, with a normal offset of each branch and a normal noise of each interval, both of standard
+   deviation 1. `certainty` is how sure the model is of the probe's answer (DEER, arXiv 2504.15895), in (0, 1): its
+   logit is -1, plus 3 where the probe is the branch's final answer, plus 0.5 in right branches, with offset and noise
+   of standard deviations 0.5 and 0.7. So both inform of what is right, and neither decides it.
 """
 
 import sys
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +113,7 @@ def synthesize(
     model: str = "synthetic",
     benchmark: str = "synthetic",
     statistics: Statistics = DEFAULT_STATISTICS,
+    signals: bool = False,
 ) -> ReplayStore:
     """Makes a synthetic store in memory; the same arguments give the same bits.
 
@@ -117,6 +125,7 @@ def synthesize(
         model: name to store as the model.
         benchmark: name to store as the benchmark.
         statistics: parameters of the statistical model.
+        signals: whether every interval has the signals `confidence` and `certainty`.
 
     Returns:
         A store whose attributes say that it is synthetic, and how it was made.
@@ -138,6 +147,7 @@ def synthesize(
         _question(np.random.default_rng([seed, q]), q, branches, interval_tokens, statistics) for q in range(questions)
     ]
     depths = np.concatenate([item.depths for item in made])
+    drawn = [_signals(np.random.default_rng([seed, q, 0x516]), made[q]) for q in range(questions)] if signals else []
     return ReplayStore(
         Columns(
             branch_offsets=np.arange(questions + 1, dtype=np.int64) * branches,
@@ -163,6 +173,7 @@ def synthesize(
             "statistics": asdict(statistics),
             "license": "MIT",
         },
+        signals={name: np.concatenate([each[name] for each in drawn]) for name in (drawn[0] if drawn else ())},
     )
 
 
@@ -209,6 +220,23 @@ def _question(rng: np.random.Generator, index: int, branches: int, interval_toke
         answers=[strings[i] for i in kept],
         gold=kept.index(0),
     )
+
+
+def _signals(rng: np.random.Generator, made: _Made) -> dict[str, NDArray[np.float32]]:
+    """Draws the (P,) signals of a question."""
+
+    def of_probes(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.repeat(values, made.depths).astype(np.float64)
+
+    def drawn(weights: tuple[float, float, float], branch: float, interval: float) -> NDArray[np.float64]:
+        level = weights[0] + weights[1] * right + weights[2] * final
+        offset = of_probes(rng.normal(0.0, branch, made.depths.size))
+        return level + offset + rng.normal(0.0, interval, final.size)
+
+    right, final = of_probes(made.finals == made.gold), made.probes == of_probes(made.finals)
+    confidence = drawn((12.0, 1.0, 0.8), 1.0, 1.0)
+    certainty = 1.0 / (1.0 + np.exp(-drawn((-1.0, 0.5, 3.0), 0.5, 0.7)))
+    return {"confidence": confidence.astype(np.float32), "certainty": certainty.astype(np.float32)}
 
 
 def _probes(

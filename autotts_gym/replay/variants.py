@@ -19,6 +19,9 @@ from autotts_gym.validation import check, whole
 WARP = 0.1
 """By which share a branch of a twin is at most longer or shorter than the branch that it was made from, about."""
 
+BLUR = 0.05
+"""Standard deviation of what is added to a signal of a twin, as a share of that of the signal."""
+
 JITTER = 16
 """Tokens that are added to or taken from a branch of a twin besides."""
 
@@ -30,7 +33,7 @@ def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
     after the last probe changes by a few tokens, so that neither tokens nor depths nor the lengths of runs of an answer
     are those of any branch of the store. A drawn share of its beginning comes from another branch of the question with
     the same final answer, so that which answers follow which is new as well. Each final answer stays as frequent as it
-    is. Signals and texts of questions are left out.
+    is. Signals go with their probes, each a little other than it was; texts of questions are left out.
 
     Args:
         store: what was collected.
@@ -47,6 +50,7 @@ def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
     jitter = rng.integers(1, JITTER, branches.size, endpoint=True) * rng.choice((-1, 1), branches.size)
     made = _Stretched(store, branches, factors, rest=factors, jitter=jitter)
     made.begin_as(_like(store, branches, rng), rng.random(branches.size))
+    made.blur(rng)
     return made.store(np.diff(bounds), store.model, {"twin": {"seed": seed}})
 
 
@@ -109,7 +113,7 @@ class _Stretched:
         ends = np.cumsum(self._depths)
         self._within = np.arange(self._depths.sum()) - self._spread(ends - self._depths)
         at = np.minimum((self._within / self._spread(factors)).astype(np.int64), self._spread(known - 1))
-        self._probes = store.probes[self._spread(offsets[branches]) + at]
+        self._source = self._spread(offsets[branches]) + at  # of each probe: the one that it repeats
         tokens = store.tokens[branches]
         after = tokens - known * interval
         if rest is not None and jitter is not None:
@@ -121,7 +125,8 @@ class _Stretched:
             after = np.where(known > 0, after, np.rint(tokens * factors)).astype(np.int64)
         self._tokens = np.clip(self._depths * interval + np.where(cut, 0, after), 1, MAX_TOKENS)
         self._finals = store.finals[branches].copy()
-        self._finals[cut] = self._probes[ends[cut] - 1]
+        self._signals = {name: signal[self._source] for name, signal in store.signals.items()}
+        self._finals[cut] = store.probes[self._source[ends[cut] - 1]]
 
     def _spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """A value a branch as a value a probe."""
@@ -136,10 +141,18 @@ class _Stretched:
         first = place < self._spread(shares)
         # The last probe stays, as it is what the branch goes on from to its final answer.
         first &= (self._within < self._spread(self._depths) - 1) & (self._spread(known) > 0)
-        source = self._spread(offsets[others]) + at
-        self._probes[first] = self._store.probes[source[first]]
+        self._source[first] = (self._spread(offsets[others]) + at)[first]
         probed = self._depths > 0
-        self._probes[np.cumsum(self._depths)[probed] - 1] = self._store.probes[offsets[self._branches[probed] + 1] - 1]
+        self._source[np.cumsum(self._depths)[probed] - 1] = offsets[self._branches[probed] + 1] - 1
+        self._signals = {name: signal[self._source] for name, signal in self._store.signals.items()}
+
+    def blur(self, rng: np.random.Generator) -> None:
+        """Change every number of a signal a little, within its range, so that none is that of the store."""
+        for name, values in self._signals.items():
+            noise = rng.normal(0.0, BLUR * float(values.std()) if values.size else 0.0, values.size)
+            self._signals[name] = np.clip(values + noise, values.min(initial=0), values.max(initial=0)).astype(
+                np.float32
+            )
 
     def store(self, sizes: NDArray[np.int64], model: str, attributes: dict[str, object]) -> ReplayStore:
         """All of them as a store with so many branches a question."""
@@ -149,7 +162,7 @@ class _Stretched:
                 branch_offsets=np.concatenate(([0], np.cumsum(sizes, dtype=np.int64))),
                 probe_offsets=np.concatenate(([0], np.cumsum(self._depths))),
                 answer_offsets=store.answer_offsets,
-                probes=self._probes,
+                probes=store.probes[self._source],
                 tokens=self._tokens.astype(np.int32),
                 finals=self._finals.astype(np.int32),
                 gold=store.gold,
@@ -160,6 +173,7 @@ class _Stretched:
             benchmark=store.benchmark,
             interval_tokens=store.interval_tokens,
             attributes={**store.attributes, **attributes},
+            signals=self._signals,
         )
 
 

@@ -68,10 +68,21 @@ class Session:
         opened: number of branches opened; does not look.
         max_branches: how many can be opened.
         interval_tokens: tokens of an interval.
+        signal_names: what ``signal`` and ``signal_history`` know of every interval.
     """
 
-    def __init__(self, episode: int, slots: int, sure: int, interval: int, budget: int | None, out: list[int]) -> None:
+    def __init__(
+        self,
+        episode: int,
+        slots: int,
+        sure: int,
+        interval: int,
+        budget: int | None,
+        out: list[int],
+        signal_names: Iterable[str] = (),
+    ) -> None:
         self.max_branches = slots
+        self.signal_names = tuple(signal_names)
         self.interval_tokens = interval
         self._episode = episode
         self._budget = budget
@@ -97,6 +108,8 @@ class Session:
         self._answers: tuple[str | None, ...] | None = ()
         self._news: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         self._histories: list[list[str | None]] = []
+        self._signal_news: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self._signals: list[list[tuple[float, ...]]] = []
 
     # -- actions
 
@@ -233,6 +246,32 @@ class Session:
         self._histories += [[] for _ in range(len(self._depths) - len(self._histories))]
         return tuple(self._histories[branch])
 
+    def signal(self, name: str, branch: int) -> float | None:
+        """A signal of a branch, of its newest interval; None: it has none yet."""
+        values = self.signal_history(name, branch)
+        return values[-1] if values else None
+
+    def signal_history(self, name: str, branch: int) -> tuple[float, ...]:
+        """A signal of a branch at depths 1, 2, ..., its depth."""
+        if self._waits:
+            self._round()
+        self._several("signal", branch)
+        if name not in self.signal_names:
+            raise KeyError(f"signal: expected one of {self.signal_names}, got {name!r:.60}")
+        count = len(self.signal_names)
+        for depths, words in self._signal_news:
+            values = struct.unpack(f"{len(words)}d", struct.pack(f"{len(words)}q", *words))
+            at = 0
+            self._signals += [[] for _ in range(len(depths) - len(self._signals))]
+            for rows, depth in zip(self._signals, depths, strict=True):
+                while len(rows) < depth:
+                    rows.append(values[at : at + count])
+                    at += count
+        self._signal_news.clear()
+        self._signals += [[] for _ in range(len(self._depths) - len(self._signals))]
+        k = self.signal_names.index(name)
+        return tuple([row[k] for row in self._signals[branch]])
+
     @property
     def total_tokens(self) -> int:
         """Tokens spent."""
@@ -329,7 +368,12 @@ class Session:
         at += finished
         if news:
             self._news.append((self._depths, words[at : at + news]))
-        return at + news
+            at += news
+            if self.signal_names:
+                news *= len(self.signal_names)
+                self._signal_news.append((self._depths, words[at : at + news]))
+                at += news
+        return at
 
     def _stop(self, answer: Any) -> None:
         """End the episode with what the program returned."""
@@ -508,7 +552,7 @@ def _begin() -> tuple[_Program, list[tuple[Session, float]], list[float], list[i
     program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"])
     out: list[int] = []
     episodes = [
-        (Session(k, told["slots"], told["sure"], interval, told["budget"], out), beta)
+        (Session(k, told["slots"], told["sure"], interval, told["budget"], out, told["signals"]), beta)
         for k, (beta, interval) in enumerate(told.get("episodes", ()))
     ]
     return program, episodes, told.get("betas", []), out

@@ -121,12 +121,15 @@ def find_growth(pools, slots, rows, known_depth, rows_out, slots_out, starts_out
 
 
 @kernel
-def write_reveals(pools, slots, rows, numbers, sure, grown_rows, grown_slots, starts, answers, words, ends):
+def write_reveals(
+    pools, slots, history, rows, numbers, sure, grown_rows, grown_slots, starts, answers, words, floats, ends
+):
     """Write what every running episode is told after a round.
 
     Args:
         pools: (N,) POOL.
         slots: (N, M) SLOT.
+        history: (N, M, D, S) float32, the signals by depth.
         rows: int64, episodes in the order of their messages; one that has ended is told nothing.
         numbers: int64, the number that each has in its process.
         sure: (N,) int64, branches that each can surely open.
@@ -135,13 +138,14 @@ def write_reveals(pools, slots, rows, numbers, sure, grown_rows, grown_slots, st
         starts: and the depths last told.
         answers: int32, what they revealed beyond those, one after the other.
         words: int64, written: the messages.
+        floats: the same memory as float64.
         ends: int64, written: where the message of each of ``rows`` ends.
     """
     at, grown, shown = 0, 0, 0
     for r in range(len(rows)):
         n = rows[r]
         pool = pools[n]
-        new = 0
+        new, first = 0, grown
         while grown < len(grown_rows) and grown_rows[grown] == n:
             new += slots[n, grown_slots[grown]].depth - starts[grown]
             grown += 1
@@ -171,5 +175,10 @@ def write_reveals(pools, slots, rows, numbers, sure, grown_rows, grown_slots, st
             for k in range(new):
                 words[at + k] = answers[shown + k]
             at += new
+            for g in range(first, grown):
+                for depth in range(starts[g], slots[n, grown_slots[g]].depth):
+                    for j in range(history.shape[3]):
+                        floats[at] = history[n, grown_slots[g], depth, j]
+                        at += 1
         shown += new
         ends[r] = at

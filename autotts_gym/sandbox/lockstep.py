@@ -61,7 +61,12 @@ class Lockstep:
         pools, slots = revealed.pools[order], rules.max_branches
         self._asking = np.zeros(revealed.episodes, np.bool_)
         self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
-        told = {"slots": slots, "sure": int(self._sure[0]), "budget": rules.token_budget}
+        told = {
+            "slots": slots,
+            "sure": int(self._sure[0]),
+            "budget": rules.token_budget,
+            "signals": revealed.signal_names,
+        }
         episodes = list(zip(betas[order].tolist(), pools["interval_tokens"].tolist(), strict=True))
         hellos = [{**told, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
         bounds = (8 * (7 + 3 * slots) * sizes).tolist()
@@ -115,8 +120,13 @@ class Lockstep:
         grown = grown[:, : kernels.find_growth(pools, slots, rows, self._known_depth, *grown)]
         answers = revealed.reveals(*grown)
         size = 8 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
+        history = revealed.arrays.signal_history
+        size += len(answers) * history.shape[3]
         words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
-        kernels.write_reveals(pools, slots, rows, self._numbers[rows], self._sure, *grown, answers, words, ends)
+        kernels.write_reveals(
+            *(pools, slots, history, rows, self._numbers[rows], self._sure),
+            *(*grown, answers, words, words.view(np.float64), ends),
+        )
         self._awaited[rows[told["stop_reason"] == RUNNING]] = True
         processes = self._process_of[rows]
         stops = ends[np.flatnonzero(np.diff(processes, append=-1))]

@@ -85,7 +85,9 @@ def test_copies_pickles_and_records_have_the_signals():
     record = state.record(1).revealed
     assert record.signal_names == ("entropy", "logprob")
     np.testing.assert_array_equal(record.signal("entropy")[0], state.revealed.signal("entropy")[1])
-    np.testing.assert_array_equal(record.signal_history(0, 2, "entropy"), state.revealed.signal_history(1, 2, "entropy"))
+    np.testing.assert_array_equal(
+        record.signal_history(0, 2, "entropy"), state.revealed.signal_history(1, 2, "entropy")
+    )
 
 
 def test_several_stores_have_the_signals_that_all_of_them_have():
