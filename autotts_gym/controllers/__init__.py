@@ -1,6 +1,6 @@
 """Policies over revealed state: the base class of controllers and the hand-written ones."""
 
-from autotts_gym.controllers import probing, whole
+from autotts_gym.controllers import confidence, probing, whole
 from autotts_gym.controllers.base import Controller, HandWritten
 from autotts_gym.controllers.families import controller_families
 from autotts_gym.controllers.registry import check_probes, make_controller, needs_probes
@@ -9,6 +9,7 @@ __all__ = [
     "Controller",
     "HandWritten",
     "check_probes",
+    "confidence",
     "controller_families",
     "make_controller",
     "needs_probes",

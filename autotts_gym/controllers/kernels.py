@@ -6,8 +6,9 @@ in the arrays it is given, and writes the next round into a ``PlanArrays``.
 
 import numpy as np
 
+from autotts_gym.engine.addresses import unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, RUNNING
+from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, RUNNING
 
 FULL_DEPTH = 127
 """Steps that read on as far as one round can (int8)."""
@@ -379,3 +380,115 @@ def confidence_momentum(pools, slots, confidence, memory, trends, off, order, be
                 faster = own.round >= warm_up and leader >= 0 and slots[n, i].answer == leader
                 plan.deepen[n, i] = burst if faster else 1
         own.phase = DEEPENED
+
+
+@inline
+def _weight(s, n, i, column, weight):
+    """The confidence by which a branch votes; see ``confidence.WEIGHTS``."""
+    signal = s.signals[n, i, column]
+    if weight == 0:
+        return np.float64(signal.minimum)
+    return np.float64(signal.tail) if weight == 1 else np.float64(signal.mean)
+
+
+@inline
+def _threshold(s, n, column, keep, weight, sorted_n):
+    """The least confidence among the most confident ``keep`` of the finished branches, as ``numpy.percentile`` does."""
+    count = 0
+    for i in range(s.pools[n].opened):
+        if s.slots[n, i].status == FINISHED:
+            value = _weight(s, n, i, column, weight)
+            k = count
+            while k > 0 and sorted_n[k - 1] > value:
+                sorted_n[k] = sorted_n[k - 1]
+                k -= 1
+            sorted_n[k] = value
+            count += 1
+    if count == 0:
+        return -np.inf
+    place = (1.0 - keep) * (count - 1)
+    low = np.int64(place)
+    high = min(low + 1, count - 1)
+    return sorted_n[low] + (place - low) * (sorted_n[high] - sorted_n[low])
+
+
+@inline
+def _elect_confident(s, n, column, by, weight, threshold, weights_n):
+    """Weighted votes of the finished branches that are at or above a threshold by one measure of their confidence.
+
+    Returns:
+        (the leader, ties to the one finished first, -1: none; its share of all weights).
+    """
+    pool = s.pools[n]
+    weights_n[: pool.answers_seen] = 0.0
+    total = 0.0
+    for i in range(pool.opened):
+        slot = s.slots[n, i]
+        if slot.status == FINISHED and slot.answer >= 0 and _weight(s, n, i, column, by) >= threshold:
+            own = max(_weight(s, n, i, column, weight), 0.0)
+            weights_n[slot.answer] += own
+            total += own
+    leader, top = np.int32(-1), 0.0
+    for k in range(pool.finished_distinct):
+        answer = s.finished_answers[n, k]
+        if weights_n[answer] > top:
+            leader, top = answer, weights_n[answer]
+    return leader, top / total if total > 0 else 0.0
+
+
+@kernel
+def deepconf(addresses, column, branches, keep, warm_up, weight, consensus, thresholds, plan):
+    """DeepConf; see ``confidence.DeepConf`` for its rule."""
+    s = unpack(addresses)
+    by = weight if warm_up >= branches else 0  # only a lowest confidence can stop a branch that still grows
+    ordered = np.empty(s.slots.shape[1])
+    weights = np.empty(s.answers.shape[1])
+    for n in range(len(s.pools)):
+        pool = s.pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        most = min(np.int64(branches), np.int64(pool.slots))
+        if pool.opened < min(np.int64(warm_up), most) and s.admissible[n, BRANCH] != 0:
+            plan.read[n] = min(np.int64(warm_up), most) - pool.opened
+            continue
+        if np.isnan(thresholds[n]):
+            thresholds[n] = _threshold(s, n, column, keep, by, ordered)
+        leader, _ = _elect_confident(s, n, column, by, weight, thresholds[n], weights)
+        _, share = _elect_confident(s, n, column, by, weight, -np.inf, weights)
+        growing = False
+        if share < consensus:
+            if pool.opened < most and s.admissible[n, BRANCH] != 0:
+                plan.open[n] = most - pool.opened
+                growing = True
+            for i in range(pool.opened):
+                if s.slots[n, i].status == ACTIVE:
+                    if s.signals[n, i, column].minimum < thresholds[n]:
+                        plan.prune[n, i] = True
+                    elif s.admissible[n, FIRST_DEEPEN + i] != 0:
+                        plan.deepen[n, i] = 1
+                        growing = True
+        if not growing:
+            plan.stop[n] = True
+            plan.answer[n] = leader
+
+
+@kernel
+def deer(addresses, column, branches, threshold, plan):
+    """Grow every branch until its probe has an answer of which the model is sure; answer by majority."""
+    s = unpack(addresses)
+    for n in range(len(s.pools)):
+        pool = s.pools[n]
+        if pool.stop_reason != RUNNING:
+            continue
+        if pool.opened < branches and s.admissible[n, BRANCH] != 0:
+            plan.open[n] = branches - pool.opened
+            continue
+        growing = False
+        for i in range(pool.opened):
+            sure = s.slots[n, i].answer >= 0 and s.signals[n, i, column].latest >= threshold
+            if s.admissible[n, FIRST_DEEPEN + i] != 0 and not sure:
+                plan.deepen[n, i] = 1
+                growing = True
+        if not growing:
+            plan.stop[n] = True
+            plan.answer[n] = pool.leader

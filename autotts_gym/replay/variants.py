@@ -149,10 +149,9 @@ class _Stretched:
     def blur(self, rng: np.random.Generator) -> None:
         """Change every number of a signal a little, within its range, so that none is that of the store."""
         for name, values in self._signals.items():
-            noise = rng.normal(0.0, BLUR * float(values.std()) if values.size else 0.0, values.size)
-            self._signals[name] = np.clip(values + noise, values.min(initial=0), values.max(initial=0)).astype(
-                np.float32
-            )
+            if values.size:
+                noise = rng.normal(0.0, BLUR * float(values.std()), values.size)
+                self._signals[name] = np.clip(values + noise, values.min(), values.max()).astype(np.float32)
 
     def store(self, sizes: NDArray[np.int64], model: str, attributes: dict[str, object]) -> ReplayStore:
         """All of them as a store with so many branches a question."""

@@ -1,0 +1,149 @@
+"""Controllers that live on signals: how confident the model was while it wrote."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from autotts_gym.controllers import kernels
+from autotts_gym.controllers.base import HandWritten, Places, remembered, require, share, whole
+from autotts_gym.controllers.families import register
+from autotts_gym.controllers.whole import width
+from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.plan import arrays_of
+from autotts_gym.errors import ControllerError, plain, quote
+
+WEIGHTS = ("minimum", "tail", "mean")
+"""By what a branch's vote is weighted: the lowest confidence of its intervals, that of its end, or their mean."""
+
+
+def _column(name: str, signal: str, revealed: Revealed) -> int:
+    """Where a signal stands among those of the stores.
+
+    Raises:
+        ControllerError: not every store has it.
+    """
+    if signal not in revealed.signal_names:
+        known = ", ".join(revealed.signal_names) or "none"
+        raise ControllerError(f"{name}: expected stores with the signal {quote(signal)}, got signals: {plain(known)}")
+    return revealed.signal_names.index(signal)
+
+
+@register
+@dataclass(frozen=True)
+class DeepConf(HandWritten):
+    """DeepConf, online and offline: confident branches vote, others are given up (Fu et al. 2025, arXiv 2508.15260).
+
+    The first ``warm_up`` branches are read whole. The threshold is the lowest confidence that the most confident
+    ``keep`` of them have at least: branches below it have no vote, and later branches are stopped as soon as an
+    interval falls below it. Votes are weighted by confidence. The episode stops early where one answer has
+    ``consensus`` of the weights of all finished branches. With ``warm_up`` of at least ``branches`` it is the offline
+    form: all are read, and those vote that are most confident by ``weight`` (sections 3.2 and 3.3).
+
+    Attributes:
+        branches: K.
+        keep: eta, the share of branches that vote; 0.9 is DeepConf-high, 0.1 DeepConf-low.
+        warm_up: branches that set the threshold.
+        weight: one of ``WEIGHTS``: "minimum" is the lowest group confidence, "tail" that of the last 2,048 tokens.
+        consensus: tau, the share of weights at which an episode stops early; above 1: never.
+        signal: the signal that is the confidence of an interval: at least 0, and more is surer.
+    """
+
+    name = "deepconf"
+    branches: int = 64
+    keep: float = 0.9
+    warm_up: int = 16
+    weight: str = "minimum"
+    consensus: float = 0.95
+    signal: str = "confidence"
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "branches", self.branches, 1)
+        whole(self.name, "warm_up", self.warm_up, 1)
+        share(self.name, "keep", self.keep)
+        require(self.name, "keep", self.keep, self.keep > 0, "a share above 0")
+        require(self.name, "weight", self.weight, self.weight in WEIGHTS, f"one of {', '.join(WEIGHTS)}")
+        good = isinstance(self.consensus, int | float) and 0.5 < self.consensus < 10
+        require(self.name, "consensus", self.consensus, good, "a number above 0.5")
+        require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
+
+    @classmethod
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
+        """1 to 64 branches, geometric in beta."""
+        return {"branches": width(beta)}
+
+    def begin(self, revealed: Revealed) -> Any:
+        """Memory: the threshold of each episode, NaN before the warm-up has ended.
+
+        Raises:
+            ControllerError: not every store has the signal.
+        """
+        _column(self.name, self.signal, revealed)
+        return (np.full(revealed.episodes, np.nan),)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Read the warm-up; then open the others, grow those above the threshold, and stop when they are through."""
+        (thresholds,) = remembered(self.name, memory, _places(revealed))
+        kernels.deepconf(
+            revealed.addresses,
+            _column(self.name, self.signal, revealed),
+            min(self.branches, revealed.rules.max_branches),
+            float(self.keep),
+            min(self.warm_up, self.branches),
+            WEIGHTS.index(self.weight),
+            float(self.consensus),
+            thresholds,
+            arrays_of(plan, revealed.slots.shape),
+        )
+
+
+def _places(revealed: Revealed) -> Places:
+    return ((np.float64, (revealed.episodes,)),)
+
+
+@register
+@dataclass(frozen=True)
+class Deer(HandWritten):
+    """DEER: a branch stops growing once the model is sure of the answer that it would give (arXiv 2504.15895).
+
+    Alone (``branches=1``), or as the majority of the latest answers over several branches.
+
+    Attributes:
+        branches: chains.
+        threshold: certainty of a probe's answer at which its branch stops growing.
+        signal: the signal that is the certainty of a probe's answer.
+    """
+
+    name = "deer"
+    needs_probes: ClassVar[bool] = True
+    use_of_probes: ClassVar[str] = "ends a branch that is sure of its probe"
+    branches: int = 1
+    threshold: float = 0.95
+    signal: str = "certainty"
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        whole(self.name, "branches", self.branches, 1)
+        share(self.name, "threshold", self.threshold)
+        require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
+
+    @classmethod
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
+        """1 to 64 chains, geometric in beta."""
+        return {"branches": width(beta)}
+
+    def begin(self, revealed: Revealed) -> Any:
+        """Nothing to remember.
+
+        Raises:
+            ControllerError: not every store has the signal.
+        """
+        _column(self.name, self.signal, revealed)
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Grow the branches that are not sure; stop when none is left."""
+        column = _column(self.name, self.signal, revealed)
+        arrays = arrays_of(plan, revealed.slots.shape)
+        kernels.deer(revealed.addresses, column, self.branches, float(self.threshold), arrays)
