@@ -202,7 +202,7 @@ class _Row:
     """A branch as the file has it; ``at`` is where, for errors."""
 
     at: str
-    field: str
+    column: str
     probes: list[str | None]
     tokens: int
     final: str | None
@@ -354,7 +354,7 @@ class _Log:
         high = most_probes(row.tokens, self.interval_tokens)
         if not low <= len(row.probes) <= high:
             raise StoreError(
-                f"{row.at}: {row.field}: expected {low} to {high} probes for {row.tokens} tokens with probe_freq "
+                f"{row.at}: {row.column}: expected {low} to {high} probes for {row.tokens} tokens with probe_freq "
                 f"{self.interval_tokens}, got {len(row.probes)}; a log without probes is imported with --probes none "
                 "(probes='none'), one that was probed otherwise with --probes unchecked"
             )

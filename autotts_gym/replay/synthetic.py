@@ -231,7 +231,8 @@ def _signals(rng: np.random.Generator, made: _Made) -> dict[str, NDArray[np.floa
     def drawn(weights: tuple[float, float, float], branch: float, interval: float) -> NDArray[np.float64]:
         level = weights[0] + weights[1] * right + weights[2] * final
         offset = of_probes(rng.normal(0.0, branch, made.depths.size))
-        return level + offset + rng.normal(0.0, interval, final.size)
+        values: NDArray[np.float64] = level + offset + rng.normal(0.0, interval, final.size)
+        return values
 
     right, final = of_probes(made.finals == made.gold), made.probes == of_probes(made.finals)
     confidence = drawn((12.0, 1.0, 0.8), 1.0, 1.0)
