@@ -27,6 +27,7 @@ from autotts_gym.actions.macros import MACROS
 from autotts_gym.engine import layout
 from autotts_gym.evaluation import Frontier
 from autotts_gym.evaluation.tensorboard import BUDGET_CHARTS, EventLog, run_name, write_frontier
+from autotts_gym.observation.encoding import Observation
 from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore
 
@@ -141,6 +142,7 @@ class Conductor(BaseCallback):
         counters: Counters,
         env: VecMonitor,
         validation: Sequence[ReplayStore],
+        observation: Observation,
         card: dict[str, Any],
         progress: Progress,
     ) -> None:
@@ -148,7 +150,7 @@ class Conductor(BaseCallback):
         self.run, self.counters, self.card = run, counters, card
         self.config = run.config
         self.interrupted = False
-        self.validation = validation
+        self.validation, self.observation = validation, observation
         self.weights = cost_weights(run.config)
         self.seeds = range(run.config.eval_seeds)
         self.env = env
@@ -291,7 +293,7 @@ class Conductor(BaseCallback):
         if counters.evaluations and step == self._last_evaluation():
             return
         self.progress.update(told=f"evaluation {counters.evaluations + 1}")
-        results = sweep(self.model, self.validation, config, self.weights, self.seeds)
+        results = sweep(self.model, self.validation, config, self.weights, self.seeds, self.observation)
         score = mean_return(results, config.latency_weight)
         frontier = Frontier.from_results(results[0].controller, results)
         counters.evaluations += 1
@@ -326,7 +328,7 @@ class Conductor(BaseCallback):
         questions = sum(store.num_questions for store in self.validation)
         middle = self.weights[len(self.weights) // 2]
         for question in np.linspace(0, questions - 1, min(self.config.samples, questions)).astype(int).tolist():
-            frame = picture(self.model, self.validation, self.config, question, middle)
+            frame = picture(self.model, self.validation, self.config, question, middle, self.observation)
             self.log.image(f"episodes/question {question} at cost weight {middle:.3g}", frame, step)
         self.log.flush()
 

@@ -18,6 +18,7 @@ from autotts_gym.engine.layout import COUNTS
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS
 from autotts_gym.evaluation.families import readable
+from autotts_gym.observation.encoding import Observation
 from autotts_gym.replay import ReplayStore
 
 
@@ -46,10 +47,27 @@ def _rows(observations: Any, chosen: NDArray[np.bool_]) -> Any:
     return observations[chosen]
 
 
+def _arguments(config: Config, observation: Observation | None) -> dict[str, Any]:
+    return config.env_arguments | ({} if observation is None else {"observation": observation})
+
+
 def sweep(
-    model: BaseAlgorithm, stores: Sequence[ReplayStore], config: Config, weights: Sequence[float], seeds: Sequence[int]
+    model: BaseAlgorithm,
+    stores: Sequence[ReplayStore],
+    config: Config,
+    weights: Sequence[float],
+    seeds: Sequence[int],
+    observation: Observation | None = None,
 ) -> list[EvaluationResult]:
     """Play every question of every store under every cost weight and seed, all side by side, greedily.
+
+    Args:
+        model: what decides.
+        stores: what it is played on.
+        config: of its training.
+        weights: cost weights.
+        seeds: orders of the pools.
+        observation: what it observes; None: what the configuration says.
 
     Returns:
         A result for every weight on every store; the weight is the family's knob.
@@ -57,7 +75,7 @@ def sweep(
     counts = [store.num_questions for store in stores]
     shape = (len(weights), len(seeds), sum(counts))
     weight, seed, question = (grid.reshape(-1) for grid in np.indices(shape))
-    envs = gym.make_vec(config.env, weight.size, store=list(stores), **config.env_arguments)
+    envs = gym.make_vec(config.env, weight.size, store=list(stores), **_arguments(config, observation))
     options = {"question": question, "branch_seed": np.array(seeds)[seed], "cost_weight": np.array(weights)[weight]}
     observations, infos = envs.reset(seed=0, options=options)
     told: dict[str, NDArray[Any]] = {}
@@ -134,20 +152,22 @@ def setting(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int])
 
 
 def picture(
-    model: BaseAlgorithm, stores: Sequence[ReplayStore], config: Config, question: int, weight: float
+    model: BaseAlgorithm,
+    stores: Sequence[ReplayStore],
+    config: Config,
+    question: int,
+    weight: float,
+    observation: Observation | None = None,
 ) -> NDArray[np.uint8]:
     """One greedy episode, width by depth, as it ended."""
-    env: Any = gym.make(config.env, store=list(stores), render_mode="rgb_array", **config.env_arguments).unwrapped
-    observation, info = env.reset(seed=0, options={"question": question, "branch_seed": 0, "cost_weight": weight})
+    arguments = _arguments(config, observation)
+    env: Any = gym.make(config.env, store=list(stores), render_mode="rgb_array", **arguments).unwrapped
+    seen, info = env.reset(seed=0, options={"question": question, "branch_seed": 0, "cost_weight": weight})
     ended = False
     while not ended:
-        batch = (
-            {key: value[None] for key, value in observation.items()}
-            if isinstance(observation, dict)
-            else observation[None]
-        )
+        batch = {key: value[None] for key, value in seen.items()} if isinstance(seen, dict) else seen[None]
         action = greedy(model, batch, info["action_mask"][None].astype(np.bool_))[0]
-        observation, _, terminated, truncated, info = env.step(action)
+        seen, _, terminated, truncated, info = env.step(action)
         ended = terminated or truncated
     frame: NDArray[np.uint8] = env.render()
     env.close()

@@ -22,12 +22,14 @@ class SetExtractor(BaseFeaturesExtractor):
     Args:
         observation_space: of ``observation="dict"``.
         width: size of a branch's embedding.
+        of_branch: features of a branch slot.
     """
 
-    def __init__(self, observation_space: spaces.Dict, width: int = 64) -> None:
+    def __init__(self, observation_space: spaces.Dict, width: int = 64, of_branch: int = len(FEATURES)) -> None:
         pool = spaces.utils.flatdim(observation_space["pool"])
         super().__init__(observation_space, self.pooled(width) + pool)
-        self.embed = nn.Sequential(nn.Linear(len(FEATURES), width), nn.ReLU(), nn.Linear(width, width))
+        self.of_branch = of_branch
+        self.embed = nn.Sequential(nn.Linear(of_branch, width), nn.ReLU(), nn.Linear(width, width))
 
     @staticmethod
     def pooled(width: int) -> int:
@@ -41,7 +43,7 @@ class SetExtractor(BaseFeaturesExtractor):
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features (B, ``features_dim``) of a batch of observations."""
         pool = observations["pool"]
-        branches = observations["branches"].reshape(len(pool), -1, len(FEATURES))
+        branches = observations["branches"].reshape(len(pool), -1, self.of_branch)
         is_open = branches[..., :STATUSES].sum(-1) > 0
         summary = self.summarise(pool, self.embed(branches), is_open)
         return torch.cat([pool, summary], dim=1)
@@ -65,8 +67,10 @@ class DeepSetsExtractor(SetExtractor):
 class AttentionExtractor(SetExtractor):
     """The pool attends to the open branches (Lee et al. 2019, "Set Transformer": pooling by attention)."""
 
-    def __init__(self, observation_space: spaces.Dict, width: int = 64, heads: int = 4) -> None:
-        super().__init__(observation_space, width)
+    def __init__(
+        self, observation_space: spaces.Dict, width: int = 64, of_branch: int = len(FEATURES), heads: int = 4
+    ) -> None:
+        super().__init__(observation_space, width, of_branch)
         self.ask = nn.Linear(spaces.utils.flatdim(observation_space["pool"]), width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 

@@ -8,9 +8,11 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cloudpickle
+from gymnasium.spaces.utils import flatdim
 from sb3_contrib import QRDQN, MaskablePPO
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -24,6 +26,7 @@ from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.families import readable
 from autotts_gym.files import write_atomically
 from autotts_gym.observation.features import Feature
+from autotts_gym.observation.signals import Ranges
 
 CLASSES: dict[str, type[BaseAlgorithm]] = {"maskable_ppo": MaskablePPO, "ppo": PPO, "dqn": DQN, "qrdqn": QRDQN}
 
@@ -56,7 +59,8 @@ def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
         policy["n_quantiles"] = config.n_quantiles
     if config.extractor != "none":
         policy["features_extractor_class"] = extractors.EXTRACTORS[config.extractor]
-        policy["features_extractor_kwargs"] = {"width": config.extractor_width}
+        of_branch = flatdim(env.observation_space["branches"]) // config.max_branches  # type: ignore[index]
+        policy["features_extractor_kwargs"] = {"width": config.extractor_width, "of_branch": of_branch}
     return CLASSES[config.algo](
         "MultiInputPolicy" if config.observation == "dict" else "MlpPolicy",
         env,
@@ -68,9 +72,19 @@ def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
     )
 
 
-def policy_card(config: Config, stores: list[str], command: str, git_commit: str) -> dict[str, Any]:
-    """What a policy's file says of itself, so that it can be played as a controller."""
-    return {
+def policy_card(
+    config: Config, stores: list[str], command: str, git_commit: str, signals: Ranges = MappingProxyType({})
+) -> dict[str, Any]:
+    """What a policy's file says of itself, so that it can be played as a controller.
+
+    Args:
+        config: of its training.
+        stores: names of those that it was trained on.
+        command: that trained it.
+        git_commit: of the code that did.
+        signals: the range of each signal that it observes.
+    """
+    card: dict[str, Any] = {
         "format": "autotts-policy",
         "version": 1,
         "algorithm": config.algo,
@@ -86,6 +100,7 @@ def policy_card(config: Config, stores: list[str], command: str, git_commit: str
         "command": command,
         "git_commit": git_commit,
     }
+    return card | ({"signals": {name: list(ends) for name, ends in signals.items()}} if signals else {})
 
 
 def _all_macros(config: Config) -> list[str] | None:

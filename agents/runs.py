@@ -41,9 +41,13 @@ from agents.provenance import git_commit
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.controllers.fingerprints import differences
 from autotts_gym.controllers.policies import identity_of
+from autotts_gym.engine import Bank
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import EvaluationResult
 from autotts_gym.files import append, replacing, write_atomically, written
+from autotts_gym.observation.encoding import Observation, choose_observation
+from autotts_gym.observation.signals import Ranges
+from autotts_gym.replay import ReplayStore
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "sb3_contrib", "stable_baselines3", "tensorboard", "torch")
 KEPT_CHECKPOINTS = 2
@@ -93,11 +97,23 @@ class RunFolder:
     Attributes:
         path: where it is.
         config: what was asked.
+        signals: the range of each signal that is observed.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
+        self.signals: Ranges = {}
+
+    def observe(self, stores: Sequence[ReplayStore]) -> Observation:
+        """What the policy observes wherever it is played: signals between the ends that they have in these stores.
+
+        Raises:
+            AutottsError: there is no such feature.
+        """
+        observation = choose_observation(self.config.observation, signals=Bank(stores).signal_ranges)
+        self.signals = observation.signals
+        return observation
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -137,7 +153,7 @@ class RunFolder:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What its observations and actions are: see ``controllers.fingerprints``."""
-        return identity_of(policy_card(self.config, [], "", ""))
+        return identity_of(policy_card(self.config, [], "", "", self.signals))
 
     # ------------------------------------------------------------ checkpoints
 

@@ -67,6 +67,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     weights, questions = config.eval_points, sum(store.num_questions for store in validation)
     checked_seeds(range(config.eval_seeds), questions, weights)  # before anything of an evaluation is made
     set_random_seed(config.seed)
+    observation = run.observe(training)
     try:
         env = make_vec_env(
             config.env,
@@ -74,7 +75,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
             store=trained_on,
             cost_weight=config.cost_weight,
             threads=config.env_threads,
-            **config.env_arguments,
+            **config.env_arguments | {"observation": observation},
         )
         _require_experience(config, env)
         found = run.load_checkpoint(env) if resume else None
@@ -83,9 +84,9 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
         raise AutottsError(str(error)) from error
     if not resume:
         run.begin(command)
-    card = policy_card(config, [store.name for store in training], command, git_commit())
+    card = policy_card(config, [store.name for store in training], command, git_commit(), observation.signals)
     progress = Progress("training", 1.0, config.progress, share=True)
-    conductor = Conductor(run, counters, env, validation, card, progress)
+    conductor = Conductor(run, counters, env, validation, observation, card, progress)
     with progress, _interrupts(conductor) as signals:
         try:
             model.learn(FOREVER, conductor, log_interval=None, reset_num_timesteps=found is None)  # type: ignore[arg-type]

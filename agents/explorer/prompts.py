@@ -18,8 +18,8 @@ from autotts_gym.sandbox.protocol import ALLOWED_MODULES
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "task": (
-        "max_branches", "interval_tokens", "accounting", "modules", "cost_low", "cost_high", "betas", "questions",
-        "reference", "parents", "tried", "failures", "number", "round",
+        "max_branches", "interval_tokens", "accounting", "modules", "signals", "cost_low", "cost_high", "betas",
+        "questions", "reference", "parents", "tried", "failures", "number", "round",
     ),
     "parent": ("id", "score", "objective", "gain", "frontier", "diagnosis", "source"),
     "tried": ("id", "score", "about"),
@@ -96,6 +96,7 @@ class Prompts:
             interval_tokens=" or ".join(map(str, sorted({store.interval_tokens for store in stores}))),
             accounting=config.accounting,
             modules=", ".join(sorted(ALLOWED_MODULES)),
+            signals=", ".join(sorted(set.intersection(*(set(store.signals) for store in stores)))) or "none",
             cost_low=f"{low:g}",
             cost_high=f"{high:g}",
             betas=", ".join(f"{beta:g}" for beta in config.sweep),

@@ -181,6 +181,8 @@ def _info(arguments: argparse.Namespace) -> int:
             print(f"  agreement: {_percent(summary.agreement)} of a pool's branches give its majority's answer")
         if not summary.has_probes:
             print("  without probes: the answer of a branch shows when it finishes")
+        if summary.signals:
+            print(f"  signals: {', '.join(summary.signals)}")
         for name, value in summary.attributes.items():
             print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
     return 0
@@ -237,6 +239,7 @@ def _add_synth(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--benchmark", type=label, help="name to store as the benchmark (default: the name of the file)"
     )
+    parser.add_argument("--signals", action="store_true", help="with the signals confidence and certainty")
     parser.add_argument("--force", action="store_true", help="replace a store that exists")
     parser.set_defaults(run=_synth)
 
@@ -254,6 +257,7 @@ def _synth(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         model=arguments.model,
         benchmark=arguments.output.stem if arguments.benchmark is None else arguments.benchmark,
+        signals=arguments.signals,
     )
     _report(store.save(arguments.output), store)
     return 0

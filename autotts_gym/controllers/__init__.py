@@ -3,14 +3,15 @@
 from autotts_gym.controllers import confidence, probing, whole
 from autotts_gym.controllers.base import Controller, HandWritten
 from autotts_gym.controllers.families import controller_families
-from autotts_gym.controllers.registry import check_probes, make_controller, needs_probes
+from autotts_gym.controllers.registry import check_stores, lacks, make_controller, needs_probes
 
 __all__ = [
     "Controller",
     "HandWritten",
-    "check_probes",
+    "check_stores",
     "confidence",
     "controller_families",
+    "lacks",
     "make_controller",
     "needs_probes",
     "probing",

@@ -39,6 +39,11 @@ class Controller:
         """The setting, by which results are labelled."""
         return {}
 
+    @property
+    def needs_signals(self) -> tuple[str, ...]:
+        """The signals without which it cannot play on a store, where it is then refused."""
+        return ()
+
     def begin(self, revealed: Revealed) -> Any:
         """N episodes begin; returns what the controller remembers of them from round to round."""
 
@@ -109,6 +114,10 @@ class _Adapted(Controller):
     def params(self) -> dict[str, Any]:
         params: dict[str, Any] = self.made.params
         return params
+
+    @property
+    def needs_signals(self) -> tuple[str, ...]:
+        return tuple(getattr(self.made, "needs_signals", ()))
 
     def begin(self, revealed: Revealed) -> Any:
         return self.made.begin(revealed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def _column(name: str, signal: str, revealed: Revealed) -> int:
     """
     if signal not in revealed.signal_names:
         known = ", ".join(revealed.signal_names) or "none"
-        raise ControllerError(f"{name}: expected stores with the signal {quote(signal)}, got signals: {plain(known)}")
+        raise ControllerError(f"{name}: expected episodes with the signal {quote(signal)}, got {plain(known)}")
     return revealed.signal_names.index(signal)
 
 
@@ -68,6 +68,11 @@ class DeepConf(HandWritten):
         good = isinstance(self.consensus, int | float) and 0.5 < self.consensus < 10
         require(self.name, "consensus", self.consensus, good, "a number above 0.5")
         require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
+
+    @property
+    def needs_signals(self) -> tuple[str, ...]:
+        """Its signal."""
+        return (self.signal,)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,8 +122,8 @@ class Deer(HandWritten):
     """
 
     name = "deer"
-    needs_probes: ClassVar[bool] = True
-    use_of_probes: ClassVar[str] = "ends a branch that is sure of its probe"
+    needs_probes = True
+    use_of_probes = "ends a branch that is sure of its probe"
     branches: int = 1
     threshold: float = 0.95
     signal: str = "certainty"
@@ -128,6 +133,11 @@ class Deer(HandWritten):
         whole(self.name, "branches", self.branches, 1)
         share(self.name, "threshold", self.threshold)
         require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
+
+    @property
+    def needs_signals(self) -> tuple[str, ...]:
+        """Its signal."""
+        return (self.signal,)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from autotts_gym.engine.layout import BRANCH, FIRST_DEEPEN, RUNNING
 from autotts_gym.engine.summaries import STUBBORN
 from autotts_gym.observation import shared
 from autotts_gym.observation.encoding import Observation
-from autotts_gym.observation.features import BuiltIn
+from autotts_gym.observation.features import Feature
 from autotts_gym.observation.kernels import encode
+from autotts_gym.observation.signals import Ranges
 from autotts_gym.replay.records import Branch, Question, build_store
 
 _EPISODES, _STEPS, _LOOKS, _POOL, _INTERVAL = 6, 480, 24, 16, 500
@@ -56,7 +57,7 @@ def identity(
 def _names(observation: Observation) -> list[str]:
     """What the features are known by: in a list of one's own by group and name, as two groups share some names."""
     features = (*observation.of_episode, *observation.of_branch)
-    if not isinstance(observation.name, str) or any(not isinstance(each, BuiltIn) for each in features):
+    if not isinstance(observation.name, str) or any(isinstance(each, Feature) for each in features):
         return [each.label for each in features]
     return ["branch " * each.of_branch + each.name for each in features]
 
@@ -85,7 +86,7 @@ def _behaviour(
     observation: Observation, macros: tuple[Macro, ...] | None, max_branches: int, accounting: str
 ) -> tuple[tuple[str, ...], dict[str, str], str]:
     """Fingerprints of every feature, every action, and the ledger."""
-    bank = Bank([_store()])
+    bank = Bank([_store(observation.signals)])
     state = PoolState(bank, _EPISODES, Rules(max_branches=max_branches, accounting=accounting))
     everyone = np.ones(_EPISODES, np.bool_)
     state.begin(everyone, np.arange(_EPISODES) % bank.num_questions)
@@ -102,7 +103,7 @@ def _behaviour(
             continue
         revealed = state.revealed
         priced = revealed.priced(0.3, 0.7)
-        encode(priced.addresses, state.running, observation.encoder, out)
+        encode(priced.addresses, state.running, observation.encoder(bank.signal_names), out)
         looks.append(_coarse(out))
         ledger.append(revealed.pools["total_tokens"].tobytes() + revealed.pools["sequential_tokens"].tobytes())
         rows = np.flatnonzero(revealed.pools["stop_reason"] == RUNNING)
@@ -135,9 +136,12 @@ def _script(step: int, max_branches: int) -> Any:
     return actions
 
 
-def _store() -> Any:
-    """Three questions of sixteen branches, of which one in three changes its mind again and again."""
-    draw = random.Random(0)
+def _store(signals: Ranges) -> Any:
+    """Three questions of sixteen branches, of which one in three changes its mind again and again.
+
+    It has the signals that are observed, anywhere in their ranges.
+    """
+    draw, drawn = random.Random(0), random.Random(1)
     questions = []
     for number in range(3):
         branches = []
@@ -149,6 +153,8 @@ def _store() -> Any:
                 None if draw.random() < 0.1 else "abcd"[int(4 * draw.random())] if wanders or k < 2 else final
                 for k in range(depth)
             ]
-            branches.append(Branch(probes, _INTERVAL * depth - 200 + int(400 * draw.random()), final))
+            tokens = _INTERVAL * depth - 200 + int(400 * draw.random())
+            shown = {name: [drawn.uniform(*ends) for _ in probes] for name, ends in sorted(signals.items())}
+            branches.append(Branch(probes, tokens, final, shown))
         questions.append(Question(f"question {number}", "a", branches))
     return build_store(questions, model="fingerprint", benchmark="fingerprint", interval_tokens=_INTERVAL)

@@ -23,6 +23,7 @@ from autotts_gym.errors import AutottsError, ControllerError, plain, quote
 from autotts_gym.observation.encoding import Observation, choose_observation
 from autotts_gym.observation.features import Feature
 from autotts_gym.observation.kernels import encode
+from autotts_gym.validation import check, is_real
 
 CARD = "autotts.json"
 """The entry of a policy's zip file that says what it was trained in."""
@@ -99,8 +100,18 @@ def identity_of(
     """
     names = card["macros"] if card["env"] == "AutoTTS-ReplayRounds-v0" else None
     chosen = None if names is None else named_macros(names, macros)
-    observation = choose_observation(card["observation"], features)
-    return identity(observation, chosen, card["max_branches"], card["accounting"])
+    return identity(_observation_of(card, features), chosen, card["max_branches"], card["accounting"])
+
+
+def _observation_of(card: Mapping[str, Any], features: Sequence[Feature]) -> Observation:
+    """What a policy observes: of signals those that the stores of its training had, between the ends that they had."""
+    ranges = card.get("signals", {})
+    good = isinstance(ranges, dict) and all(
+        isinstance(ends, list) and len(ends) == 2 and all(map(is_real, ends)) for ends in ranges.values()
+    )
+    check(f"{CARD}: signals", ranges, good, "the least and the most of each signal by its name")
+    signals = {name: (low, high) for name, (low, high) in ranges.items()}
+    return choose_observation(card["observation"], features, signals)
 
 
 def named_macros(names: Sequence[str], own: Sequence[Macro] = ()) -> tuple[Macro, ...]:
@@ -156,7 +167,7 @@ class Policy(Controller):
         self.name = self._name()
         self.macros, self.features = tuple(macros), tuple(features)
         self._recognise()
-        self.observation: Observation = choose_observation(self.card["observation"], self.features)
+        self.observation = _observation_of(self.card, self.features)
         low, high = self.card["cost_weight"]
         if cost_weight is not None and beta is not None:
             raise ControllerError(f"{self.name}: expected cost_weight or beta, got both")
@@ -215,6 +226,11 @@ class Policy(Controller):
         """The cost weight, to four digits."""
         return {"cost_weight": float(f"{self.cost_weight:.4g}")}
 
+    @property
+    def needs_signals(self) -> tuple[str, ...]:
+        """Those that it observes."""
+        return tuple(sorted(self.observation.signals))
+
     def __getstate__(self) -> dict[str, Any]:
         """Travels without its network, which the other process reads from the file."""
         return {**self.__dict__, "_model": None}
@@ -259,7 +275,7 @@ class Policy(Controller):
         observation = self.observation
         running = revealed.pools["stop_reason"] == layout.RUNNING
         priced = revealed.priced(self.cost_weight, float(self.card["latency_weight"]))
-        encode(priced.addresses, running, observation.encoder, out)
+        encode(priced.addresses, running, observation.encoder(revealed.signal_names), out)
         rows = np.flatnonzero(running)
         masks = revealed.admissible if table is None else table.masks(revealed)
         actions = greedy(self._model, observation.shown(out[rows]), masks[rows].astype(np.bool_))

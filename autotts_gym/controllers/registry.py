@@ -93,8 +93,15 @@ def needs_probes(controller: Controller) -> bool:
     return as_controller(controller).needs_probes
 
 
-def check_probes(controller: Controller, stores: "Sequence[ReplayStore]") -> None:
-    """Refuse a controller that cannot do without probes on a store that has none; one that misses them is told of once.
+def lacks(controller: Controller, stores: "Sequence[ReplayStore]") -> list[str]:
+    """What a controller needs that not every store has: "probes", and signals by their names."""
+    needed = as_controller(controller)
+    probes = ["probes"] * (needed.needs_probes and not all(store.has_probes for store in stores))
+    return probes + [name for name in needed.needs_signals if any(name not in store.signals for store in stores)]
+
+
+def check_stores(controller: Controller, stores: "Sequence[ReplayStore]") -> None:
+    """Refuse a controller on stores that lack what it needs; that one misses probes is told once.
 
     Raises:
         ControllerError: it is refused.
@@ -107,6 +114,13 @@ def check_probes(controller: Controller, stores: "Sequence[ReplayStore]") -> Non
             f"{controller.name}: expected a store with probes, as it {use}, got {plain(', '.join(bare))} without; "
             f"{free} need none"
         )
+    for signal in as_controller(controller).needs_signals:
+        bare_of = [store.name for store in stores if signal not in store.signals]
+        if bare_of:
+            raise ControllerError(
+                f"{controller.name}: expected stores with the signal {quote(signal)}, got {plain(', '.join(bare_of))} "
+                "without"
+            )
     if bare and use:
         logger.warning(
             "%s %s: %s has no probes, so that nothing shows before a branch finishes",

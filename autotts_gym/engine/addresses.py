@@ -146,11 +146,22 @@ def call_branch_feature(_context: Any, address: Any, state: Any, n: Any, i: Any)
 
 
 @intrinsic
-def call_encoder(_context: Any, encoder: Any, state: Any, n: Any, out: Any) -> Any:
-    """Call an encoder, ``(state, n, its functions, row n of out)``, inside a kernel.
+def number_of(_context: Any, words: Any, k: Any) -> Any:
+    """The float64 that word k of an encoder holds, inside a kernel."""
 
-    Args of the call in a kernel: ``encoder`` (1 + F,) int64, the addresses of the encoder and of F functions that it
-    calls; ``state``; ``n``; ``out`` (N, W) float32, contiguous.
+    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        words, k = arguments
+        return builder.load(builder.gep(builder.bitcast(words, ir.DoubleType().as_pointer()), [k]))
+
+    return types.float64(words, types.int64), codegen
+
+
+@intrinsic
+def call_encoder(_context: Any, encoder: Any, state: Any, n: Any, out: Any) -> Any:
+    """Call an encoder, ``(state, n, its words, row n of out)``, inside a kernel.
+
+    Args of the call in a kernel: ``encoder`` (1 + F,) int64, the address of the encoder and F words of its own, see
+    ``Observation.encoder``; ``state``; ``n``; ``out`` (N, W) float32, contiguous.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

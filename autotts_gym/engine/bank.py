@@ -88,6 +88,14 @@ class Bank:
         for array in (self.questions, self.problems, self.branches, self.probes, self.signal_values):
             array.setflags(write=False)
 
+    @cached_property
+    def signal_ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the most that each signal is in any interval, by name; 0 and 0 where there is no interval."""
+        if not len(self.signal_values):
+            return dict.fromkeys(self.signal_names, (0.0, 0.0))
+        least, most = self.signal_values.min(axis=0), self.signal_values.max(axis=0)
+        return dict(zip(self.signal_names, zip(least.tolist(), most.tolist(), strict=True), strict=True))
+
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
         """Read-only: a copy is itself."""
         return self

@@ -124,8 +124,8 @@ class Episodes:
     """
 
     def __init__(self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, threads: int = 1) -> None:
-        self.observation = choose_observation(observation)
         bank = Bank(resolve_stores(store))
+        self.observation = choose_observation(observation, signals=bank.signal_ranges)
         _tell_missing(bank)
         self.state = PoolState(bank, episodes, rules)
         slots = int(rules.max_branches)
@@ -159,6 +159,11 @@ class Episodes:
     def _count_actions(self, rules: Rules) -> int:
         """How many actions there are."""
         return layout.actions(rules.max_branches, rules.probe == "explicit")
+
+    @property
+    def encoder(self) -> NDArray[np.int64]:
+        """The words of the compiled encoder."""
+        return self.observation.encoder(self.state.bank.signal_names)
 
     def empty(self) -> NDArray[np.float32]:
         """A fresh array for the encoded observations of all episodes, (N, W)."""
@@ -221,7 +226,7 @@ class Episodes:
         chosen = number("action", action, self.actions)
         self.state.require("begin", "act")
         out = self.empty()
-        step: tuple[float, bool, int] = kernels.step_one(self.state.addresses, chosen, self.observation.encoder, out)
+        step: tuple[float, bool, int] = kernels.step_one(self.state.addresses, chosen, self.encoder, out)
         if step[2] != layout.RUNNING:
             kernels.tell_one(self.state.addresses, self._outcomes)
         return out, *step
@@ -267,7 +272,7 @@ class Episodes:
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
-                self.state.addresses, first, end, actions, restart, again, self.observation.encoder, results
+                self.state.addresses, first, end, actions, restart, again, self.encoder, results
             )
             return ended
 
@@ -284,7 +289,7 @@ class Episodes:
         good = isinstance(out, np.ndarray) and out.dtype == own.dtype and out.shape == own.shape
         if not good or not out.flags.c_contiguous or not out.flags.writeable:
             raise AutottsError(f"out: expected {describe(own)}, contiguous, to be written to, got {describe(out)}")
-        encode(self.state.addresses, chosen, self.observation.encoder, out)
+        encode(self.state.addresses, chosen, self.encoder, out)
 
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """What the infos of episodes that have just ended tell of them, an array (K,) for every key.

@@ -74,7 +74,7 @@ class RoundEpisodes(Episodes):
                 actions,
                 restart,
                 at_once,
-                self.observation.encoder,
+                self.encoder,
                 table.built_in,
                 plan,
                 before,

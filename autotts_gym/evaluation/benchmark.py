@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from autotts_gym.controllers import Controller, make_controller, needs_probes
+from autotts_gym.controllers import Controller, lacks, make_controller
 from autotts_gym.engine import Rules
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation.frontier import Axis, Frontier, find_reference
@@ -63,8 +63,8 @@ class Preset:
 
         Args:
             names: Anything that `make_controller` takes.
-            stores: Where they shall play. Where one has no probes, controllers that need them are left out, unless they
-                are named.
+            stores: Where they shall play. Where one has no probes, or lacks a signal, controllers that need it are left
+                out, unless they are named; only of probes is that said, as few stores have signals.
 
         Raises:
             ControllerError: If there is no such controller.
@@ -75,16 +75,19 @@ class Preset:
             for name in names or self.settings
             for params in self.settings.get(name, self.sweep)
         ]
-        if not names and not all(store.has_probes for store in stores):
-            left = sorted({controller.name for controller in made if needs_probes(controller)})
-            logger.warning("left out %s, which need probes, as there is a store without", ", ".join(left))
-            made = [controller for controller in made if not needs_probes(controller)]
+        if not names:
+            lacking = [lacks(controller, stores) for controller in made]
+            left = sorted({each.name for each, lack in zip(made, lacking, strict=True) if lack == ["probes"]})
+            if left:
+                logger.warning("left out %s, which need probes, as there is a store without", ", ".join(left))
+            made = [each for each, lack in zip(made, lacking, strict=True) if not lack]
         return list({setting_label(controller.name, controller.params): controller for controller in made}.values())
 
 
 _POWERS = (2, 4, 8, 16, 32, 64)
 _SWEEP = _over("beta", 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _FAMILIES = ("sc", "asc", "esc", "parallel_probe", "cmc", "answer_consistency", "short_m", "doubling")
+_ON_SIGNALS = ("deepconf", "deer")
 
 PRESETS: Mapping[str, Preset] = {
     # The grid of the AutoTTS paper (arXiv 2605.08083) and of the code published with it.
@@ -100,8 +103,8 @@ PRESETS: Mapping[str, Preset] = {
         },
         sweep=_over("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
     ),
-    # Every family from little to much budget, and with its documented knobs.
-    "default": Preset("exact", 100, dict.fromkeys(_FAMILIES, (*_SWEEP, {})), _SWEEP),
+    # Every family that the stores have all signals for, from little to much budget, and with its documented knobs.
+    "default": Preset("exact", 100, dict.fromkeys((*_FAMILIES, *_ON_SIGNALS), (*_SWEEP, {})), _SWEEP),
     "quick": Preset(
         accounting="exact",
         seeds=10,

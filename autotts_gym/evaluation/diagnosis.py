@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller, check_probes
+from autotts_gym.controllers import Controller, check_stores
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import kernels
@@ -510,7 +510,7 @@ def diagnose(
             raise AutottsError(f"{name}: expected at least {low}, got {value}")
     for store in resolved:
         store.require_gold("diagnose")
-    check_probes(controller, resolved)
+    check_stores(controller, resolved)
     rules = rules or Rules()
     diagnosis = Diagnosis(
         controller=controller.name,

@@ -65,6 +65,8 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
             Look("short_m", "short-m@k", "#661100", "<", _DASHDOT),
             Look("parallel_probe", "Parallel-Probe", "#009E73", "P", _SOLID),
             Look("cmc", "CMC", "#D55E00", "D", _SOLID),
+            Look("deepconf", "DeepConf", "#1133FF", ">", _DASHED),
+            Look("deer", "DEER", "#BB1133", "8", _DASHDOT),
             Look("maskable_ppo", "MaskablePPO agent", "#4B0FC8", "*", _SOLID),
             Look("ppo", "PPO agent", "#3380FF", "p", _DASHED),
             Look("dqn", "DQN agent", "#4C1A4C", "h", _DASHDOT),

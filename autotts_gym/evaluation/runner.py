@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller, check_probes
+from autotts_gym.controllers import Controller, check_stores
 from autotts_gym.controllers.base import as_controller
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.engine.functions import Aggregator
@@ -207,7 +207,7 @@ def evaluate_all(
     rules = rules or Rules()
     workers = whole("workers", workers, 1)
     for controller in controllers:
-        check_probes(controller, stores)
+        check_stores(controller, stores)
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {}, {})
     tasks = [
         _Task(c, s, first, min(first + size, len(seeds) * bank.num_questions))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller, check_probes
+from autotts_gym.controllers import Controller, check_stores
 from autotts_gym.engine import Bank, EpisodeRecord, PoolState, RoundPlan, Rules, layout
 from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError
@@ -237,7 +237,7 @@ def traces(
     for question, _ in episodes:
         if not 0 <= question < store.num_questions:
             raise AutottsError(f"question: expected 0 to {store.num_questions - 1} in {store.name}, got {question}")
-    check_probes(controller, [store])
+    check_stores(controller, [store])
     rules = rules or Rules()
     state = PoolState(Bank([store]), len(episodes), rules)
     every = np.ones(len(episodes), np.bool_)

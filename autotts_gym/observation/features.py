@@ -87,9 +87,6 @@ class BuiltIn:
         return f"<feature {self.label}>"
 
 
-AnyFeature = Feature | BuiltIn
-
-
 class Group:
     """Features that are built in, in the order in which they are defined.
 

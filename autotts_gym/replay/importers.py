@@ -44,6 +44,9 @@ from autotts_gym.replay.probing import least_probes, most_probes
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number of a signal."""
+
 PROBES = ("checked", "unchecked", "none")
 """What an importer does with probes: takes those that fit the tokens, takes all, or takes none."""
 
@@ -807,11 +810,12 @@ def _signals(at: str, value: Any) -> dict[str, list[float | None]]:
         raise StoreError(f"{at}: signals: expected an object of lists of numbers by name, got {_shown(value)}")
     for name, values in value.items():
         good = isinstance(values, list) and all(
-            each is None or (isinstance(each, int | float) and not isinstance(each, bool)) for each in values
+            each is None or (type(each) in (int, float) and abs(each) <= LARGEST) for each in values
         )
         if not name or not good:
             raise StoreError(
-                f"{at}: signal {quote(name)}: expected a list of numbers, one per probe, got {_shown(values)}"
+                f"{at}: signal {quote(name)}: expected a list of numbers of float32, one per probe, "
+                f"got {_shown(values)}"
             )
     return value
 

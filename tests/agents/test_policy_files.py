@@ -5,15 +5,19 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_agents_benchmark import untrained
 
 import agents
+from agents.evaluation import split
 from agents.policies import main, make_model, policy_card, to_zip
-from autotts_gym import evaluate, make_controller
+from autotts_gym import evaluate, make_controller, synthesize
 from autotts_gym.actions.macros import MACROS, Macro
 from autotts_gym.controllers.policies import Policy, read_identity
+from autotts_gym.engine import Bank
 from autotts_gym.errors import ControllerError
+from autotts_gym.replay import ReplayStore
 
 SHIPPED = Path(agents.__file__).parent / "trained" / "default.zip"
 
@@ -98,6 +102,40 @@ def test_a_policy_with_macros_of_ones_own_plays_with_them_and_with_no_others(tmp
         make_controller(path)
     with pytest.raises(ControllerError, match="action 'first' is another"):
         make_controller(path, macros=[Macro("first", "", lambda revealed, rows, plan: None)])
+
+
+@pytest.mark.parametrize(
+    ("observation", "extractor"), [("dict", "deep_sets"), ("flat", "none"), ("file.py:LIST", "none")]
+)
+def test_a_policy_that_observes_signals_finds_them_wherever_it_is_played(observation, extractor, tmp_path):
+    from tiny import begin
+
+    from agents import train as training
+
+    if observation == "file.py:LIST":
+        (tmp_path / "file.py").write_text("LIST = ['pool.spent', 'signals.confidence.mean', 'branches.active']\n")
+        observation = f"{tmp_path / 'file.py'}:LIST"
+    store = synthesize(10, 12, seed=1, signals=True)
+    stores = (str(store.save(tmp_path / "store.h5")),)
+    run = begin(tmp_path, total_steps=256, store=stores, observation=observation, extractor=extractor)
+    assert training.train(run) == 0
+    trained = make_controller(run.path / "final.zip")
+    names = ("confidence",) if "file.py" in observation else ("certainty", "confidence")
+    assert trained.needs_signals == names
+    kept, _ = split([store], run.config)
+    assert trained.card["signals"] == {name: list(Bank(kept).signal_ranges[name]) for name in names}
+    result = evaluate(trained, store, seeds=range(4), max_branches=8)
+    lines = [json.loads(line) for line in (run.path / "evaluations.jsonl").read_text().splitlines()]
+    assert lines[-1]["total_tokens"]
+    # Another store has more signals, so that these stand elsewhere.
+    more = {"a": np.zeros(store.num_probes, np.float32), **store.signals}
+    parts = (store._columns, store._answers, store._questions)
+    wider = ReplayStore(*parts, model="m", benchmark="b", interval_tokens=500, signals=more)
+    again = evaluate(trained, wider, seeds=range(4), max_branches=8)
+    assert (result.total_tokens == again.total_tokens).all()
+    with pytest.raises(ControllerError, match=f"expected stores with the signal '{names[0]}', got .* without"):
+        evaluate(trained, synthesize(2, 12), seeds=range(1), max_branches=8)
+    assert training.main(["--resume", str(run.path), "--total-steps", "512"]) == 0
 
 
 def test_a_policy_has_a_readable_name(made, tmp_path):

@@ -176,6 +176,14 @@ def test_info_of_an_unknown_store_lists_those_there_are(tmp_path):
     assert "synthetic/heldout, synthetic/search" in line
 
 
+def test_synth_makes_signals_and_info_names_them(tmp_path):
+    target = tmp_path / "signals.h5"
+    assert autotts("synth", "-o", target, "--questions", "2", "--branches", "4", "--signals").returncode == 0
+    assert set(load_store(target).signals) == {"certainty", "confidence"}
+    assert "  signals: certainty, confidence\n" in autotts("info", target).stdout
+    assert json.loads(autotts("info", target, "--json").stdout)[0]["signals"] == ["certainty", "confidence"]
+
+
 def test_synth_makes_the_store_that_the_function_makes(tmp_path):
     target = tmp_path / "made" / "here.h5"
     options = ("--questions", 3, "--branches", 5, "--interval-tokens", 100, "--seed", 4, "--model", "m")

@@ -15,12 +15,12 @@ from autotts_gym.replay import synthesize
 
 POLICY = Path(agents.__file__).parent / "trained" / "default.zip"
 NAMES = [*sorted(controller_families()), str(POLICY)]
-REMEMBER = ["parallel_probe", "cmc", str(POLICY)]
+REMEMBER = ["parallel_probe", "cmc", "deepconf", str(POLICY)]
 
 
 def begun(name: str, episodes: int = 3) -> tuple[Controller, PoolState, Any]:
     controller = make_controller(name)
-    state = PoolState(Bank([synthesize(3, 64)]), episodes, Rules(max_branches=64))
+    state = PoolState(Bank([synthesize(3, 64, signals=True)]), episodes, Rules(max_branches=64))
     state.begin()
     return controller, state, controller.begin(state.revealed)
 
@@ -61,7 +61,8 @@ def test_a_memory_of_other_episodes_is_refused(name: str):
     controller, state, memory = begun(name)
     _, _, of_more = begun(name, episodes=4)
     few = (shortened(memory[0]), memory[1]) if name == str(POLICY) else shortened(memory)
-    for bad in (None, (), memory[:1], [*memory], of_more, few, 7):
+    short = memory[:1] if len(memory) > 1 else ()
+    for bad in (None, (), short, [*memory], of_more, few, 7):
         with pytest.raises(ControllerError, match="memory: expected what begin returned"):
             controller.decide(state.revealed, bad, RoundPlan.empty(3, 64))
 

@@ -132,7 +132,7 @@ def test_the_features_that_are_built_in_are_those_of_the_named_observations():
         for wanted in (everything, "flat", "evidence", *([label] for label in everything)):
             observation = choose_observation(wanted)
             out = observation.empty(6, 8)
-            encode(state.revealed.addresses, every, observation.encoder, out)
+            encode(state.revealed.addresses, every, observation.encoder(), out)
             encoded[str(wanted)] = out
         whole, flat, proof = (encoded[str(each)] for each in (everything, "flat", "evidence"))
         p, e, f = len(pool.FEATURES), len(evidence.FEATURES), len(branches.FEATURES)

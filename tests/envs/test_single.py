@@ -520,7 +520,7 @@ def test_outputs_share_no_memory_with_each_other_or_with_the_environment():
         outputs.append(env.reset())
         groups = [arrays(output) for output in outputs]
         state = [array for array in env._episodes.state.arrays if array.size]
-        state += [env._episodes.state.addresses, env._episodes.observation.encoder]
+        state += [env._episodes.state.addresses, env._episodes.encoder]
         for k, group in enumerate(groups):
             others = [array for other in groups[:k] for array in other]
             assert not any(np.shares_memory(a, b) for a in group for b in others + state)

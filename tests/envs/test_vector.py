@@ -432,7 +432,7 @@ def test_outputs_share_no_memory_with_earlier_ones_or_with_the_environment(mode:
         if mode == AutoresetMode.DISABLED and ended.any():
             outputs.append(env.reset(options={"reset_mask": ended.copy()}))
     held = [array for array in env._episodes.state.arrays if array.size]
-    held += [env._episodes.observation.encoder, env._ended, env._no_restart]
+    held += [env._episodes.encoder, env._ended, env._no_restart]
     held += [env._episodes._last, env._episodes._last_masks, env._episodes._outcomes]
     groups = [arrays(output) for output in outputs]
     for k, group in enumerate(groups):

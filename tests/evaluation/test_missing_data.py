@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from pools import fitting
 
 import autotts_gym  # noqa: F401  registers the environments
 from agents.augment import augmented
@@ -80,7 +81,7 @@ def test_opening_a_branch_that_ends_before_its_first_probe_costs_its_tokens_and_
 @pytest.mark.parametrize("accounting", ACCOUNTINGS)
 @pytest.mark.parametrize("name", sorted(controller_families()))
 def test_every_controller_plays_pools_of_short_branches(name, accounting):
-    store = short_store()
+    store = fitting(name, short_store())
     for beta in (0.0, 0.5, 1.0):
         result = evaluate(make_controller(name, beta=beta), store, seeds=range(5), accounting=accounting)
         assert (result.total_tokens > 0).all()
@@ -192,7 +193,7 @@ def test_a_store_without_probes_says_so_wherever_it_is_shown(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(controller_families()))
 def test_controllers_that_live_on_probes_are_refused_without_and_others_play(name, tmp_path):
-    store, controller = log(tmp_path), make_controller(name)
+    store, controller = fitting(name, log(tmp_path)), make_controller(name)
     if needs_probes(controller):
         for play in (
             lambda: evaluate(controller, store, seeds=range(2)),
@@ -204,7 +205,7 @@ def test_controllers_that_live_on_probes_are_refused_without_and_others_play(nam
     else:
         assert evaluate(controller, store, seeds=range(2)).total_tokens.max() > 0
         assert trace(controller, store, 0).rounds
-    assert needs_probes(controller) == (name in ("answer_consistency", "parallel_probe", "cmc"))
+    assert needs_probes(controller) == (name in ("answer_consistency", "parallel_probe", "cmc", "deer"))
 
 
 def test_a_benchmark_without_probes_leaves_out_what_needs_them_unless_it_is_named(tmp_path, caplog):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pools import INTERVAL, as_store, ragged_questions
+from pools import INTERVAL, as_store, fitting, ragged_questions
 
 from autotts_gym.controllers import Controller, base, controller_families, make_controller
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
@@ -70,7 +70,7 @@ def test_self_consistency_is_the_majority_of_the_first_branches_of_the_shuffled_
 @pytest.mark.parametrize("name", sorted(controller_families()))
 def test_pools_smaller_than_the_slots_are_read_to_their_ends(name):
     questions = ragged_questions(8, questions=30)
-    result = evaluate(make_controller(name), as_store(questions), seeds=range(5), max_branches=200)
+    result = evaluate(make_controller(name), fitting(name, as_store(questions)), seeds=range(5), max_branches=200)
     sizes = [len(question.branches) for question in questions]
     assert (result.branches_opened <= sizes).all()
     assert (result.total_tokens <= [sum(branch.tokens for branch in q.branches) for q in questions]).all()
@@ -80,10 +80,12 @@ def test_pools_smaller_than_the_slots_are_read_to_their_ends(name):
 @pytest.mark.parametrize("name", sorted(controller_families()))
 @pytest.mark.parametrize("budget", [0, 99, 250, 1_000])
 def test_no_episode_spends_more_than_its_token_budget(name, budget):
-    store = as_store(ragged_questions(2, questions=20))
+    store = fitting(name, as_store(ragged_questions(2, questions=20)))
     for accounting in ("exact", "autotts"):
-        free = evaluate(make_controller(name), store, seeds=range(3), accounting=accounting)
-        capped = evaluate(make_controller(name), store, seeds=range(3), accounting=accounting, token_budget=budget)
+        free = evaluate(make_controller(name, beta=1.0), store, seeds=range(3), accounting=accounting)
+        capped = evaluate(
+            make_controller(name, beta=1.0), store, seeds=range(3), accounting=accounting, token_budget=budget
+        )
         assert (free.total_tokens > budget).any()
         assert (capped.total_tokens <= budget).all()
         assert capped.branches_opened.any() == (budget >= INTERVAL)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pools import INTERVAL, as_store, ragged_questions
+from pools import INTERVAL, as_store, fitting, ragged_questions
 
 from autotts_gym.controllers import controller_families, make_controller
 from autotts_gym.engine import Rules
@@ -29,7 +29,7 @@ def parsed(played: Trace) -> list[dict[str, Any]]:
 @given(SEEDS, SEEDS, SETTINGS, RULES, st.none() | st.integers(0, 2_000))
 def test_a_trace_is_the_episode_that_evaluate_plays_and_its_rounds_add_up(pool_seed, seed, setting, rules, budget):
     rules = replace(rules, token_budget=budget)
-    store = as_store(ragged_questions(pool_seed))
+    store = fitting(setting[0], as_store(ragged_questions(pool_seed)))
     controller = make_controller(setting[0], beta=setting[1])
     result = evaluate(
         controller,
@@ -65,7 +65,8 @@ def test_a_trace_is_the_episode_that_evaluate_plays_and_its_rounds_add_up(pool_s
 @given(SEEDS, SEEDS, SETTINGS, RULES)
 def test_rounds_tell_what_the_pool_shows_at_the_revealed_depths(pool_seed, seed, setting, rules):
     questions = ragged_questions(pool_seed)
-    played = trace(make_controller(setting[0], beta=setting[1]), as_store(questions), 1, seed, rules)
+    store = fitting(setting[0], as_store(questions))
+    played = trace(make_controller(setting[0], beta=setting[1]), store, 1, seed, rules)
     pool = dealt(questions[1], seed)
     shown: dict[int, list[str | None]] = {}
     status: dict[int, str] = {}
@@ -103,7 +104,7 @@ def dealt(question: Question, seed: int) -> list[Branch]:
 def test_nothing_unrevealed_is_in_any_line_before_the_last(pool_seed, seed, setting, rules):
     controller = make_controller(setting[0], beta=setting[1])
     question = ragged_questions(pool_seed)[0]
-    played = trace(controller, as_store([question]), 0, seed, rules)
+    played = trace(controller, fitting(setting[0], as_store([question])), 0, seed, rules)
     state: dict[int, tuple[str, int]] = {
         change.branch: (change.status, change.depth) for each in played.rounds for change in each.revealed
     }
@@ -115,7 +116,8 @@ def test_nothing_unrevealed_is_in_any_line_before_the_last(pool_seed, seed, sett
         if status != "finished":
             probes = [*altered[position].probes[:depth], "secret", "secret"]
             altered[position] = Branch(probes, len(probes) * INTERVAL + 7, "secret")
-    other = trace(controller, as_store([Question("another text", "secret", altered)]), 0, seed, rules)
+    store = fitting(setting[0], as_store([Question("another text", "secret", altered)]))
+    other = trace(controller, store, 0, seed, rules)
     assert other.lines()[:-1] == played.lines()[:-1]
     assert not other.end.correct
 

@@ -43,6 +43,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 def autotts_items(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Questions in the AutoTTS form: ragged pools, ragged branches, nulls, tokens that have room for the probes."""
     interval = draw(st.integers(1, 1000))
+    signals = draw(st.sampled_from([(), (), ("confidence",), ("certainty", "mean log-probability")]))
+    values = st.floats(allow_nan=False, allow_infinity=False, width=32)
     items = []
     for _ in range(draw(st.integers(1, 4))):
         table = draw(st.lists(answers, min_size=1, max_size=5))
@@ -55,6 +57,8 @@ def autotts_items(draw: st.DrawFn) -> list[dict[str, Any]]:
             tokens = intervals * interval + draw(st.integers(0, interval - 1))
             probes = draw(st.lists(given_answer, min_size=count, max_size=count))
             branches.append([probes, max(tokens, 1), draw(given_answer)])
+            if signals:
+                branches[-1].append({name: draw(st.lists(values, min_size=count, max_size=count)) for name in signals})
         items.append(
             {
                 "question": draw(texts),
@@ -143,6 +147,38 @@ def test_import_save_load_export_gives_back_the_same_content(items, tmp_path_fac
     # The numbering of ids is canonical, so the way through a file is the identity on columns too.
     again = import_json(folder / "out.json", model=imported.model, benchmark=imported.benchmark)
     assert again.select(range(again.num_questions)).probes.tolist() == loaded.probes.tolist()
+
+
+def test_signals_lose_what_stands_at_padding(tmp_path):
+    rows = [[["1", None, None], 900, "1", {"x": [0.5, None, None]}], [["1", "2", None], 1100, "2", {"x": [1, 2, None]}]]
+    item = {**ITEM, "final_answers_trace": ["1", "2"], "each_branch": rows}
+    store = ReplayStore.from_autotts_json(write(tmp_path, [item]))
+    assert {name: values.tolist() for name, values in store.signals.items()} == {"x": [0.5, 1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        ([0.5], r"question 1, branch 1: signals: expected an object of lists of numbers by name, got \[0.5\]"),
+        ({"x": [0.5, 1.0]}, "question 1, branch 1: signal 'x': expected 1 numbers, one per probe, got 2"),
+        ({"x": []}, "question 1, branch 1: signal 'x': expected 1 numbers, one per probe, got 0"),
+        ({"x": [None]}, "question 1, branch 1: signal 'x': expected 1 numbers, one per probe, got 0"),
+        ({"x": ["1"]}, "question 1, branch 1: signal 'x': expected a list of numbers of float32, one per probe"),
+        ({"x": [True]}, "question 1, branch 1: signal 'x': expected a list of numbers of float32, one per probe"),
+        ({"x": 3}, "question 1, branch 1: signal 'x': expected a list of numbers of float32, one per probe"),
+        ({"": [3]}, "question 1, branch 1: signal '': expected a list of numbers of float32"),
+        ({"y": [0.5]}, r"signals: expected \['x'\], as the first branch has, of every branch, got \['y'\]"),
+        ({}, r"signals: expected \['x'\], as the first branch has, of every branch, got \[\]"),
+        ({"x": [1e39]}, "question 1, branch 1: signal 'x': expected a list of numbers of float32"),
+        ({"x": [10**400]}, "question 1, branch 1: signal 'x': expected a list of numbers"),
+    ],
+)
+def test_signals_that_are_wrong_are_named(signals, message, tmp_path):
+    rows = [[["1"], 700, "1", {"x": [0.5]}], [["1"], 700, "1", {"x": [0.25]}]]
+    item = {**ITEM, "final_answers_trace": ["1", "1"], "each_branch": rows}
+    file = write(tmp_path, [item, change(item, "each_branch", 1, 3, value=signals)])
+    with pytest.raises(StoreError, match=message):
+        ReplayStore.from_autotts_json(file)
 
 
 def change(item: dict[str, Any], *path: Any, value: Any) -> dict[str, Any]:

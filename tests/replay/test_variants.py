@@ -57,6 +57,23 @@ def test_a_twin_has_the_averages_of_its_store_and_none_of_its_lengths() -> None:
     assert longest[1] <= np.ceil(longest[0] * np.exp(WARP))
 
 
+def test_signals_go_with_their_probes_and_none_is_that_of_the_store() -> None:
+    store = synthesize(12, 64, seed=3, signals=True)
+    other = twin(store)
+    np.testing.assert_array_equal(other.probes, twin(STORE).probes)
+    for name, values in store.signals.items():
+        made = other.signals[name]
+        assert np.mean(np.isin(made, values)) < 0.01
+        assert values.min() <= made.min() < made.max() <= values.max()
+        agrees = [each.probes == np.repeat(each.finals, np.diff(each.probe_offsets)) for each in (store, other)]
+        means = [
+            [float(np.mean(each.signals[name][chosen == flag])) for flag in (True, False)]
+            for each, chosen in zip((store, other), agrees, strict=True)
+        ]
+        assert means[0] == pytest.approx(means[1], rel=0.02)
+        assert means[0][0] > means[0][1]
+
+
 def test_a_twin_follows_from_its_seed() -> None:
     one, same, other = twin(STORE, 1), twin(STORE, 1), twin(STORE, 2)
     np.testing.assert_array_equal(one.probes, same.probes)

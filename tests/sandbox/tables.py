@@ -67,6 +67,15 @@ def changes(folder: Path, store: ReplayStore) -> Path:
     return path
 
 
+def signals(folder: Path, store: ReplayStore, name: str) -> Path:
+    """A table of what a signal is in the first interval of right branches."""
+    first = store.signals[name][store.probe_offsets[:-1]]
+    table = surely(first.tolist(), right(store), 1.0)
+    path = folder / "signals.py"
+    path.write_text(HEAD.format(table=table) + PATTERNS.format(key=f"session.signal_history({name!r}, i)[0]"))
+    return path
+
+
 FEW = """def solve(session, beta):
     n, k, known = schedule(beta)["n"], 0, 0
     while k < (64 if known >= 2 else n):

@@ -11,7 +11,7 @@ from autotts_gym import evaluate, make_controller
 from autotts_gym.cli.main import main
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.twin import TwinReport, compare_with_twin
-from autotts_gym.replay import Branch, Question, build_store, resolve_stores
+from autotts_gym.replay import Branch, Question, build_store, resolve_stores, synthesize
 from autotts_gym.replay.variants import twin
 from autotts_gym.sandbox import check_program
 
@@ -39,6 +39,22 @@ def test_a_table_of_the_lengths_of_right_branches_loses_nearly_all(tmp_path: Pat
 
 def test_a_table_of_the_depths_of_changes_is_told(tmp_path: Path) -> None:
     assert report(tables.changes(tmp_path, STORE), beta=1.0).verdict == "table"
+
+
+def test_a_table_of_a_signal_is_told(tmp_path: Path) -> None:
+    store = synthesize(30, 64, seed=5, signals=True)
+    controller = make_controller(tables.signals(tmp_path, store, "confidence"), beta=1.0)
+    results = [evaluate(controller, each, seeds=range(8)) for each in (store, twin(store))]
+    found = compare_with_twin(results[:1], results[1:])
+    assert found.verdict == "table"
+    assert found.accuracy_difference.high < 0
+
+
+def test_a_rule_on_signals_loses_nothing_beyond_noise() -> None:
+    store = synthesize(30, 64, seed=5, signals=True)
+    for name, params in (("deepconf", {"branches": 24, "warm_up": 8}), ("deer", {"branches": 8})):
+        results = [evaluate(make_controller(name, **params), each, seeds=range(20)) for each in (store, twin(store))]
+        assert compare_with_twin(results[:1], results[1:]).verdict == "rule"
 
 
 def test_a_table_of_three_questions_is_not_called_a_rule(tmp_path: Path) -> None:
