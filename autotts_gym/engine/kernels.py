@@ -11,8 +11,11 @@ from autotts_gym.engine.addresses import call_act, call_aggregator, call_begin, 
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import (
     ACTIVE,
+    BLANK_ANSWER,
+    BLANK_POOL,
+    BLANK_SIGNAL,
+    BLANK_SLOT,
     BRANCH,
-    CLOSED,
     EXHAUSTED,
     FINISHED,
     FIRST_DEEPEN,
@@ -412,10 +415,6 @@ def _open(s, n, exact):
     if pool.opened < pool.slots:
         _deal(s, n, pool.opened)
     pool.active += 1
-    for j in range(s.signals.shape[2]):
-        signal = s.signals[n, i, j]
-        signal.latest = signal.mean = signal.minimum = signal.tail = 0.0
-        signal.total = 0.0
     s.slots[n, i].status = ACTIVE
     s.admissible[n, FIRST_DEEPEN + i] = 1
     s.admissible[n, FIRST_DEEPEN + s.rules[0].max_branches + i] = 1
@@ -499,11 +498,7 @@ def begin(s, n, question):
     rules = s.rules[0]
     for answer in range(pool.answers_seen):
         s.local_ids[n, s.stored_ids[n, answer]] = 0
-        seen = s.answers[n, answer]
-        seen.votes = 0
-        seen.finished_votes = 0
-        seen.finished_depth = 0
-        seen.abandoned = 0
+        s.answers[n, answer] = BLANK_ANSWER[0]
     s.finished_answers[n, : pool.finished_distinct] = -1
     s.tally[n, :] = 0
     if hidden.ordered:
@@ -511,18 +506,10 @@ def begin(s, n, question):
             s.hidden_slots[n, i].branch = -1
         hidden.ordered = False
     for i in range(pool.opened):
-        slot = s.slots[n, i]
-        slot.status = CLOSED
-        slot.depth = 0
-        slot.answer = -1
-        slot.revealed = 0
-        slot.run = 0
-        slot.changes = 0
-        slot.off_leader = 0
-        slot.rank = -1
-        slot.tokens = 0
+        s.slots[n, i] = BLANK_SLOT[0]
         s.probed[n, i, :] = False
-        slot.newest = -1
+        for j in range(s.signals.shape[2]):
+            s.signals[n, i, j] = BLANK_SIGNAL[0]
     for i in range(min(pool.opened + 1, rules.max_branches)):
         s.hidden_slots[n, i].branch = -1
     hidden.random = mix(hidden.stream + mix(np.uint64(hidden.episode) + np.uint64(0x9E3779B97F4A7C15)))
@@ -536,6 +523,7 @@ def begin(s, n, question):
     hidden.answers = source.answers
     hidden.gold = source.gold
     hidden.correct = False
+    s.pools[n] = BLANK_POOL[0]
     pool.interval_tokens = source.interval_tokens
     pool.slots = min(np.int64(rules.max_branches), source.branches)
     pool.budget = rules.token_budget
@@ -544,33 +532,6 @@ def begin(s, n, question):
     if rules.cost_weight_high > rules.cost_weight_low:
         ratio = np.log(rules.cost_weight_high / rules.cost_weight_low)
         pool.cost_weight = rules.cost_weight_low * np.exp(ratio * _draw_unit(hidden))
-    pool.total_tokens = 0
-    pool.sequential_tokens = 0
-    pool.leader_since = 0
-    pool.steps = 0
-    pool.opened = 0
-    pool.active = 0
-    pool.finished = 0
-    pool.pruned = 0
-    pool.answers_seen = 0
-    pool.leader = -1
-    pool.leader_votes = 0
-    pool.voters = 0
-    pool.distinct = 0
-    pool.finished_leader = -1
-    pool.finished_leader_votes = 0
-    pool.finished_runner_up = 0
-    pool.finished_voters = 0
-    pool.finished_distinct = 0
-    pool.finished_since = 0
-    pool.active_depth = 0
-    pool.active_run = 0
-    pool.finished_depth = 0
-    pool.finished_squares = 0
-    pool.deepest = 0
-    pool.stop_reason = RUNNING
-    pool.answer = -1
-    pool.recorded = 0
     s.admissible[n, :] = 0
     s.admissible[n, STOP] = 1
     s.admissible[n, BRANCH] = np.int8(pool.budget >= pool.interval_tokens)

@@ -116,6 +116,21 @@ SIGNAL = np.dtype(
 TAIL_TOKENS = 2048
 """Tokens of the tail of a signal: the window of DeepConf (Fu et al. 2025, arXiv 2508.15260, section 3)."""
 
+
+def _blank(dtype: np.dtype[Any], **values: int) -> NDArray[np.void]:
+    """One record as it is before anything has happened: these values, and 0."""
+    record = np.zeros(1, dtype)
+    for name, value in values.items():
+        record[name] = value
+    record.setflags(write=False)
+    return record
+
+
+BLANK_SLOT = _blank(SLOT, answer=-1, rank=-1, newest=-1)
+BLANK_ANSWER = _blank(ANSWER)
+BLANK_POOL = _blank(POOL, leader=-1, finished_leader=-1, answer=-1)
+BLANK_SIGNAL = _blank(SIGNAL)
+
 HIDDEN_SLOT = np.dtype(
     [
         ("branch", np.int64),  # row of the bank's branches; -1: not drawn yet
