@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 
 from autotts_gym.controllers import Controller, check_stores
 from autotts_gym.controllers.base import as_controller
-from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
+from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, play_out
 from autotts_gym.engine.functions import Aggregator
-from autotts_gym.errors import AutottsError, ControllerError
+from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.memory import require_memory
 from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
 from autotts_gym.validation import MAX_WHOLE, check, whole
-
-MAX_ROUNDS = 100_000
 
 _BYTES_PER_SEED = 80
 _BYTES_PER_EPISODE = 64
@@ -43,35 +41,24 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
     """
     controller = as_controller(controller)
     batch = controller.together(state.bank.problems[state.questions])
-    for _ in _rounds(controller, state, batch, watch):
-        pass
+    for plan in _rounds(controller, state, batch):
+        if watch is not None and plan is not None:
+            watch(plan)
 
 
-def _rounds(
-    controller: Controller,
-    state: PoolState,
-    batch: Any,
-    watch: Callable[[RoundPlan], None] | None = None,
-) -> Generator[None]:
-    """Play the episodes of a batch round by round."""
-    revealed = state.revealed
-    memory = controller.begin_batch(revealed, batch)
-    plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
+def _rounds(controller: Controller, state: PoolState, batch: Any) -> Generator[RoundPlan | None]:
+    """Play the episodes of a batch round by round: None once it has begun, then each plan that was played."""
+    memory = controller.begin_batch(state.revealed, batch)
     try:
-        yield
-        for _ in range(MAX_ROUNDS):
-            plan.clear()
-            controller.decide(revealed, memory, plan)
-            running = state.play(plan)
-            if watch is not None:
-                watch(plan)
-            if not running:
-                return
-            controller.look(revealed, memory)
-            yield
+        yield None
+        yield from play_out(
+            controller.name,
+            state,
+            lambda revealed, plan: controller.decide(revealed, memory, plan),
+            lambda revealed: controller.look(revealed, memory),
+        )
     finally:
         controller.close(memory)
-    raise ControllerError(f"{controller.name}: expected to stop within {MAX_ROUNDS} rounds, but episodes still run")
 
 
 def play_chunk(

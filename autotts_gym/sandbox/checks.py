@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
+from autotts_gym.engine import Bank, PoolState, Revealed, Rules, play_out
 from autotts_gym.engine.layout import COUNTS
 from autotts_gym.errors import ProgramError
 from autotts_gym.sandbox.batches import Batch
@@ -174,17 +174,10 @@ def audit(
 
 def _play(program: Played, batch: Batch, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
     """What the episodes of a batch come to."""
-    revealed = state.revealed
-    plan = RoundPlan.empty(state.episodes, state.rules.max_branches)
-    lockstep = program.begin_batch(revealed, batch)
+    lockstep = program.begin_batch(state.revealed, batch)
     try:
-        running = state.episodes
-        while running:
-            plan.clear()
-            lockstep.decide(revealed, plan)
-            running = state.play(plan)
-            if running:
-                lockstep.look(revealed)
+        for _ in play_out(program.source.path, state, lockstep.decide, lockstep.look):
+            pass
     finally:
         lockstep.close()
     return state.outcomes(answers)

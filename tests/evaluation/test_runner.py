@@ -11,7 +11,7 @@ from pools import INTERVAL, as_store, fitting, ragged_questions
 from autotts_gym.controllers import Controller, base, controller_families, make_controller
 from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
-from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play, runner
+from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play
 from autotts_gym.replay import Branch, Question, build_store, synthesize
 from autotts_gym.sandbox.batches import Batch
 
@@ -254,7 +254,7 @@ def test_all_batches_are_closed_when_one_breaks():
 
 
 def test_a_controller_that_does_not_stop_is_an_error(monkeypatch):
-    monkeypatch.setattr(runner, "MAX_ROUNDS", 50)
+    monkeypatch.setattr("autotts_gym.engine.play.MAX_ROUNDS", 50)
     with pytest.raises(ControllerError, match="scripted: expected to stop within 50 rounds"):
         evaluate(Scripted(), synthesize(2, 3), seeds=[0])
 
