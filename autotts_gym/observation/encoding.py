@@ -31,7 +31,9 @@ from autotts_gym.observation.shared import SHARED
 from autotts_gym.observation.signals import MEANINGS, Ranges, SignalFeature, columns, signal_features
 from autotts_gym.validation import read_only
 
-BUILT_IN = {feature.label: feature for module in (pool, evidence, branches) for feature in module.FEATURES}
+BUILT_IN: dict[str, BuiltIn] = {
+    feature.label: feature for module in (pool, evidence, branches) for feature in module.FEATURES
+}
 """The features that are built in, by their labels."""
 
 AnyFeature = Feature | BuiltIn | SignalFeature

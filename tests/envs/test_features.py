@@ -153,6 +153,14 @@ def test_copies_and_pickles_go_on_with_the_same_features(name):
         np.testing.assert_array_equal(other.step(1)[0], copy.deepcopy(env).step(1)[0])
 
 
+def test_of_a_feature_that_is_built_in_there_is_one():
+    for each in BUILT_IN.values():
+        assert copy.deepcopy(each) is each
+        assert pickle.loads(pickle.dumps(each)) is each
+    env = gym.make(IDS[1], **OPTIONS).unwrapped
+    assert copy.deepcopy(env)._episodes.observation is env._episodes.observation
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_gymnasiums_checker_passes(name):
     check_env(gym.make(name, observation=MIXED, **OPTIONS).unwrapped, skip_render_check=True)
