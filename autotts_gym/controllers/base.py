@@ -1,14 +1,15 @@
 """What a controller is: the base class, and the checks of its knobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from autotts_gym import validation
-from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine import PoolState, Revealed, RoundPlan
+from autotts_gym.engine.plan import arrays_of
 from autotts_gym.errors import ControllerError, quote
 from autotts_gym.sandbox.batches import Batch, alone
 
@@ -153,8 +154,18 @@ def as_controller(made: Any) -> Controller:
     return made if isinstance(made, Controller) else _Adapted(made)
 
 
+Places = tuple[tuple[DTypeLike, tuple[int, ...]], ...]
+"""Dtypes and shapes of the arrays in which a controller remembers episodes."""
+
+
 class HandWritten(Controller):
-    """Base of the hand-written controllers: a dataclass of knobs, checked, with its name and its one-knob form."""
+    """Base of the hand-written controllers: a dataclass of knobs, checked, with its name and its one-knob form.
+
+    Attributes:
+        rule: its compiled rule, see ``controllers.kernels``; one that has none writes a ``decide`` of its own.
+    """
+
+    rule: ClassVar[Callable[..., None]]
 
     @property
     def params(self) -> dict[str, Any]:
@@ -165,6 +176,37 @@ class HandWritten(Controller):
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """The knobs that a budget beta in [0, 1] sets, given those it leaves free; each grows with beta."""
         raise NotImplementedError
+
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs and tables that its rule takes."""
+        raise NotImplementedError
+
+    def places(self, revealed: Revealed) -> Places:
+        """Dtypes and shapes of the arrays in which it remembers episodes."""
+        return ()
+
+    def begin(self, revealed: Revealed) -> Any:
+        """The arrays in which it remembers episodes, all 0; None: it needs none."""
+        return tuple(np.zeros(shape, dtype) for dtype, shape in self.places(revealed)) or None
+
+    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
+        """Write the next round of every running episode into an empty plan, by its rule."""
+        arrays = arrays_of(plan, revealed.slots.shape)
+        type(self).rule(revealed.addresses, self._memory(revealed, memory), self.numbers(revealed), arrays, 0)
+
+    def play_through(self, state: PoolState, memory: Any, rounds: int) -> None:
+        """Play each running episode of a state, one after the other, for so many rounds at the most.
+
+        What comes out is what ``decide`` and ``PoolState.play`` come to by turns, in less time.
+        """
+        state.require("play_round")
+        revealed = state.revealed
+        arrays = RoundPlan.empty(state.episodes, state.rules.max_branches).arrays
+        type(self).rule(state.addresses, self._memory(revealed, memory), self.numbers(revealed), arrays, rounds)
+
+    def _memory(self, revealed: Revealed, memory: Any) -> tuple[NDArray[Any], ...]:
+        places = self.places(revealed)
+        return remembered(self.name, memory, places) if places else ()
 
 
 def knobs(family: type[HandWritten]) -> str:
@@ -188,10 +230,6 @@ def whole(name: str, knob: str, value: Any, low: int) -> None:
 def share(name: str, knob: str, value: Any) -> None:
     """Require a number in [0, 1]."""
     require(name, knob, value, validation.is_real(value, 0, 1), "a number in [0, 1]")
-
-
-Places = tuple[tuple[DTypeLike, tuple[int, ...]], ...]
-"""Dtypes and shapes of the arrays in which a controller remembers episodes."""
 
 
 def remembered(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ...]:

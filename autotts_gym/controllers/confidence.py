@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, Places, remembered, require, share, whole
+from autotts_gym.controllers.base import HandWritten, Places, require, share, whole
 from autotts_gym.controllers.families import register
 from autotts_gym.controllers.whole import width
-from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.engine.plan import arrays_of
+from autotts_gym.engine import Revealed
 from autotts_gym.errors import ControllerError, plain, quote
+
+_FLOAT64 = np.dtype(np.float64)
 
 WEIGHTS = ("minimum", "tail", "mean")
 """By what a branch's vote is weighted: the lowest confidence of its intervals, that of its end, or their mean."""
@@ -51,6 +52,7 @@ class DeepConf(HandWritten):
     """
 
     name = "deepconf"
+    rule = kernels.deepconf
     branches: int = 64
     keep: float = 0.9
     warm_up: int = 16
@@ -79,33 +81,32 @@ class DeepConf(HandWritten):
         """1 to 64 branches, geometric in beta."""
         return {"branches": width(beta)}
 
+    def places(self, revealed: Revealed) -> Places:
+        """The threshold of each episode, NaN before the warm-up has ended; and room for a rule's own numbers."""
+        answers = revealed.arrays.answers.shape[1]
+        return (_FLOAT64, (revealed.episodes,)), (_FLOAT64, revealed.slots.shape[1:]), (_FLOAT64, (answers,))
+
     def begin(self, revealed: Revealed) -> Any:
-        """Memory: the threshold of each episode, NaN before the warm-up has ended.
+        """No threshold yet.
 
         Raises:
             ControllerError: not every store has the signal.
         """
         _column(self.name, self.signal, revealed)
-        return (np.full(revealed.episodes, np.nan),)
+        thresholds, *room = super().begin(revealed)
+        thresholds[...] = np.nan
+        return thresholds, *room
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Read the warm-up; then open the others, grow those above the threshold, and stop when they are through."""
-        (thresholds,) = remembered(self.name, memory, _places(revealed))
-        kernels.deepconf(
-            revealed.addresses,
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The column of the signal, and the knobs."""
+        return (
             _column(self.name, self.signal, revealed),
             min(self.branches, revealed.rules.max_branches),
             float(self.keep),
             min(self.warm_up, self.branches),
             WEIGHTS.index(self.weight),
             float(self.consensus),
-            thresholds,
-            arrays_of(plan, revealed.slots.shape),
         )
-
-
-def _places(revealed: Revealed) -> Places:
-    return ((np.float64, (revealed.episodes,)),)
 
 
 @register
@@ -122,6 +123,7 @@ class Deer(HandWritten):
     """
 
     name = "deer"
+    rule = kernels.deer
     needs_probes = True
     use_of_probes = "ends a branch that is sure of its probe"
     branches: int = 1
@@ -152,8 +154,6 @@ class Deer(HandWritten):
         """
         _column(self.name, self.signal, revealed)
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Grow the branches that are not sure; stop when none is left."""
-        column = _column(self.name, self.signal, revealed)
-        arrays = arrays_of(plan, revealed.slots.shape)
-        kernels.deer(revealed.addresses, column, self.branches, float(self.threshold), arrays)
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The column of the signal, and the knobs."""
+        return _column(self.name, self.signal, revealed), self.branches, float(self.threshold)

@@ -1,32 +1,80 @@
-"""Compiled decisions of the hand-written controllers, for all running episodes at once.
+"""Compiled rules of the hand-written controllers: each says what one episode does next, from what it has revealed.
 
-Every function reads revealed arrays only (pools (N,) POOL, slots (N, M) SLOT, ...), keeps its own memory between rounds
-in the arrays it is given, and writes the next round into a ``PlanArrays``.
+A rule is ``(s, n, memory, knobs, plan)``: the state, of which it reads revealed arrays only; the episode; the arrays in
+which it remembers episodes; its knobs and tables, a tuple; and the ``PlanArrays`` whose row n is blank and becomes the
+next round. The decorator ``rule`` makes it the kernel that a controller calls.
 """
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from autotts_gym.engine.addresses import unpack
+from autotts_gym.engine.addresses import call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, RUNNING
 
 FULL_DEPTH = 127
 """Steps that read on as far as one round can (int8)."""
 
+
+@inline
+def _advance(s, n, plan, left):
+    """Play the round that was planned for an episode and blank its plan, if rounds are left to play."""
+    if left == 0:
+        return False
+    call_round(s.play_round, s, n, plan)
+    for i in range(s.pools[n].opened):
+        plan.prune[n, i] = False
+        plan.deepen[n, i] = 0
+    plan.open[n] = 0
+    plan.read[n] = 0
+    plan.stop[n] = False
+    plan.answer[n] = -1
+    return True
+
+
+_LOOP = """
+def {name}(addresses, memory, knobs, plan, rounds):
+    s = unpack(addresses)
+    for n in range(len(s.pools)):
+        left = rounds
+        while s.pools[n].stop_reason == RUNNING:
+            decide(s, n, memory, knobs, plan)
+            if not advance(s, n, plan, left):
+                break
+            left -= 1
+"""
+
+
+def rule(decide: Callable[..., None]) -> Callable[..., None]:
+    """Make a rule for one episode the kernel ``(addresses, memory, knobs, plan, rounds)`` for all that run.
+
+    With ``rounds`` 0 the kernel writes the next round of each into the plan. Else it plays each, so many rounds at the
+    most, one after the other, each in the processor's first cache: the addresses are then those of a state.
+    """
+    known: dict[str, Any] = {"unpack": unpack, "advance": _advance, "RUNNING": RUNNING, "decide": inline(decide)}
+    name = decide.__name__
+    exec(compile(_LOOP.format(name=name), str(Path(__file__)), "exec"), known)
+    loop: Callable[..., None] = known[name]
+    loop.__module__ = __name__
+    loop.__doc__ = decide.__doc__
+    return kernel(loop)
+
+
 # ------------------------------------------------------------------------------------------- whole branches, one by one
 
 
-@kernel
-def self_consistency(pools, admissible, branches, plan):
+@rule
+def self_consistency(s, n, memory, knobs, plan):
     """Read the first branches whole, then stop."""
-    for n in range(len(pools)):
-        pool = pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if pool.opened < branches and admissible[n, BRANCH]:
-            plan.read[n] = branches - pool.opened
-        else:
-            plan.stop[n] = True
+    (branches,) = knobs
+    pool = s.pools[n]
+    if pool.opened < branches and s.admissible[n, BRANCH]:
+        plan.read[n] = branches - pool.opened
+    else:
+        plan.stop[n] = True
 
 
 @inline
@@ -67,112 +115,101 @@ def _dirichlet_certainty(slots_n, answers_n, opened, leader, log_cdf, density):
 BETA, DIRICHLET, ENTROPY, MAJORITY = 0, 1, 2, 3
 
 
-@kernel
-def adaptive_consistency(pools, slots, answers, admissible, branches, criterion, threshold, tables, plan):
+@rule
+def adaptive_consistency(s, n, memory, knobs, plan):
     """Read branches one by one; from the second on, stop when the criterion on their counts exceeds the threshold."""
-    confidence, log_cdf, density = tables
-    for n in range(len(pools)):
-        pool = pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        certainty = 0.0
-        if pool.opened >= 2 and pool.finished_voters > 0:
-            if criterion == BETA:
-                certainty = confidence[pool.finished_leader_votes, pool.finished_runner_up]
-            elif criterion == DIRICHLET:
-                certainty = _dirichlet_certainty(
-                    slots[n], answers[n], pool.opened, pool.finished_leader, log_cdf, density
-                )
-            elif criterion == ENTROPY:
-                certainty = _entropy_certainty(slots[n], answers[n], pool.opened, pool.finished_voters)
-            else:
-                certainty = pool.finished_leader_votes / pool.finished_voters
-        if certainty <= threshold and pool.opened < branches and admissible[n, BRANCH]:
-            plan.read[n] = 1
+    branches, criterion, threshold, log_cdf, density = knobs
+    pool = s.pools[n]
+    certainty = 0.0
+    if pool.opened >= 2 and pool.finished_voters > 0:
+        if criterion == BETA:
+            certainty = s.confidence[pool.finished_leader_votes, pool.finished_runner_up]
+        elif criterion == DIRICHLET:
+            certainty = _dirichlet_certainty(
+                s.slots[n], s.answers[n], pool.opened, pool.finished_leader, log_cdf, density
+            )
+        elif criterion == ENTROPY:
+            certainty = _entropy_certainty(s.slots[n], s.answers[n], pool.opened, pool.finished_voters)
         else:
-            plan.stop[n] = True
+            certainty = pool.finished_leader_votes / pool.finished_voters
+    if certainty <= threshold and pool.opened < branches and s.admissible[n, BRANCH]:
+        plan.read[n] = 1
+    else:
+        plan.stop[n] = True
 
 
-@kernel
-def early_stopping(pools, slots, admissible, branches, window, plan):
+@rule
+def early_stopping(s, n, memory, knobs, plan):
     """Read windows of whole branches; a unanimous window ends the episode with its answer."""
+    branches, window = knobs
     windows = branches // window
-    for n in range(len(pools)):
-        pool = pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if pool.opened > 0 and pool.opened % window == 0:
-            answer = slots[n, pool.opened - 1].answer
-            unanimous = answer >= 0
-            for i in range(pool.opened - window, pool.opened):
-                unanimous = unanimous and slots[n, i].status == FINISHED and slots[n, i].answer == answer
-            if unanimous:
-                plan.stop[n] = True
-                plan.answer[n] = answer
-                continue
-        if pool.opened < windows * window and admissible[n, BRANCH]:
-            plan.read[n] = window
-        else:
+    pool = s.pools[n]
+    if pool.opened > 0 and pool.opened % window == 0:
+        answer = s.slots[n, pool.opened - 1].answer
+        unanimous = answer >= 0
+        for i in range(pool.opened - window, pool.opened):
+            unanimous = unanimous and s.slots[n, i].status == FINISHED and s.slots[n, i].answer == answer
+        if unanimous:
             plan.stop[n] = True
+            plan.answer[n] = answer
+            return
+    if pool.opened < windows * window and s.admissible[n, BRANCH]:
+        plan.read[n] = window
+    else:
+        plan.stop[n] = True
 
 
-@kernel
-def doubling(pools, admissible, first, branches, threshold, plan):
+@rule
+def doubling(s, n, memory, knobs, plan):
     """Read branches until there are first, 2 first, 4 first, ...; stop when the top share reaches the threshold."""
-    for n in range(len(pools)):
-        pool = pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        sure = pool.finished_voters > 0 and pool.finished_leader_votes >= threshold * pool.finished_voters
-        if sure or pool.opened >= branches or not admissible[n, BRANCH]:
-            plan.stop[n] = True
-        else:
-            plan.read[n] = min(max(first, 2 * pool.opened), branches) - pool.opened
+    first, branches, threshold = knobs
+    pool = s.pools[n]
+    sure = pool.finished_voters > 0 and pool.finished_leader_votes >= threshold * pool.finished_voters
+    if sure or pool.opened >= branches or not s.admissible[n, BRANCH]:
+        plan.stop[n] = True
+    else:
+        plan.read[n] = min(max(first, 2 * pool.opened), branches) - pool.opened
 
 
 # ----------------------------------------------------------------------------------------------- branches side by side
 
 
-@kernel
-def answer_consistency(pools, slots, admissible, branches, patience, plan):
+@rule
+def answer_consistency(s, n, memory, knobs, plan):
     """Deepen every branch until it has shown the same answer so many times in a row; answer by majority."""
-    for n in range(len(pools)):
-        pool = pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if pool.opened < branches and admissible[n, BRANCH]:
-            plan.open[n] = branches - pool.opened
-            continue
-        growing = False
+    branches, patience = knobs
+    pool = s.pools[n]
+    if pool.opened < branches and s.admissible[n, BRANCH]:
+        plan.open[n] = branches - pool.opened
+        return
+    growing = False
+    for i in range(pool.opened):
+        slot = s.slots[n, i]
+        if s.admissible[n, FIRST_DEEPEN + i] and (slot.answer < 0 or slot.run < patience):
+            plan.deepen[n, i] = 1
+            growing = True
+    if not growing:
+        plan.stop[n] = True
+        plan.answer[n] = pool.leader
+
+
+@rule
+def short_m(s, n, memory, knobs, plan):
+    """Deepen all branches until enough have finished; majority of the shortest of them, ties to the shortest."""
+    branches, finishes = knobs
+    pool = s.pools[n]
+    if pool.opened < branches and s.admissible[n, BRANCH]:
+        plan.open[n] = branches - pool.opened
+        return
+    growing = False
+    if pool.finished < finishes:
         for i in range(pool.opened):
-            slot = slots[n, i]
-            if admissible[n, 2 + i] and (slot.answer < 0 or slot.run < patience):
+            if s.admissible[n, FIRST_DEEPEN + i]:
                 plan.deepen[n, i] = 1
                 growing = True
-        if not growing:
-            plan.stop[n] = True
-            plan.answer[n] = pool.leader
-
-
-@kernel
-def short_m(pools, slots, admissible, branches, finishes, plan):
-    """Deepen all branches until enough have finished; majority of the shortest of them, ties to the shortest."""
-    for n in range(len(pools)):
-        pool = pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if pool.opened < branches and admissible[n, BRANCH]:
-            plan.open[n] = branches - pool.opened
-            continue
-        growing = False
-        if pool.finished < finishes:
-            for i in range(pool.opened):
-                if admissible[n, 2 + i]:
-                    plan.deepen[n, i] = 1
-                    growing = True
-        if not growing:
-            plan.stop[n] = True
-            plan.answer[n] = _shortest_majority(slots[n], pool.opened, finishes)
+    if not growing:
+        plan.stop[n] = True
+        plan.answer[n] = _shortest_majority(s.slots[n], pool.opened, finishes)
 
 
 @inline
@@ -217,50 +254,48 @@ PROBE_MEMORY = np.dtype(
 
 
 @inline
-def _deepen_active(slots, n, opened, plan):
-    for i in range(opened):
-        if slots[n, i].status == ACTIVE:
+def _deepen_active(s, n, plan):
+    for i in range(s.pools[n].opened):
+        if s.slots[n, i].status == ACTIVE:
             plan.deepen[n, i] = 1
 
 
-@kernel
-def parallel_probe(pools, slots, admissible, memory, off, knobs, plan):
+@rule
+def parallel_probe(s, n, memory, knobs, plan):
     """All branches in step; those off the leader for long are pruned; a leader stable for long is the answer."""
     branches, stable_rounds, prune_patience, warm_up, max_rounds = knobs
-    for n in range(len(pools)):
-        pool = pools[n]
-        own = memory[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if own.phase == OPENING:
-            if pool.opened < branches and admissible[n, BRANCH]:
-                plan.open[n] = branches - pool.opened
-                continue
-        elif own.phase == DEEPENED and own.round >= warm_up:
-            left = pool.opened - pool.pruned
-            for i in range(pool.opened):
-                slot = slots[n, i]
-                if left > 1 and slot.status == ACTIVE:
-                    off[n, i] = off[n, i] + 1 if slot.answer != pool.leader else 0
-                    if off[n, i] >= prune_patience:
-                        plan.prune[n, i] = True
-                        left -= 1
-                        own.phase = PRUNING
-            if own.phase == PRUNING:
-                continue
-        if own.phase != OPENING:
-            own.stable = own.stable + 1 if pool.leader >= 0 and pool.leader == own.leader else 0
-            own.leader = pool.leader
-            own.round += 1
-            growing = False
-            for i in range(pool.opened):
-                growing = growing or admissible[n, 2 + i] != 0
-            if own.stable >= stable_rounds or not growing or own.round >= max_rounds:
-                plan.stop[n] = True
-                plan.answer[n] = pool.leader
-                continue
-        own.phase = DEEPENED
-        _deepen_active(slots, n, pool.opened, plan)
+    episodes, off = memory
+    pool = s.pools[n]
+    own = episodes[n]
+    if own.phase == OPENING:
+        if pool.opened < branches and s.admissible[n, BRANCH]:
+            plan.open[n] = branches - pool.opened
+            return
+    elif own.phase == DEEPENED and own.round >= warm_up:
+        left = pool.opened - pool.pruned
+        for i in range(pool.opened):
+            slot = s.slots[n, i]
+            if left > 1 and slot.status == ACTIVE:
+                off[n, i] = off[n, i] + 1 if slot.answer != pool.leader else 0
+                if off[n, i] >= prune_patience:
+                    plan.prune[n, i] = True
+                    left -= 1
+                    own.phase = PRUNING
+        if own.phase == PRUNING:
+            return
+    if own.phase != OPENING:
+        own.stable = own.stable + 1 if pool.leader >= 0 and pool.leader == own.leader else 0
+        own.leader = pool.leader
+        own.round += 1
+        growing = False
+        for i in range(pool.opened):
+            growing = growing or s.admissible[n, FIRST_DEEPEN + i] != 0
+        if own.stable >= stable_rounds or not growing or own.round >= max_rounds:
+            plan.stop[n] = True
+            plan.answer[n] = pool.leader
+            return
+    own.phase = DEEPENED
+    _deepen_active(s, n, plan)
 
 
 MOMENTUM_MEMORY = np.dtype(
@@ -328,58 +363,57 @@ def _drop_dissenters(pool, slots_n, off_n, leader, abandon, prune_n):
         active -= 1
 
 
-@kernel
-def confidence_momentum(pools, slots, confidence, memory, trends, off, order, before, counts, reals, plan):
+@rule
+def confidence_momentum(s, n, memory, knobs, plan):
     """The discovered Confidence Momentum Controller; see ``ConfidenceMomentum`` for its rule."""
+    counts, reals = knobs
+    episodes, trends, off, order, before = memory
     n_init, max_open, warm_up, abandon, window, burst, widen, min_done, max_rounds = counts
     alpha, threshold, slack, trend = reals
-    for n in range(len(pools)):
-        pool = pools[n]
-        own = memory[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if own.phase == OPENING and pool.opened == 0:
-            plan.open[n] = n_init
-            continue
-        _rank_finished(pool, slots[n], order[n], before[n], own)
-        sure = confidence[pool.finished_leader_votes, pool.finished_runner_up]
-        leader = _momentum_leader(pool, slots[n], order[n])
-        if own.phase == DEEPENED:
-            own.ema = (1.0 - alpha) * own.ema + alpha * sure
-            trends[n, own.kept - 1] = own.ema
-            delta = trends[n, own.kept - 1] - trends[n, 0] if own.kept >= 2 else 0.0
-            settled = pool.finished >= min_done and own.ema >= threshold and delta >= -slack
-            if own.round >= warm_up and settled:
-                plan.stop[n] = True
-                plan.answer[n] = leader
-                continue
-            widening = delta <= trend and own.round >= max(1, warm_up // 2) and own.ema < threshold
-            widening = widening and pool.opened < max_open and pool.active > 0
-            own.round += 1
-            own.phase = OPENING
-            if widening and pool.opened < pool.slots:
-                plan.open[n] = min(widen, max_open - pool.opened)
-                if own.round < max_rounds:
-                    continue
-        if pool.active == 0 or own.round >= max_rounds:
-            plan.stop[n] = True
-            plan.answer[n] = leader if pool.finished > 0 else pool.leader
-            continue
+    pool = s.pools[n]
+    own = episodes[n]
+    if own.phase == OPENING and pool.opened == 0:
+        plan.open[n] = n_init
+        return
+    _rank_finished(pool, s.slots[n], order[n], before[n], own)
+    sure = s.confidence[pool.finished_leader_votes, pool.finished_runner_up]
+    leader = _momentum_leader(pool, s.slots[n], order[n])
+    if own.phase == DEEPENED:
         own.ema = (1.0 - alpha) * own.ema + alpha * sure
-        if own.kept == window:
-            for k in range(1, trends.shape[1]):  # an assignment of slices takes seconds to compile
-                trends[n, k - 1] = trends[n, k]
-        else:
-            own.kept += 1
         trends[n, own.kept - 1] = own.ema
-        if own.round >= warm_up and leader >= 0:
-            _drop_dissenters(pool, slots[n], off[n], leader, abandon, plan.prune[n])
-        for i in range(pool.opened):
-            if slots[n, i].status == ACTIVE:
-                before[n, i] = slots[n, i].depth
-                faster = own.round >= warm_up and leader >= 0 and slots[n, i].answer == leader
-                plan.deepen[n, i] = burst if faster else 1
-        own.phase = DEEPENED
+        delta = trends[n, own.kept - 1] - trends[n, 0] if own.kept >= 2 else 0.0
+        settled = pool.finished >= min_done and own.ema >= threshold and delta >= -slack
+        if own.round >= warm_up and settled:
+            plan.stop[n] = True
+            plan.answer[n] = leader
+            return
+        widening = delta <= trend and own.round >= max(1, warm_up // 2) and own.ema < threshold
+        widening = widening and pool.opened < max_open and pool.active > 0
+        own.round += 1
+        own.phase = OPENING
+        if widening and pool.opened < pool.slots:
+            plan.open[n] = min(widen, max_open - pool.opened)
+            if own.round < max_rounds:
+                return
+    if pool.active == 0 or own.round >= max_rounds:
+        plan.stop[n] = True
+        plan.answer[n] = leader if pool.finished > 0 else pool.leader
+        return
+    own.ema = (1.0 - alpha) * own.ema + alpha * sure
+    if own.kept == window:
+        for k in range(1, trends.shape[1]):  # an assignment of slices takes seconds to compile
+            trends[n, k - 1] = trends[n, k]
+    else:
+        own.kept += 1
+    trends[n, own.kept - 1] = own.ema
+    if own.round >= warm_up and leader >= 0:
+        _drop_dissenters(pool, s.slots[n], off[n], leader, abandon, plan.prune[n])
+    for i in range(pool.opened):
+        if s.slots[n, i].status == ACTIVE:
+            before[n, i] = s.slots[n, i].depth
+            faster = own.round >= warm_up and leader >= 0 and s.slots[n, i].answer == leader
+            plan.deepen[n, i] = burst if faster else 1
+    own.phase = DEEPENED
 
 
 @inline
@@ -436,59 +470,52 @@ def _elect_confident(s, n, column, by, weight, threshold, weights_n):
     return leader, top / total if total > 0 else 0.0
 
 
-@kernel
-def deepconf(addresses, column, branches, keep, warm_up, weight, consensus, thresholds, plan):
+@rule
+def deepconf(s, n, memory, knobs, plan):
     """DeepConf; see ``confidence.DeepConf`` for its rule."""
-    s = unpack(addresses)
+    column, branches, keep, warm_up, weight, consensus = knobs
+    thresholds, ordered, weights = memory
     by = weight if warm_up >= branches else 0  # only a lowest confidence can stop a branch that still grows
-    ordered = np.empty(s.slots.shape[1])
-    weights = np.empty(s.answers.shape[1])
-    for n in range(len(s.pools)):
-        pool = s.pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        most = min(np.int64(branches), np.int64(pool.slots))
-        if pool.opened < min(np.int64(warm_up), most) and s.admissible[n, BRANCH] != 0:
-            plan.read[n] = min(np.int64(warm_up), most) - pool.opened
-            continue
-        if np.isnan(thresholds[n]):
-            thresholds[n] = _threshold(s, n, column, keep, by, ordered)
-        leader, _ = _elect_confident(s, n, column, by, weight, thresholds[n], weights)
-        _, share = _elect_confident(s, n, column, by, weight, -np.inf, weights)
-        growing = False
-        if share < consensus:
-            if pool.opened < most and s.admissible[n, BRANCH] != 0:
-                plan.open[n] = most - pool.opened
-                growing = True
-            for i in range(pool.opened):
-                if s.slots[n, i].status == ACTIVE:
-                    if s.signals[n, i, column].minimum < thresholds[n]:
-                        plan.prune[n, i] = True
-                    elif s.admissible[n, FIRST_DEEPEN + i] != 0:
-                        plan.deepen[n, i] = 1
-                        growing = True
-        if not growing:
-            plan.stop[n] = True
-            plan.answer[n] = leader
-
-
-@kernel
-def deer(addresses, column, branches, threshold, plan):
-    """Grow every branch until its probe has an answer of which the model is sure; answer by majority."""
-    s = unpack(addresses)
-    for n in range(len(s.pools)):
-        pool = s.pools[n]
-        if pool.stop_reason != RUNNING:
-            continue
-        if pool.opened < branches and s.admissible[n, BRANCH] != 0:
-            plan.open[n] = branches - pool.opened
-            continue
-        growing = False
+    pool = s.pools[n]
+    most = min(np.int64(branches), np.int64(pool.slots))
+    if pool.opened < min(np.int64(warm_up), most) and s.admissible[n, BRANCH] != 0:
+        plan.read[n] = min(np.int64(warm_up), most) - pool.opened
+        return
+    if np.isnan(thresholds[n]):
+        thresholds[n] = _threshold(s, n, column, keep, by, ordered)
+    leader, _ = _elect_confident(s, n, column, by, weight, thresholds[n], weights)
+    _, share = _elect_confident(s, n, column, by, weight, -np.inf, weights)
+    growing = False
+    if share < consensus:
+        if pool.opened < most and s.admissible[n, BRANCH] != 0:
+            plan.open[n] = most - pool.opened
+            growing = True
         for i in range(pool.opened):
-            sure = s.slots[n, i].answer >= 0 and s.signals[n, i, column].latest >= threshold
-            if s.admissible[n, FIRST_DEEPEN + i] != 0 and not sure:
-                plan.deepen[n, i] = 1
-                growing = True
-        if not growing:
-            plan.stop[n] = True
-            plan.answer[n] = pool.leader
+            if s.slots[n, i].status == ACTIVE:
+                if s.signals[n, i, column].minimum < thresholds[n]:
+                    plan.prune[n, i] = True
+                elif s.admissible[n, FIRST_DEEPEN + i] != 0:
+                    plan.deepen[n, i] = 1
+                    growing = True
+    if not growing:
+        plan.stop[n] = True
+        plan.answer[n] = leader
+
+
+@rule
+def deer(s, n, memory, knobs, plan):
+    """Grow every branch until its probe has an answer of which the model is sure; answer by majority."""
+    column, branches, threshold = knobs
+    pool = s.pools[n]
+    if pool.opened < branches and s.admissible[n, BRANCH] != 0:
+        plan.open[n] = branches - pool.opened
+        return
+    growing = False
+    for i in range(pool.opened):
+        sure = s.slots[n, i].answer >= 0 and s.signals[n, i, column].latest >= threshold
+        if s.admissible[n, FIRST_DEEPEN + i] != 0 and not sure:
+            plan.deepen[n, i] = 1
+            growing = True
+    if not growing:
+        plan.stop[n] = True
+        plan.answer[n] = pool.leader

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, Places, remembered, share, whole
+from autotts_gym.controllers.base import HandWritten, Places, share, whole
 from autotts_gym.controllers.families import register
 from autotts_gym.controllers.whole import width
-from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.engine.plan import arrays_of
-from autotts_gym.engine.votes import confidence_table
+from autotts_gym.engine import Revealed
 
 _INT32, _FLOAT64 = np.dtype(np.int32), np.dtype(np.float64)
 
@@ -32,6 +30,7 @@ class AnswerConsistency(HandWritten):
     """
 
     name = "answer_consistency"
+    rule = kernels.answer_consistency
     needs_probes = True
     use_of_probes = "ends a branch whose probes have settled"
     branches: int = 64
@@ -47,17 +46,9 @@ class AnswerConsistency(HandWritten):
         """1 to 64 chains, geometric in beta."""
         return {"branches": width(beta)}
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Deepen the branches that are not settled; stop when none is left."""
-        arrays = arrays_of(plan, revealed.slots.shape)
-        kernels.answer_consistency(
-            revealed.pools,
-            revealed.slots,
-            revealed.admissible,
-            self.branches,
-            self.patience,
-            arrays,
-        )
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs."""
+        return self.branches, self.patience
 
 
 @register
@@ -73,6 +64,7 @@ class ShortM(HandWritten):
     """
 
     name = "short_m"
+    rule = kernels.short_m
     branches: int = 5
     finishes: int = 3
 
@@ -87,17 +79,9 @@ class ShortM(HandWritten):
         branches = width(beta)
         return {"branches": branches, "finishes": max(1, branches // 2)}
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Deepen all branches, or stop."""
-        arrays = arrays_of(plan, revealed.slots.shape)
-        kernels.short_m(
-            revealed.pools,
-            revealed.slots,
-            revealed.admissible,
-            self.branches,
-            self.finishes,
-            arrays,
-        )
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs."""
+        return self.branches, self.finishes
 
 
 @register
@@ -117,6 +101,7 @@ class ParallelProbe(HandWritten):
     """
 
     name = "parallel_probe"
+    rule = kernels.parallel_probe
     needs_probes = True
     use_of_probes = "prunes and stops by what branches show before they finish"
     branches: int = 64
@@ -138,19 +123,17 @@ class ParallelProbe(HandWritten):
 
     def begin(self, revealed: Revealed) -> Any:
         """Clear the off-counts and the stability of the leader."""
-        memory, off = (np.zeros(shape, dtype) for dtype, shape in self._places(revealed))
+        memory, off = super().begin(revealed)
         memory["leader"] = -1
         return memory, off
 
-    def _places(self, revealed: Revealed) -> Places:
+    def places(self, revealed: Revealed) -> Places:
+        """Phase, round and leader of each episode; and of each branch how long it is off the leader."""
         return (kernels.PROBE_MEMORY, (revealed.episodes,)), (_INT32, revealed.slots.shape)
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Prune, then deepen what is left; or stop."""
-        knobs = (self.branches, self.stable_rounds, self.prune_patience, self.warm_up, self.max_rounds)
-        arrays = arrays_of(plan, revealed.slots.shape)
-        memory = remembered(self.name, memory, self._places(revealed))
-        kernels.parallel_probe(revealed.pools, revealed.slots, revealed.admissible, *memory, knobs, arrays)
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs."""
+        return self.branches, self.stable_rounds, self.prune_patience, self.warm_up, self.max_rounds
 
 
 @register
@@ -167,6 +150,7 @@ class ConfidenceMomentum(HandWritten):
     """
 
     name = "cmc"
+    rule = kernels.confidence_momentum
     needs_probes = True
     use_of_probes = "prunes branches whose probes dissent and grows those that agree faster"
     beta: float = 0.5
@@ -204,22 +188,15 @@ class ConfidenceMomentum(HandWritten):
 
     def begin(self, revealed: Revealed) -> Any:
         """Clear the momentum and the counts."""
-        memory, trends, off, order, before = (np.zeros(shape, dtype) for dtype, shape in self._places(revealed))
+        memory, trends, off, order, before = super().begin(revealed)
         order[...] = -1
         return memory, trends, off, order, before
 
-    def _places(self, revealed: Revealed) -> Places:
+    def places(self, revealed: Revealed) -> Places:
+        """Momentum and trend of each episode; of each branch how long it is off, its rank, and its depth before."""
         n, slots = revealed.episodes, (_INT32, revealed.slots.shape)
         return (kernels.MOMENTUM_MEMORY, (n,)), (_FLOAT64, (n, self.counts[4])), slots, slots, slots
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """One half of a round: prune and deepen; or, having seen the result, stop or open."""
-        kernels.confidence_momentum(
-            revealed.pools,
-            revealed.slots,
-            confidence_table(revealed.rules.max_branches),
-            *remembered(self.name, memory, self._places(revealed)),
-            self.counts,
-            self.reals,
-            arrays_of(plan, revealed.slots.shape),
-        )
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """What follows from beta."""
+        return self.counts, self.reals

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from autotts_gym.controllers import kernels
 from autotts_gym.controllers.base import HandWritten, require, share, whole
 from autotts_gym.controllers.families import register
-from autotts_gym.engine import Revealed, RoundPlan
-from autotts_gym.engine.plan import arrays_of
-from autotts_gym.engine.votes import confidence_table
+from autotts_gym.engine import Revealed
 from autotts_gym.memory import require_memory
 
 MAX_WIDTH = 64
@@ -36,6 +34,7 @@ class SelfConsistency(HandWritten):
     """
 
     name = "sc"
+    rule = kernels.self_consistency
     branches: int = 64
 
     def __post_init__(self) -> None:
@@ -47,10 +46,9 @@ class SelfConsistency(HandWritten):
         """1 to 64 branches, geometric in beta."""
         return {"branches": width(beta)}
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Read the branches in one round, then stop."""
-        arrays = arrays_of(plan, revealed.slots.shape)
-        kernels.self_consistency(revealed.pools, revealed.admissible, self.branches, arrays)
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """N."""
+        return (self.branches,)
 
 
 CRITERIA = ("beta", "dirichlet", "entropy", "majority")
@@ -100,6 +98,7 @@ class AdaptiveConsistency(HandWritten):
     """
 
     name = "asc"
+    rule = kernels.adaptive_consistency
     branches: int = 64
     threshold: float | None = None
     criterion: str = "beta"
@@ -117,23 +116,12 @@ class AdaptiveConsistency(HandWritten):
         """At most 2 to 64 branches, geometric in beta."""
         return {"branches": width(beta, 2)}
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Read one more branch or stop."""
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs, and the tables of the Dirichlet criterion, empty for the others."""
         criterion = CRITERIA.index(self.criterion)
-        votes = revealed.rules.max_branches
         unused = np.zeros((0, 0))
-        gamma = _gamma_tables(votes) if criterion == kernels.DIRICHLET else (unused, unused)
-        kernels.adaptive_consistency(
-            revealed.pools,
-            revealed.slots,
-            revealed.arrays.answers,
-            revealed.admissible,
-            self.branches,
-            criterion,
-            float(self.threshold or 0.0),
-            (confidence_table(votes), *gamma),
-            arrays_of(plan, revealed.slots.shape),
-        )
+        tables = _gamma_tables(revealed.rules.max_branches) if criterion == kernels.DIRICHLET else (unused, unused)
+        return self.branches, criterion, float(self.threshold or 0.0), *tables
 
 
 @register
@@ -149,6 +137,7 @@ class EarlyStopping(HandWritten):
     """
 
     name = "esc"
+    rule = kernels.early_stopping
     branches: int = 64
     window: int = 8
 
@@ -162,17 +151,9 @@ class EarlyStopping(HandWritten):
         """One window to 64 branches, geometric in beta."""
         return {"branches": width(beta, free.get("window", cls.window))}
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Read one more window or stop."""
-        arrays = arrays_of(plan, revealed.slots.shape)
-        kernels.early_stopping(
-            revealed.pools,
-            revealed.slots,
-            revealed.admissible,
-            self.branches,
-            self.window,
-            arrays,
-        )
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs."""
+        return self.branches, self.window
 
 
 @register
@@ -189,6 +170,7 @@ class Doubling(HandWritten):
     """
 
     name = "doubling"
+    rule = kernels.doubling
     branches: int = 64
     threshold: float = 0.75
     first: int = 2
@@ -204,14 +186,6 @@ class Doubling(HandWritten):
         """At most 2 to 64 branches, geometric in beta."""
         return {"branches": width(beta, 2)}
 
-    def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
-        """Double or stop."""
-        arrays = arrays_of(plan, revealed.slots.shape)
-        kernels.doubling(
-            revealed.pools,
-            revealed.admissible,
-            self.first,
-            self.branches,
-            float(self.threshold),
-            arrays,
-        )
+    def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
+        """The knobs."""
+        return self.first, self.branches, float(self.threshold)

@@ -15,17 +15,16 @@ def play_out(
     state: PoolState,
     decide: Callable[[Revealed, RoundPlan], None],
     look: Callable[[Revealed], None],
-) -> Generator[RoundPlan]:
-    """Play all running episodes of a state.
+    watch: Callable[[RoundPlan], None] | None = None,
+) -> Generator[None]:
+    """Play all running episodes of a state; yields after each round that leaves some running.
 
     Args:
         name: of what decides, for the error.
         state: episodes that have begun.
         decide: writes the next round of every running episode into an empty plan.
         look: called after each round that leaves episodes running.
-
-    Yields:
-        Each plan, once it is played; it is written over by the next one.
+        watch: called after each round with what was planned.
 
     Raises:
         AutottsError: an episode is stopped with an answer that it has not seen.
@@ -37,9 +36,10 @@ def play_out(
         plan.clear()
         decide(revealed, plan)
         running = state.play(plan)
-        if running:
-            look(revealed)
-        yield plan
+        if watch is not None:
+            watch(plan)
         if not running:
             return
+        look(revealed)
+        yield
     raise ControllerError(f"{name}: expected to stop within {MAX_ROUNDS} rounds, but episodes still run")

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import Controller, check_stores
+from autotts_gym.controllers import Controller, HandWritten, check_stores, controller_families
 from autotts_gym.controllers.base import as_controller
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, play_out
 from autotts_gym.engine.functions import Aggregator
+from autotts_gym.engine.play import MAX_ROUNDS
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.results import EvaluationResult
 from autotts_gym.evaluation.workers import worker_pool
@@ -41,21 +42,28 @@ def play(controller: Controller, state: PoolState, watch: Callable[[RoundPlan], 
     """
     controller = as_controller(controller)
     batch = controller.together(state.bank.problems[state.questions])
-    for plan in _rounds(controller, state, batch):
-        if watch is not None and plan is not None:
-            watch(plan)
+    for _ in _rounds(controller, state, batch, watch):
+        pass
 
 
-def _rounds(controller: Controller, state: PoolState, batch: Any) -> Generator[RoundPlan | None]:
-    """Play the episodes of a batch round by round: None once it has begun, then each plan that was played."""
+def _rounds(
+    controller: Controller, state: PoolState, batch: Any, watch: Callable[[RoundPlan], None] | None = None
+) -> Generator[None]:
+    """Play the episodes of a batch round by round.
+
+    Unless they are watched, controllers that come with the project play them in one go. No other is handed the state.
+    """
     memory = controller.begin_batch(state.revealed, batch)
     try:
-        yield None
+        yield
+        if watch is None and isinstance(controller, HandWritten) and type(controller) in controller_families().values():
+            controller.play_through(state, memory, MAX_ROUNDS)
         yield from play_out(
             controller.name,
             state,
             lambda revealed, plan: controller.decide(revealed, memory, plan),
             lambda revealed: controller.look(revealed, memory),
+            watch,
         )
     finally:
         controller.close(memory)

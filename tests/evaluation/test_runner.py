@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pools import INTERVAL, as_store, fitting, ragged_questions
 
 from autotts_gym.controllers import Controller, base, controller_families, make_controller
-from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules
+from autotts_gym.engine import Bank, PoolState, Revealed, RoundPlan, Rules, play_out
+from autotts_gym.engine.layout import RevealedArrays
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation import EvaluationResult, evaluate, evaluate_all, play
 from autotts_gym.replay import Branch, Question, build_store, synthesize
@@ -75,6 +76,27 @@ def test_pools_smaller_than_the_slots_are_read_to_their_ends(name):
     assert (result.branches_opened <= sizes).all()
     assert (result.total_tokens <= [sum(branch.tokens for branch in q.branches) for q in questions]).all()
     assert (result.branches_opened > 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(controller_families()))
+@pytest.mark.parametrize("options", [{}, {"accounting": "autotts"}, {"token_budget": 1_500}, {"max_steps": 9}], ids=str)
+def test_episodes_one_after_the_other_end_as_those_round_by_round(name, options):
+    """To the last bit of the state, and whatever a rule remembers."""
+    bank = Bank([fitting(name, as_store(ragged_questions(5, questions=20)))])
+    controller = make_controller(name, beta=0.7)
+    states = [PoolState(bank, 40, Rules(max_branches=5, **options)) for _ in range(2)]
+    for state in states:
+        state.restart(np.arange(40) // 20, np.arange(40) % 20)
+    one, other = (controller.begin(state.revealed) for state in states)
+    for _ in play_out(name, states[0], lambda revealed, plan: controller.decide(revealed, one, plan), lambda _: None):
+        pass
+    controller.play_through(states[1], other, 1000)
+    for array in RevealedArrays._fields:
+        np.testing.assert_array_equal(*(getattr(state.arrays, array) for state in states), array)
+    assert (states[0].correct == states[1].correct).all()
+    for mine, its in zip(one or (), other or (), strict=True):
+        if len(mine) == 40:  # else it is scratch
+            np.testing.assert_array_equal(mine, its)
 
 
 @pytest.mark.parametrize("name", sorted(controller_families()))

@@ -11,6 +11,7 @@ from walker import hidden_arrays, reachable
 
 import agents
 from autotts_gym.controllers import make_controller
+from autotts_gym.controllers.probing import ParallelProbe
 from autotts_gym.engine import Bank, PoolState
 from autotts_gym.evaluation import evaluate
 from autotts_gym.evaluation.trace import trace
@@ -86,3 +87,18 @@ def test_controllers_within_trace_and_the_trace_itself(states: None):
     spy.look(told.rounds, told.setting)  # the end tells, when all is over, what was right
     assert len(spy.arrays) == count + 1
     assert len(list(reachable(told.rounds))) > 20
+
+
+def test_a_class_of_ones_own_is_never_handed_the_state() -> None:
+    """As a built-in controller is, to play its episodes in one go."""
+
+    @dataclass(frozen=True)
+    class Mine(ParallelProbe):
+        def play_through(self, *handed_out: Any) -> None:
+            raise AssertionError("handed the state")
+
+        def decide(self, revealed: Any, memory: Any, plan: Any) -> None:
+            plan.read[:] = 1
+            plan.stop[:] = True
+
+    assert (evaluate(Mine(), as_store(ragged_questions(1)), seeds=[0]).branches_opened == 1).all()
