@@ -1,4 +1,4 @@
-"""A macro of your own, in one file: widen only while the leader is in doubt.
+"""Macros of your own, in one file: widen only while the leader is in doubt, grow only what agrees with it.
 
     gym.make("AutoTTS-ReplayRounds-v0", macros=["stop", "deepen_all", "examples/macro.py:widen_in_doubt"])
     python -m agents.train --config maskable_ppo --macros stop deepen_all examples/macro.py:widen_in_doubt
@@ -9,6 +9,7 @@ A macro writes the round of the episodes that take it. It is admissible exactly 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym import macro
 from autotts_gym.actions.macros import Macro
 from autotts_gym.engine import Revealed, RoundPlan
 
@@ -21,3 +22,12 @@ def _write(revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None
 
 
 widen_in_doubt = Macro("widen_in_doubt", "open two branches while the leader has less than two thirds", _write)
+
+
+@macro("one interval of the branches that agree with the leader")
+def grow_leader(revealed, n, plan):
+    """Compiled, so that a vector environment needs no Python for it."""
+    pool = revealed.pools[n]
+    for i in range(pool.opened):
+        if pool.leader >= 0 and revealed.slots[n, i].answer == pool.leader:
+            plan.deepen[n, i] = 1

@@ -1,7 +1,12 @@
-"""Compiled macro actions: what each writes into a plan, and where it would change something."""
+"""Compiled macro actions: what each writes into a plan, and where it would change something.
 
-from autotts_gym.engine.addresses import unpack
+A macro is a pair of numbers: the code of a rule that is built in and its amount; ``OWN`` and the address of a user's
+function; or ``PLAIN`` and 0: one in plain Python, of which nothing is written here.
+"""
+
+from autotts_gym.engine.addresses import call_macro, unpack
 from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.kernels import clear_row
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FIRST_DEEPEN
 from autotts_gym.engine.summaries import overdue, weighted_votes
 
@@ -18,7 +23,7 @@ from autotts_gym.engine.summaries import overdue, weighted_votes
     MACRO_STOP_WEIGHTED,
     MACRO_READ,
 ) = range(11)
-NOT_BUILT_IN = -1
+PLAIN, OWN = -1, -2
 
 
 @inline
@@ -52,9 +57,13 @@ def _concerns(pool, slots_n, i, code, amount):
 
 @inline
 def write_row(revealed, n, code, amount, plan):
-    """Write a built-in macro into the empty row of a plan."""
+    """Write a compiled macro into the empty row of a plan."""
     pool, slots_n = revealed.pools[n], revealed.slots[n]
-    if code == MACRO_STOP:
+    if code == OWN:
+        call_macro(amount, revealed, n, plan)
+        if plan.answer[n] < -1 or plan.answer[n] >= pool.answers_seen:
+            raise ValueError("macro: expected plan.answer to be the id of an answer that the episode has seen, or -1")
+    elif code == MACRO_STOP:
         plan.stop[n] = True
     elif code == MACRO_STOP_WEIGHTED:
         plan.stop[n] = True
@@ -73,16 +82,16 @@ def write_row(revealed, n, code, amount, plan):
 
 
 @kernel
-def write_built_in(addresses, built_in, rows, actions, plan):
-    """Write the built-in macros that episodes take into an empty plan; see macros.MACROS.
+def write_compiled(addresses, compiled, rows, actions, plan):
+    """Write the compiled macros that episodes take into an empty plan; see macros.MACROS.
 
-    ``built_in`` (K, 2) int64 holds code and amount of every macro (code NOT_BUILT_IN: of which nothing is written),
-    ``rows`` (R,) int64 the episodes and ``actions`` (R,) int64 the macro of each.
+    ``compiled`` (K, 2) int64 holds the pair of every macro, ``rows`` (R,) int64 the episodes and ``actions`` (R,) int64
+    the macro of each.
     """
     revealed = unpack(addresses)
     for r in range(len(rows)):
-        code, amount = built_in[actions[r], 0], built_in[actions[r], 1]
-        if code != NOT_BUILT_IN:
+        code, amount = compiled[actions[r], 0], compiled[actions[r], 1]
+        if code != PLAIN:
             write_row(revealed, rows[r], code, amount, plan)
 
 
@@ -104,29 +113,44 @@ def _changes_something(revealed, n, code, amount):
 
 
 @inline
-def mark_row(revealed, n, built_in, masks):
-    """Write to row n of masks where built-in macros would change something; 0 for the others."""
-    for k in range(len(built_in)):
-        code = built_in[k, 0]
-        masks[n, k] = code != NOT_BUILT_IN and _changes_something(revealed, n, code, built_in[k, 1])
+def _effective(admissible, n, max_branches, plan):
+    """Whether the row of a plan would change something."""
+    effective = plan.stop[n] or ((plan.open[n] > 0 or plan.read[n] > 0) and admissible[n, BRANCH] != 0)
+    for i in range(max_branches):
+        if effective:
+            break
+        effective = plan.deepen[n, i] > 0 and admissible[n, FIRST_DEEPEN + i] != 0
+        effective = effective or (plan.prune[n, i] and admissible[n, FIRST_DEEPEN + max_branches + i] != 0)
+    return effective
+
+
+@inline
+def mark_row(revealed, n, compiled, plan, masks):
+    """Write to row n of masks where compiled macros would change something; 0 for the others.
+
+    The row of the plan is where macros of users say what they would do; it is left blank.
+    """
+    for k in range(len(compiled)):
+        code, amount = compiled[k, 0], compiled[k, 1]
+        if code == OWN:
+            clear_row(revealed, n, plan)
+            write_row(revealed, n, code, amount, plan)
+            masks[n, k] = _effective(revealed.admissible, n, revealed.slots.shape[1], plan)
+            clear_row(revealed, n, plan)
+        else:
+            masks[n, k] = code != PLAIN and _changes_something(revealed, n, code, amount)
 
 
 @kernel
-def mark_built_in(addresses, built_in, masks):
-    """Write to masks (N, K) int8 where the built-in ones of K macros would change something; see write_built_in."""
+def mark_compiled(addresses, compiled, plan, masks):
+    """Write to masks (N, K) int8 where the compiled ones of K macros would change something; see write_compiled."""
     revealed = unpack(addresses)
     for n in range(len(masks)):
-        mark_row(revealed, n, built_in, masks)
+        mark_row(revealed, n, compiled, plan, masks)
 
 
 @kernel
 def mark_effective(admissible, max_branches, plan, masks, column):
     """Write to a column of masks (N, K) int8 where a plan would change something."""
     for n in range(len(admissible)):
-        effective = plan.stop[n] or ((plan.open[n] > 0 or plan.read[n] > 0) and admissible[n, BRANCH] != 0)
-        for i in range(max_branches):
-            if effective:
-                break
-            effective = plan.deepen[n, i] > 0 and admissible[n, FIRST_DEEPEN + i] != 0
-            effective = effective or (plan.prune[n, i] and admissible[n, FIRST_DEEPEN + max_branches + i] != 0)
-        masks[n, column] = effective
+        masks[n, column] = _effective(admissible, n, max_branches, plan)

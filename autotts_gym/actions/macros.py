@@ -7,22 +7,29 @@ would change something. So a macro of one's own is one function of what has been
         plan.deepen[rows, 0] = 1
 
     gym.make("AutoTTS-ReplayRounds-v0", macros=[*MACROS, Macro("deepen_first", "one step of branch 0", first)])
+
+or, compiled, a function of one episode with the decorator ``macro``, which costs a vector environment no Python.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from autotts_gym.actions import kernels
 from autotts_gym.engine import Revealed, RoundPlan
+from autotts_gym.engine.addresses import REVEALED_STATE
+from autotts_gym.engine.functions import Compiled
 from autotts_gym.engine.plan import PlanArrays, arrays_of
 from autotts_gym.engine.summaries import STUBBORN
+from autotts_gym.engine.transition import PLAN
 from autotts_gym.errors import AutottsError, ControllerError, quote
 from autotts_gym.extensions import is_reference, load
-from autotts_gym.validation import numbers, whole
+from autotts_gym.validation import check, numbers, whole
 
 Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
 
@@ -43,9 +50,66 @@ class Macro:
     write: Write
 
 
+class _Rule(Compiled):
+    """The function of a compiled macro."""
+
+    kind = "macro"
+    _signature = ((REVEALED_STATE, types.int64, PLAN), types.none)
+
+
+class OwnMacro(Macro):
+    """A compiled macro of a user's, as the decorator ``macro`` makes it."""
+
+    def __init__(self, function: Callable[..., None], meaning: str) -> None:
+        check("macro", function, callable(function), "a function")
+        rule = _Rule(function)
+        super().__init__(rule.__name__, meaning, partial(_write_own, rule))
+        object.__setattr__(self, "rule", rule)
+        object.__setattr__(self, "__module__", function.__module__)
+
+    rule: _Rule
+
+    def __reduce__(self) -> str:
+        """Pickles by module and name, as functions do."""
+        return self.name
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "OwnMacro":
+        """It holds no state of an episode: a copy is itself."""
+        return self
+
+
+def macro(meaning: str) -> Callable[[Callable[..., None]], OwnMacro]:
+    """Decorator: a function that writes the round of one episode into a plan, compiled by Numba, is a macro.
+
+    ::
+
+        @macro("one interval of the branches that agree with the leader")
+        def grow_leader(revealed, n, plan):
+            for i in range(revealed.pools[n].opened):
+                if revealed.slots[n, i].answer == revealed.pools[n].leader:
+                    plan.deepen[n, i] = 1
+
+        gym.make("AutoTTS-ReplayRounds-v0", macros=["stop", "open_4", grow_leader])  # or "file.py:grow_leader"
+
+    ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name, for reading; ``n`` is the
+    episode; ``plan`` has the arrays of ``RoundPlan``, of which row n is blank and to be written. The function stands at
+    the top of a module, so that it has a name, which is the macro's. An answer that the episode has not seen raises
+    ``ValueError``.
+
+    Args:
+        meaning: what it does, in a line.
+    """
+    check("macro: meaning", meaning, isinstance(meaning, str) and bool(meaning), "a line that says what it does")
+
+    def decorate(function: Callable[..., None]) -> OwnMacro:
+        return OwnMacro(function, meaning)
+
+    return decorate
+
+
 @dataclass(frozen=True)
 class BuiltIn(Macro):
-    """A macro whose rule is compiled, so that a vector environment needs no Python for it.
+    """A macro whose rule is compiled into the kernels.
 
     Attributes:
         code: which rule.
@@ -68,7 +132,11 @@ class BuiltIn(Macro):
 def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
     rows = numbers("rows", rows, None, revealed.episodes)
     arrays = arrays_of(plan, revealed.slots.shape)
-    kernels.write_built_in(revealed.addresses, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
+    kernels.write_compiled(revealed.addresses, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
+
+
+def _write_own(rule: _Rule, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
+    _write(kernels.OWN, rule.address, revealed, rows, plan)
 
 
 def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
@@ -136,6 +204,12 @@ def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
     return tuple(chosen)
 
 
+def _pair(macro: Macro) -> tuple[int, int]:
+    if isinstance(macro, BuiltIn):
+        return macro.code, macro.amount
+    return (kernels.OWN, macro.rule.address) if isinstance(macro, OwnMacro) else (kernels.PLAIN, 0)
+
+
 class MacroTable:
     """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
 
@@ -150,15 +224,25 @@ class MacroTable:
         self.macros = tuple(macros)
         self._plan = RoundPlan.empty(episodes, max_branches)
         self._every = np.arange(episodes)
-        self._others = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn)]
-        self.built_in = np.array(
-            [(m.code, m.amount) if isinstance(m, BuiltIn) else (kernels.NOT_BUILT_IN, 0) for m in macros], np.int64
-        )
+        self._plain = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn | OwnMacro)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels without the addresses of macros."""
+        return {name: value for name, value in vars(self).items() if name != "compiled"}
+
+    @cached_property
+    def compiled(self) -> NDArray[np.int64]:
+        """The pairs of the macros, (K, 2); see ``actions.kernels``.
+
+        Raises:
+            AutottsError: a macro cannot be compiled.
+        """
+        return np.array([_pair(macro) for macro in self.macros], np.int64)
 
     @property
-    def built_in_only(self) -> bool:
+    def compiled_only(self) -> bool:
         """Whether every macro is compiled."""
-        return not self._others
+        return not self._plain
 
     def masks(self, revealed: Revealed) -> NDArray[np.int8]:
         """Which macros would change something, (N, K) int8; fresh.
@@ -168,8 +252,8 @@ class MacroTable:
         """
         self._require(revealed)
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
-        kernels.mark_built_in(revealed.addresses, self.built_in, masks)
-        self._mark_others(revealed, masks)
+        kernels.mark_compiled(revealed.addresses, self.compiled, self._plan.arrays, masks)
+        self._mark_plain(revealed, masks)
         return masks
 
     def _require(self, revealed: Revealed) -> None:
@@ -179,18 +263,18 @@ class MacroTable:
                 f"revealed: expected {self._plan.deepen.shape} episodes and branch slots, got {revealed.slots.shape}"
             )
 
-    def _mark_others(self, revealed: Revealed, masks: NDArray[np.int8]) -> None:
-        """Write the columns of macros that are not built in."""
-        for k in self._others:
+    def _mark_plain(self, revealed: Revealed, masks: NDArray[np.int8]) -> None:
+        """Write the columns of macros in plain Python."""
+        for k in self._plain:
             self._plan.clear()
             self.macros[k].write(revealed, self._every.copy(), self._plan)
             arrays = arrays_of(self._plan, revealed.slots.shape)
             kernels.mark_effective(revealed.admissible, revealed.slots.shape[1], arrays, masks, k)
 
-    def plan_others(
+    def plan_plain(
         self, revealed: Revealed, actions: NDArray[np.int64], masks: NDArray[np.int8], restart: NDArray[np.bool_]
     ) -> PlanArrays:
-        """A plan with those macros (N,) that are not built in; ``step_rounds`` writes the others.
+        """A plan with those macros (N,) that are in plain Python; ``step_rounds`` writes the others.
 
         Args:
             revealed: of N episodes.
@@ -203,12 +287,12 @@ class MacroTable:
             ControllerError: a macro stops with an answer that its episode has not seen.
         """
         plan = self._plan
-        if not self._others:
+        if not self._plain:
             return plan.arrays
         plan.clear()
         rows = np.flatnonzero(~restart)
         rows = rows[masks[rows, actions[rows]] != 0]
-        self._write_others(revealed, actions[rows], rows, plan)
+        self._write_plain(revealed, actions[rows], rows, plan)
         arrays = arrays_of(plan, revealed.slots.shape)
         seen = revealed.pools["answers_seen"]
         unseen = plan.stop & ((plan.answer < -1) | (plan.answer >= seen))
@@ -230,12 +314,12 @@ class MacroTable:
         arrays = arrays_of(plan, revealed.slots.shape)
         rows = numbers("rows", rows, None, len(self._every))
         actions = numbers("actions", actions, rows.shape, len(self.macros))
-        kernels.write_built_in(revealed.addresses, self.built_in, rows, actions, arrays)
-        self._write_others(revealed, actions, rows, plan)
+        kernels.write_compiled(revealed.addresses, self.compiled, rows, actions, arrays)
+        self._write_plain(revealed, actions, rows, plan)
 
-    def _write_others(
+    def _write_plain(
         self, revealed: Revealed, actions: NDArray[np.int64], rows: NDArray[np.int64], plan: RoundPlan
     ) -> None:
-        for k in self._others:
+        for k in self._plain:
             if (actions == k).any():
                 self.macros[k].write(revealed, rows[actions == k], plan)

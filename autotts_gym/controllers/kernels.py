@@ -13,6 +13,7 @@ import numpy as np
 
 from autotts_gym.engine.addresses import call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.kernels import clear_row
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, RUNNING
 
 FULL_DEPTH = 127
@@ -25,13 +26,7 @@ def _advance(s, n, plan, left):
     if left == 0:
         return False
     call_round(s.play_round, s, n, plan)
-    for i in range(s.pools[n].opened):
-        plan.prune[n, i] = False
-        plan.deepen[n, i] = 0
-    plan.open[n] = 0
-    plan.read[n] = 0
-    plan.stop[n] = False
-    plan.answer[n] = -1
+    clear_row(s, n, plan)
     return True
 
 

@@ -134,6 +134,12 @@ def call_round(_context: Any, address: Any, state: Any, n: Any, plan: Any) -> An
 
 
 @intrinsic
+def call_macro(_context: Any, address: Any, state: Any, n: Any, plan: Any) -> Any:
+    """Call a user's macro by its address, inside a kernel."""
+    return types.none(types.int64, state, types.int64, plan), _call
+
+
+@intrinsic
 def call_feature(_context: Any, address: Any, state: Any, n: Any) -> Any:
     """Call a user's feature of an episode by its address, inside a kernel."""
     return types.float64(types.int64, state, types.int64), _call

@@ -622,6 +622,20 @@ def play_round(s, n, plan):
     _end_step(s, n)
 
 
+@inline
+def clear_row(s, n, plan):
+    """Blank the row of a plan, as far as a round of the episode would read it."""
+    plan.open[n] = 0
+    plan.stop[n] = False
+    plan.answer[n] = -1
+    plan.read[n] = 0
+    if s.pools[n].active > 0:
+        plan.prune[n, :] = False
+        plan.deepen[n, :] = 0
+    if s.rules[0].explicit:
+        plan.probe[n, :] = False
+
+
 @kernel
 def begin_all(addresses, chosen, questions):
     """Begin an episode in every chosen row (N,) bool, on the questions (N,) int64 (-1: draw one)."""

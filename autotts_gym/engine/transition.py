@@ -10,13 +10,15 @@ from autotts_gym.engine.addresses import ROW, STATE
 from autotts_gym.engine.functions import machine_code
 from autotts_gym.engine.plan import PlanArrays, RoundPlan
 
-_PLAN = types.NamedTuple(
+PLAN = types.NamedTuple(
     [types.Array(numpy_support.from_dtype(a.dtype), a.ndim, "C") for a in RoundPlan.empty(1, 1).arrays], PlanArrays
 )
+"""The arrays of a plan, as compiled code sees them."""
+
 _SIGNATURES: dict[str, Any] = {
     "begin": ((STATE, ROW, types.int64), types.none),
     "act": ((STATE, ROW, types.int64), types.boolean),
-    "play_round": ((STATE, ROW, _PLAN), types.none),
+    "play_round": ((STATE, ROW, PLAN), types.none),
 }
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from autotts_gym.actions.kernels import NOT_BUILT_IN, mark_row, write_row
+from autotts_gym.actions.kernels import PLAIN, mark_row, write_row
 from autotts_gym.engine.addresses import call_act, call_begin, call_encoder, call_reward, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import aggregated, is_right
+from autotts_gym.engine.kernels import aggregated, clear_row, is_right
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
 
 
@@ -138,32 +138,18 @@ def step_all(addresses, first, end, actions, restart, again, encoder, results):
 
 
 @inline
-def _clear(s, n, plan):
-    """Empty the row of a plan, as far as a round of the episode would read it."""
-    plan.open[n] = 0
-    plan.stop[n] = False
-    plan.answer[n] = -1
-    plan.read[n] = 0
-    if s.pools[n].active > 0:
-        plan.prune[n, :] = False
-        plan.deepen[n, :] = 0
-    if s.rules[0].explicit:
-        plan.probe[n, :] = False
-
-
-@inline
-def _step_round(s, n, action, restart, again, encoder, built_in, plan, masks_before, masks_after, results):
+def _step_round(s, n, action, restart, again, encoder, compiled, plan, masks_before, masks_after, results):
     """Play the macro of an episode; see step_rounds. Returns whether it has ended."""
     reward, valid = 0.0, True
     if restart:
         call_begin(s.begin, s, n, np.int64(-1))
     else:
         valid = masks_before[n, action] != 0
-        code = built_in[action, 0] if valid else NOT_BUILT_IN
-        if code != NOT_BUILT_IN or not valid:
-            _clear(s, n, plan)
-        if code != NOT_BUILT_IN:
-            write_row(s, n, code, built_in[action, 1], plan)
+        code = compiled[action, 0] if valid else PLAIN
+        if code != PLAIN or not valid:
+            clear_row(s, n, plan)
+        if code != PLAIN:
+            write_row(s, n, code, compiled[action, 1], plan)
         total, sequential, worth = s.pools[n].total_tokens, s.pools[n].sequential_tokens, _worth(s, n)
         _keep(s, n)
         call_round(s.play_round, s, n, plan)
@@ -171,21 +157,21 @@ def _step_round(s, n, action, restart, again, encoder, built_in, plan, masks_bef
     ended = _conclude(s, n, reward, valid, results)
     if ended and again:
         call_encoder(encoder, s, n, results.last)
-        mark_row(s, n, built_in, results.last_masks)
+        mark_row(s, n, compiled, plan, results.last_masks)
         call_begin(s.begin, s, n, np.int64(-1))
     call_encoder(encoder, s, n, results.observed)
-    mark_row(s, n, built_in, masks_after)
+    mark_row(s, n, compiled, plan, masks_after)
     return ended
 
 
 @kernel
 def step_rounds(
-    addresses, first, end, actions, restart, again, encoder, built_in, plan, masks_before, masks_after, results
+    addresses, first, end, actions, restart, again, encoder, compiled, plan, masks_before, masks_after, results
 ):
     """Play the macros of episodes first .. end - 1 of N as rounds; all else as in ``step_all``.
 
-    ``built_in`` is that of ``write_built_in``; the macros that are not built in are in their rows of the plan. A macro
-    that is not admissible by ``masks_before`` (N, K) int8 is an empty round. Writes masks of the built-in macros to
+    ``compiled`` is that of ``write_compiled``; the macros in plain Python are in their rows of the plan. A macro that
+    is not admissible by ``masks_before`` (N, K) int8 is an empty round. Writes masks of the compiled macros to
     ``masks_after`` (N, K) int8.
     """
     s = unpack(addresses)
@@ -193,6 +179,6 @@ def step_rounds(
     for n in range(end):  # from 0, as in step_all
         if n >= first:
             ended += _step_round(
-                s, n, actions[n], restart[n], again, encoder, built_in, plan, masks_before, masks_after, results
+                s, n, actions[n], restart[n], again, encoder, compiled, plan, masks_before, masks_after, results
             )
     return ended

@@ -63,8 +63,8 @@ class RoundEpisodes(Episodes):
         self.state.require("begin", "play_round")
         before = self._current_masks()
         after = np.empty_like(before)
-        plan = table.plan_others(revealed, actions, before, restart)
-        at_once = again and table.built_in_only  # the last masks of others are for Python to find
+        plan = table.plan_plain(revealed, actions, before, restart)
+        at_once = again and table.compiled_only  # the last masks of macros in plain Python are for Python to find
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_rounds(
@@ -75,7 +75,7 @@ class RoundEpisodes(Episodes):
                 restart,
                 at_once,
                 self.encoder,
-                table.built_in,
+                table.compiled,
                 plan,
                 before,
                 after,
@@ -85,7 +85,7 @@ class RoundEpisodes(Episodes):
 
         self._masks = None  # whatever interrupts the step, they are not those of before
         ended = self.shares.sum(step)
-        if table.built_in_only:
+        if table.compiled_only:
             self._masks = after
         elif ended and again:
             self._begin_again(results)

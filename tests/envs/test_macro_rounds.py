@@ -1,6 +1,9 @@
 """The environment of rounds: its macro actions against their documented meanings, and native against sync."""
 
 import copy
+import pickle
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium as gym
@@ -14,10 +17,11 @@ from players import assert_equal, episode, pick, small, weighted_votes
 from reference import FINISHED, PRUNED, Episode, assert_same
 from worlds import World, rules, worlds
 
+import autotts_gym
 from autotts_gym.actions.macros import MACROS, Macro
 from autotts_gym.engine import RoundPlan, Rules
 from autotts_gym.envs.rounds import ReplayRoundsEnv, ReplayRoundsVectorEnv
-from autotts_gym.errors import ControllerError
+from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.replay import Branch, Question, pool_order
 
 ID = "AutoTTS-ReplayRounds-v0"
@@ -32,6 +36,41 @@ def deepen_first(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
 
 
 FIRST = Macro("deepen_first", "one step of branch 0", deepen_first)
+
+
+@autotts_gym.macro("one step of branch 0")
+def compiled_first(revealed, n, plan):
+    plan.deepen[n, 0] = 1
+
+
+@autotts_gym.macro("prunes branches off the leader, or else opens two")
+def prune_or_open(revealed, n, plan):
+    pool = revealed.pools[n]
+    some = False
+    for i in range(pool.opened):
+        if revealed.slots[n, i].answer != pool.leader and pool.leader >= 0:
+            plan.prune[n, i] = True
+            some = True
+    if not some:
+        plan.open[n] = 2
+
+
+@autotts_gym.macro("stops with an answer that nobody has seen")
+def guess(revealed, n, plan):
+    plan.stop[n] = True
+    plan.answer[n] = revealed.pools[n].answers_seen
+
+
+@autotts_gym.macro("looks where it must not")
+def peek(revealed, n, plan):
+    plan.stop[n] = revealed.hidden_pools[n].correct
+
+
+def prune_or_open_in_python(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+    leaders = revealed.pools["leader"][rows, None]
+    opened = np.arange(plan.prune.shape[1]) < revealed.pools["opened"][rows, None]
+    plan.prune[rows] = opened & (leaders >= 0) & (revealed.slots["answer"][rows] != leaders)
+    plan.open[rows] = np.where(plan.prune[rows].any(axis=1), 0, 2)
 
 
 def quarter(active: list[int], depth: dict[int, int], deepest: bool) -> list[int]:
@@ -175,8 +214,10 @@ def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: Worl
         {"observation": "pool", "token_budget": 900},
         {"max_steps": 4},
         {"macros": [*MACROS, FIRST], "max_steps": 6},
+        {"macros": [*MACROS, compiled_first, prune_or_open], "max_steps": 6},
+        {"macros": [*MACROS, FIRST, prune_or_open], "max_steps": 6},
     ],
-    ids=["plain", "budget", "truncated", "one of ones own"],
+    ids=["plain", "budget", "truncated", "one of ones own", "compiled", "compiled and not"],
 )
 def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: AutoresetMode, num_envs: int):
     kwargs = {"store": small(), "max_branches": 8, **kwargs}
@@ -225,6 +266,62 @@ def test_macros_by_name_survive_json_and_one_of_ones_own_is_used():
     assert info["action_mask"].tolist() == [1, *[0] * 5, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0]
     _, _, _, _, info = own.step(6)
     assert info["action_mask"][15] == (own.revealed.slots["status"][0, 0] == 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_a_compiled_macro_is_the_same_macro_in_plain_python(mode: AutoresetMode, threads: int):
+    plain = Macro("prune_or_open", "", prune_or_open_in_python)
+    one, other = (
+        ReplayRoundsVectorEnv(6, small(), macros=macros, autoreset_mode=mode, max_steps=9, threads=threads)
+        for macros in (["stop", "deepen_all", compiled_first, prune_or_open], ["stop", "deepen_all", FIRST, plain])
+    )
+    rng = np.random.default_rng(1)
+    told = one.reset(seed=4)
+    assert_equal(told, other.reset(seed=4))
+    masks, ended = told[1]["action_mask"], np.zeros(6, np.bool_)
+    for _ in range(80):
+        if mode == AutoresetMode.DISABLED and ended.any():
+            again = one.reset(options={"reset_mask": ended.copy()})
+            assert_equal(again, other.reset(options={"reset_mask": ended.copy()}))
+            masks = again[1]["action_mask"]
+        actions = np.array([pick(rng, mask, endings=(0,)) for mask in masks])
+        told = one.step(actions)
+        assert_equal(told, other.step(actions))
+        assert_equal(one.action_masks(), other.action_masks())
+        masks, ended = told[4]["action_mask"], told[2] | told[3]
+
+
+def test_a_compiled_macro_is_found_by_reference_travels_and_is_written_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from autotts_gym import macro\n\n\n@macro('open three')\ndef open_3(revealed, n, plan):\n"
+        "    plan.open[n] = 3\n"
+    )
+    env = gym.make(ID, macros=["stop", f"{tmp_path / 'mine.py'}:open_3", "deepen_all"]).unwrapped
+    env.reset(seed=0)
+    for each in (env, copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        each.step(1)
+        assert each.revealed.pools["opened"][0] == 3
+    assert pickle.loads(pickle.dumps(compiled_first)) is compiled_first
+    plan = RoundPlan.empty(1, 64)
+    compiled_first.write(env.revealed, np.array([0]), plan)
+    assert plan.deepen[0].tolist() == [1] + [0] * 63
+    code = "import pickle, sys; env = pickle.load(sys.stdin.buffer); env.step(1); print(env.revealed.pools['opened'])"
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(env), capture_output=True, check=True)
+    assert done.stdout.split() == [b"[6]"]
+
+
+def test_a_compiled_macro_that_is_wrong_is_an_error_and_reads_nothing_hidden():
+    env = ReplayRoundsVectorEnv(2, small(), macros=["stop", "open_1", guess])
+    with pytest.raises(ValueError, match=r"macro: expected plan.answer to be the id of an answer"):
+        env.reset(seed=0)
+    with pytest.raises(AutottsError, match=r"macro peek: Numba cannot compile it: .*hidden_pools"):
+        ReplayRoundsEnv(small(), macros=["stop", peek]).reset(seed=0)
+    for wrong in (3, "", None):
+        with pytest.raises(AutottsError, match="macro: meaning: expected a line"):
+            autotts_gym.macro(wrong)  # type: ignore[arg-type]
+    with pytest.raises(AutottsError, match="macro: expected a function"):
+        autotts_gym.macro("words")(3)  # type: ignore[arg-type]
 
 
 def test_a_macro_of_ones_own_plans_for_those_that_take_it_only():
