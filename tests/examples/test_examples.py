@@ -99,7 +99,7 @@ def test_the_compiled_macro_grows_what_agrees_with_the_leader():
     envs.reset(seed=0)
     for action in (1, 2, 2, 2, 3, 3):
         slots, leader = envs.revealed.slots.copy(), envs.revealed.pools["leader"].copy()
-        _, _, _, _, infos = envs.step(np.full(3, action))
+        envs.step(np.full(3, action))
         if action == 3:
             grown = (slots["status"] == 1) & (slots["answer"] == leader[:, None]) & (leader[:, None] >= 0)
             changed = (envs.revealed.slots["depth"] > slots["depth"]) | (
@@ -138,7 +138,8 @@ def test_an_agent_is_trained_with_them_and_its_policy_is_played(tmp_path):
     run("agents.train", "--config", "maskable_ppo", "--store", "synthetic/search", "--total-steps", 1024, "--num-envs",
         16, "--n-steps", 64, "--threads", 1, "--env-threads", 1, "--eval-seeds", 1, "--eval-points", 2, "--samples", 0,
         "--log-dir", tmp_path, "--name", "run", "--reward", "examples/reward.py:patience", "--macros", "stop",
-        "read_1", "examples/macro.py:widen_in_doubt", "examples/macro.py:grow_leader", "--observation", "examples/observation.py:DOUBT")  # fmt: skip
+        "read_1", "examples/macro.py:widen_in_doubt", "examples/macro.py:grow_leader",
+        "--observation", "examples/observation.py:DOUBT")  # fmt: skip
     told = run("autotts_gym.cli.main", "evaluate", "synthetic/heldout", "--seeds", 1, "--controller",
                tmp_path / "run" / "final.zip")  # fmt: skip
     assert "synthetic/heldout" in told.stdout
