@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from autotts_gym.errors import AutottsError, quote
 from autotts_gym.interrupts import LONGEST_WAIT
 
@@ -208,14 +210,4 @@ def _kill(group: int, mark: str) -> None:
 
 def _marked(mark: str) -> list[int]:
     """Processes whose environment holds the mark; the dead have none."""
-    wanted = f"{_MARK}={mark}".encode()
-    strays = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                environment = Path(entry.path, "environ").read_bytes()
-            except OSError:  # ended meanwhile, or another user's
-                continue
-            if wanted in environment.split(b"\0"):
-                strays.append(int(entry.name))
-    return strays
+    return [each.pid for each in psutil.process_iter(["environ"]) if (each.info["environ"] or {}).get(_MARK) == mark]
