@@ -151,10 +151,10 @@ def test_a_training_plays_variants_and_is_evaluated_on_real_questions(tmp_path: 
         seen["trained"] = values["store"]
         return make_vec_env(*arguments, **values)
 
-    def conductor_of(run: Any, counters: Any, env: Any, validation: Any, card: Any, *more: Any) -> Any:
+    def conductor_of(run: Any, counters: Any, env: Any, validation: Any, *more: Any) -> Any:
         seen["validated"] = list(validation)
-        assert card["trained_on"] == ["synthetic/search"]
-        return conductor(run, counters, env, validation, card, *more)
+        assert more[1]["trained_on"] == ["synthetic/search"]
+        return conductor(run, counters, env, validation, *more)
 
     monkeypatch.setattr(training, "make_vec_env", env_of)
     monkeypatch.setattr(training, "Conductor", conductor_of)

@@ -29,7 +29,7 @@ def everything(state: PoolState) -> list[Any]:
 
 
 def begun(probe: str = "auto", begin: bool = True) -> PoolState:
-    state = PoolState(Bank([synthesize(questions=2, branches=5)]), N, Rules(max_branches=M, probe=probe))
+    state = PoolState(Bank([synthesize(questions=2, branches=5, signals=True)]), N, Rules(max_branches=M, probe=probe))
     if begin:
         state.begin(questions=np.array([0, 1, 0]))
     return state
@@ -183,6 +183,7 @@ def test_the_estimate_of_memory_is_what_the_arrays_take():
         state = begun(probe)
         bank = state.bank
         sizes = Sizes.of(N, M, probe == "explicit", bank.max_answers, bank.max_probes, bank.changes(M))
+        sizes = sizes._replace(signals=len(bank.signal_names), signal_depths=bank.max_probes)
         own = [getattr(state.arrays, name).nbytes for name in named(REVEALED, HIDDEN)]
         assert footprint(sizes) == sum(own)
 
