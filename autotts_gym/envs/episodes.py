@@ -121,6 +121,7 @@ class Episodes:
         observation_space: of one episode.
         actions: how many actions there are.
         action_space: of one episode.
+        ahead: how far ahead memory is fetched, see ``engine.prefetch``; 0: not at all.
     """
 
     def __init__(self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, threads: int = 1) -> None:
@@ -136,6 +137,7 @@ class Episodes:
         self.action_space = spaces.Discrete(self.actions)
         self._width = self.observation.width(slots)
         self.shares = Shares(threads, episodes)
+        self.ahead = 1
         self._make_room()
 
     def _make_room(self) -> None:
@@ -272,7 +274,7 @@ class Episodes:
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
-                self.state.addresses, first, end, actions, restart, again, self.encoder, results
+                self.state.addresses, first, end, actions, restart, again, self.encoder, results, self.ahead
             )
             return ended
 

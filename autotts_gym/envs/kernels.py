@@ -7,6 +7,7 @@ from autotts_gym.engine.addresses import call_act, call_begin, call_encoder, cal
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import aggregated, clear_row, is_right
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
+from autotts_gym.engine.prefetch import fetch_rounds, fetch_steps
 
 
 @inline
@@ -123,16 +124,18 @@ def _step(s, n, action, restart, again, encoder, results):
 
 
 @kernel
-def step_all(addresses, first, end, actions, restart, again, encoder, results):
+def step_all(addresses, first, end, actions, restart, again, encoder, results, ahead):
     """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
     With ``again`` the next episode begins at once where one ends, which leaves its last mask and observation in
-    ``results``, a ``features.Results``. The actions (N,) are in the action space. Returns how many have ended.
+    ``results``, a ``features.Results``. The actions (N,) are in the action space; for ``ahead`` see ``fetch_steps``.
+    Returns how many have ended.
     """
     s = unpack(addresses)
     ended = 0
     for n in range(end):  # from 0: an index that may be negative costs a check at every access
         if n >= first:
+            fetch_steps(s, n, end, actions, ahead)
             ended += _step(s, n, actions[n], restart[n], again, encoder, results)
     return ended
 
@@ -166,7 +169,7 @@ def _step_round(s, n, action, restart, again, encoder, compiled, plan, masks_bef
 
 @kernel
 def step_rounds(
-    addresses, first, end, actions, restart, again, encoder, compiled, plan, masks_before, masks_after, results
+    addresses, first, end, actions, restart, again, encoder, compiled, plan, masks_before, masks_after, results, ahead
 ):
     """Play the macros of episodes first .. end - 1 of N as rounds; all else as in ``step_all``.
 
@@ -178,6 +181,7 @@ def step_rounds(
     ended = 0
     for n in range(end):  # from 0, as in step_all
         if n >= first:
+            fetch_rounds(s, n, end, ahead)
             ended += _step_round(
                 s, n, actions[n], restart[n], again, encoder, compiled, plan, masks_before, masks_after, results
             )

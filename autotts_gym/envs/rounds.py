@@ -80,6 +80,7 @@ class RoundEpisodes(Episodes):
                 before,
                 after,
                 results,
+                self.ahead,
             )
             return ended
 

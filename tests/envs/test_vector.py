@@ -471,3 +471,19 @@ def test_closing_twice_is_fine():
     env.reset(seed=0)
     env.close()
     env.close()
+
+
+@pytest.mark.parametrize("name", ["AutoTTS-Replay-v0", "AutoTTS-ReplayRounds-v0"])
+@pytest.mark.parametrize("probe", ["auto", "explicit"])
+def test_what_is_fetched_ahead_changes_nothing(name, probe):
+    envs = [gym.make_vec(name, num_envs=7, store=small(), max_branches=6, probe=probe, max_steps=25) for _ in range(3)]
+    for ahead, each in enumerate(envs):
+        each._episodes.ahead = 3 * ahead
+    told = [each.reset(seed=5) for each in envs]
+    rng, masks = np.random.default_rng(0), told[0][1]["action_mask"]
+    for _ in range(80):
+        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in masks])
+        first, *others = (each.step(actions) for each in envs)
+        for other in others:
+            assert_equal(first, other)
+        masks = first[4]["action_mask"]
