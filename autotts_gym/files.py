@@ -14,7 +14,7 @@ from autotts_gym.errors import AutottsError, plain
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
-    """Writes a file so that it is there whole or not at all.
+    """Write a file so that it is there whole or not at all.
 
     Whatever interrupts this, ``path`` keeps what it had (or stays absent), and no other file is left. Missing parent
     folders are made. A link stays and what it leads to is written; a file that is replaced passes its permissions on.
@@ -49,7 +49,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool
 
 @contextmanager
 def written(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
-    """Yields a file in memory, and writes it as ``write_atomically`` does when the block succeeds.
+    """Yield a file in memory, and write it as ``write_atomically`` does when the block succeeds.
 
     What writes to it never meets a disk that is full. Missing parent folders are made before the block.
 
@@ -64,7 +64,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
 
 
 def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
-    """Adds to the end of a file all of something or, where that fails, nothing.
+    """Add to the end of a file all of something or, where that fails, nothing.
 
     Args:
         path: where to; made with its folders unless it is there.
@@ -95,7 +95,7 @@ def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a path beside ``path``, for a folder, and moves it there when the block succeeds.
+    """Yield a path beside ``path``, for a folder, and move it there when the block succeeds.
 
     Whatever interrupts the block, ``path`` keeps what it had (or stays absent) and the folder beside it goes. Missing
     parent folders are made.
@@ -122,7 +122,7 @@ def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """Yields a temporary path in the folder of a target; it goes if the block fails."""
+    """Yield a temporary path in the folder of a target; it goes if the block fails."""
     temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.tmp")  # a long name may leave no room for more
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ _PLACES = 9  # decimals of a part's place, in widths and heights of its figure
 
 
 def picture_paths(paths: Paths) -> list[Path]:
-    """Returns one path or several as a list.
+    """Return one path or several as a list.
 
     Raises:
         AutottsError: If one ends otherwise than the formats do.
@@ -49,7 +49,7 @@ def picture_paths(paths: Paths) -> list[Path]:
 
 
 def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
-    """Writes a figure to files, each whole or not at all; call it within the `drawn_in` that the figure was drawn in.
+    """Write a figure to files, each whole or not at all; call it within the `drawn_in` that the figure was drawn in.
 
     Raises:
         AutottsError: If a file cannot be written.
@@ -61,7 +61,7 @@ def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
 
 
 def lay_out(figure: Figure) -> None:
-    """Gives a figure's parts their places, for good.
+    """Give a figure's parts their places, for good.
 
     Matplotlib's solver of constraints takes variables in the order of their addresses, so that its results differ in
     the last bits from one run to the next: they are rounded.

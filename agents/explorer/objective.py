@@ -43,7 +43,7 @@ class Objective:
         return paid
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         return np.stack([self.returns(family, draws).max(axis=2).mean(axis=1) for family in families])
 
     def left_out(self, family: Frontier, draws: Draws) -> Floats:

@@ -32,7 +32,7 @@ class LineParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the process with exit code 2."""
+        """End the process with exit code 2."""
         for word in self._words:  # as argparse shows it, with or without quotation marks
             for part in (word, word.partition("=")[2]):
                 if len(part) > LONGEST_QUOTE or not part.isprintable():
@@ -41,7 +41,7 @@ class LineParser(argparse.ArgumentParser):
 
 
 def whole(text: str) -> int:
-    """Reads a whole number up to ``LARGEST``."""
+    """Read a whole number up to ``LARGEST``."""
     try:
         number = int(text)
     except ValueError:  # of more digits than Python reads, too
@@ -55,14 +55,14 @@ whole.__name__ = "whole number"  # as argparse names it: invalid whole number va
 
 
 def label(text: str) -> str:
-    """Reads a name of something that is stored."""
+    """Read a name of something that is stored."""
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError(f"expected a printable name, got {quote(text)}")
     return text
 
 
 def knob(text: str) -> tuple[str, Any]:
-    """Reads ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
+    """Read ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {quote(text)}")
@@ -74,7 +74,7 @@ def knob(text: str) -> tuple[str, Any]:
 
 
 def add_controller(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--controller`` and its knobs."""
+    """Add ``--controller`` and its knobs."""
     parser.add_argument(
         "--controller",
         metavar="NAME",
@@ -94,7 +94,7 @@ def add_controller(parser: argparse.ArgumentParser) -> None:
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
-    """Adds what holds in every episode."""
+    """Add what holds in every episode."""
     parser.add_argument(
         "--accounting",
         choices=("exact", "autotts"),
@@ -119,7 +119,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
 
 
 def read_controller(arguments: argparse.Namespace) -> "Controller":
-    """Returns the controller that ``add_controller``'s arguments name.
+    """Return the controller that ``add_controller``'s arguments name.
 
     Raises:
         AutottsError: there is none, or a knob is wrong.
@@ -136,7 +136,7 @@ def read_controller(arguments: argparse.Namespace) -> "Controller":
 
 
 def read_rules(arguments: argparse.Namespace) -> "Rules":
-    """Returns the rules that ``add_rules``'s arguments name.
+    """Return the rules that ``add_rules``'s arguments name.
 
     Raises:
         AutottsError: one is out of range.
@@ -155,7 +155,7 @@ def read_rules(arguments: argparse.Namespace) -> "Rules":
 
 
 def read_stores(names: Sequence[str]) -> "list[ReplayStore]":
-    """Returns the stores of these names or paths; none: the store that ships.
+    """Return the stores of these names or paths; none: the store that ships.
 
     Raises:
         StoreError: one cannot be opened.
@@ -166,7 +166,7 @@ def read_stores(names: Sequence[str]) -> "list[ReplayStore]":
 
 
 def processors() -> int:
-    """Returns how many processors this process may use."""
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(subparsers: Subparsers) -> None:
-    """Adds the command of this module."""
+    """Add the command of this module."""
     parser = subparsers.add_parser(
         "diagnose",
         help="say what went wrong in a controller's episodes",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(subparsers: Subparsers) -> None:
-    """Adds the commands of this module."""
+    """Add the commands of this module."""
     _add_evaluate(subparsers)
     _add_benchmark(subparsers)
     _add_trace(subparsers)
@@ -123,7 +123,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _told_of_twin(report: "TwinReport") -> str:
-    """Returns both figures, their difference with its interval, and the verdict."""
+    """Return both figures, their difference with its interval, and the verdict."""
     lost, dearer = report.accuracy_difference, report.tokens_difference
     return (
         f"accuracy {100 * report.accuracy:.1f} % on the store, {100 * report.twin_accuracy:.1f} % on the twin, "
@@ -169,7 +169,7 @@ def _evaluation_table(results: "Sequence[EvaluationResult]") -> "Table":
 
 
 def _interval_words(results: "Sequence[EvaluationResult]") -> str:
-    """Returns what the intervals are of."""
+    """Return what the intervals are of."""
     text = "[ ]: 95% bootstrap intervals over questions, each averaged over the seeds"
     benchmarks = [result.benchmark for result in results]
     if len(set(benchmarks)) < len(benchmarks):
@@ -354,14 +354,14 @@ def _rounds_table(played: "Trace") -> "RichTable":
 
 
 def _standing(standing: "Standing") -> str:
-    """Returns a leader with its votes and Beta confidence, such as ``204 5/8 91%``."""
+    """Return a leader with its votes and Beta confidence, such as ``204 5/8 91%``."""
     if standing.answer is None:
         return "-"
     return f"{one_line(standing.answer, 12)} {standing.votes}/{standing.voters} {standing.confidence:.0%}"
 
 
 def _deeds(played: "Round") -> str:
-    """Returns what a round did, such as ``prune 2, 5; deepen 0-1, 3; finished 3; stop``."""
+    """Return what a round did, such as ``prune 2, 5; deepen 0-1, 3; finished 3; stop``."""
     opened = [change.branch for change in played.revealed if change.depth == len(change.answers)]
     deepened: dict[int, list[int]] = {}
     for change in played.revealed:
@@ -379,7 +379,7 @@ def _deeds(played: "Round") -> str:
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Returns ascending numbers as runs, such as ``0-4, 7``."""
+    """Return ascending numbers as runs, such as ``0-4, 7``."""
     runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 

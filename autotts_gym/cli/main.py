@@ -13,7 +13,7 @@ COMMANDS = (stores, evaluation, diagnosis)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `autotts` and returns its exit code, which is told in ``autotts_gym.cli.ending.run``.
+    """Run `autotts` and return its exit code, which is told in ``autotts_gym.cli.ending.run``.
 
     Args:
         argv: arguments after the program's name; by default those of the process.

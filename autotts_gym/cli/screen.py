@@ -26,7 +26,7 @@ _LEAST_NAME, _LONG_NAME = 8, 36
 
 
 def columns() -> int | None:
-    """Returns how many columns the terminal has, as COLUMNS or it says; None where there is none.
+    """Return how many columns the terminal has, as COLUMNS or it says; None where there is none.
 
     Without a terminal COLUMNS means nothing: GNU readline leaves it in the environment of whatever it is loaded into.
     """
@@ -34,7 +34,7 @@ def columns() -> int | None:
 
 
 def show(*renderables: Any) -> None:
-    """Prints what rich can render, as wide as the terminal, or as it needs where there is none."""
+    """Print what rich can render, as wide as the terminal, or as it needs where there is none."""
     from rich.console import Console
 
     console = Console(width=columns() or _ENDLESS)
@@ -46,18 +46,18 @@ def show(*renderables: Any) -> None:
 
 
 def one_line(text: str, width: int) -> str:
-    """Returns a model's text on one line of at most ``width``, without characters that would steer a terminal."""
+    """Return a model's text on one line of at most ``width``, without characters that would steer a terminal."""
     line = "".join(character if character.isprintable() else "□" for character in " ".join(text.split()))
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def wrapped(text: str) -> str:
-    """Returns a sentence on as many lines as the page needs, those after the first indented."""
+    """Return a sentence on as many lines as the page needs, those after the first indented."""
     return textwrap.fill(text, columns() or _ENDLESS, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def pasted(command: str) -> str:
-    """Returns a command to be pasted into a shell: on one line, or on several that the shell joins where it is long."""
+    """Return a command to be pasted into a shell: on one line, or on several that the shell joins where it is long."""
     width = columns()
     lines: list[str] = []
     for word in map(shlex.quote, shlex.split(command)):
@@ -69,14 +69,14 @@ def pasted(command: str) -> str:
 
 
 def heading(text: str) -> Text:
-    """Returns what stands above a table."""
+    """Return what stands above a table."""
     from rich.text import Text
 
     return Text(text, "bold")
 
 
 def plain_table() -> RichTable:
-    """Returns an empty table with lines above, below and between its sections only."""
+    """Return an empty table with lines above, below and between its sections only."""
     from rich import box
     from rich.table import Table as RichTable
 
@@ -93,7 +93,7 @@ class Fitted:
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable | Text]:
-        """Yields the title and the tables."""
+        """Yield the title and the tables."""
         names, *blocks = _blocks(self.table)
         families, keys = _families(self.table)
         if families:
@@ -122,7 +122,7 @@ class _Block:
 
 
 def _blocks(table: Table) -> list[_Block]:
-    """Returns the shown columns; those whose keys share what is before the colon make one block."""
+    """Return the shown columns; those whose keys share what is before the colon make one block."""
     shown = [i for i, column in enumerate(table.columns) if column.header]
     keys = [column.key for column in table.columns]
     return [_block(table, list(group)) for _, group in groupby(shown, lambda i: keys[i].rpartition(":")[0] or keys[i])]
@@ -142,7 +142,7 @@ def _block(table: Table, indices: list[int]) -> _Block:
 
 
 def _families(table: Table) -> tuple[list[str], list[str]]:
-    """Returns the family of every row, as people and as code call it, if that is a hidden column; else nothing."""
+    """Return the family of every row, as people and as code call it, if that is a hidden column; else nothing."""
     for i, column in enumerate(table.columns):
         if column.key == "family" and not column.header:
             return [column.text(row[i]) for row in table.rows], [str(row[i]) for row in table.rows]
@@ -150,7 +150,7 @@ def _families(table: Table) -> tuple[list[str], list[str]]:
 
 
 def _knobs(setting: str, family: str) -> str:
-    """Returns ``branches=8`` of ``asc(branches=8)``, indented."""
+    """Return ``branches=8`` of ``asc(branches=8)``, indented."""
     return f"  {setting.removeprefix(f'{family}(').removesuffix(')') or setting}"
 
 

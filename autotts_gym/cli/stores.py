@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(subparsers: Subparsers) -> None:
-    """Adds the commands of this module."""
+    """Add the commands of this module."""
     _add_import(subparsers)
     _add_info(subparsers)
     _add_synth(subparsers)
@@ -115,14 +115,14 @@ class _Notes(logging.Handler):
         self._texts.append(record.getMessage())
 
     def print(self) -> None:
-        """Prints what was kept."""
+        """Print what was kept."""
         for text in self._texts:
             print(f"warning: {text}")
         self._texts.clear()
 
 
 def _progress(imported: Iterable[tuple[Path, "ReplayStore"]], total: int) -> Iterator[tuple[Path, "ReplayStore"]]:
-    """Shows how far ``imported`` is, to a person only."""
+    """Show how far ``imported`` is, to a person only."""
     if not sys.stderr.isatty():
         yield from imported
         return
@@ -140,7 +140,7 @@ def _check_output(path: Path) -> None:
 
 
 def _report(path: Path, store: "ReplayStore") -> None:
-    """Prints one line about a store that was just written."""
+    """Print one line about a store that was just written."""
     merged = store.attributes.get("merged_answers")
     note = f", {merged} answers merged" if merged else ""
     unlabelled = int((~store.labelled).sum())
@@ -209,7 +209,7 @@ def _percent(share: float | None) -> str:
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:
-    """Prints rows under a header, the first column to the left and numbers to the right."""
+    """Print rows under a header, the first column to the left and numbers to the right."""
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for first, *rest in lines:

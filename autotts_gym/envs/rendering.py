@@ -153,7 +153,7 @@ def _rank(record: EpisodeRecord, grid: NDArray[np.int32]) -> list[int]:
 
 
 def _share_out(marks: Sequence[str], others: Sequence[str], ranked: list[int]) -> list[str]:
-    """Marks by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
+    """Mark by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
     shared = [others[answer % len(others)] for answer in range(len(ranked))]
     free = list(range(len(marks)))
     for answer in ranked[: len(marks)]:
@@ -370,7 +370,7 @@ def _runs(grid: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _mark(axes: Axes, status: int, x: Any, y: Any, inside: Any, size: float) -> None:
-    """Marks of branches: a disc in the colour of the answer for finished, a cross for pruned, a wedge for active."""
+    """Mark of branches: a disc in the colour of the answer for finished, a cross for pruned, a wedge for active."""
     style = {
         layout.ACTIVE: {"marker": ">", "s": (0.8 * size) ** 2, "color": "white", "edgecolors": _MUTED},
         layout.FINISHED: {"marker": "o", "s": size**2, "color": inside, "edgecolors": _INK},

@@ -57,7 +57,7 @@ class Preset:
     sweep: tuple[Params, ...]
 
     def controllers(self, names: Iterable[str] = (), stores: Sequence[ReplayStore] = ()) -> list[Controller]:
-        """Makes every setting of the named controllers; of all that the preset lists, if none is named.
+        """Make every setting of the named controllers; of all that the preset lists, if none is named.
 
         Settings that come to the same knobs are made once.
 
@@ -124,7 +124,7 @@ def run_benchmark(
     progress: bool = False,
     resamples: int = 2000,
 ) -> Report:
-    """Evaluates every controller on every store.
+    """Evaluate every controller on every store.
 
     Args:
         stores: Where to compare; their names differ.
@@ -173,7 +173,7 @@ class Report:
         return Frontier.families(self.results)
 
     def comparisons(self) -> list[Table]:
-        """Returns accuracy and tokens of every setting: a table for every benchmark, and one of their means."""
+        """Return accuracy and tokens of every setting: a table for every benchmark, and one of their means."""
         families = self.families
         benchmarks = list(dict.fromkeys(store.benchmark for store in self.stores))
         if len(self.stores) == 1:
@@ -190,7 +190,7 @@ class Report:
         return tables
 
     def statistics(self, rival: str | None = None) -> Table:
-        """Returns what each frontier comes to, with intervals over questions.
+        """Return what each frontier comes to, with intervals over questions.
 
         A family of one setting is a reference, not a frontier: it is left out where there are others.
 
@@ -205,7 +205,7 @@ class Report:
         return statistics_table(frontiers, reference=reference, rival=rival, resamples=self.resamples)
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Writes the results, tables and figures to a folder, each file whole or not at all, and returns their paths.
+        """Write the results, tables and figures to a folder, each file whole or not at all, and return their paths.
 
         The same report gives the same bytes.
 
@@ -242,7 +242,7 @@ class Report:
         return f"accuracy and total tokens, {first.accounting} accounting, {len(first.seeds)} seeds"
 
     def _record(self) -> dict[str, object]:
-        """Returns everything in the report as values that JSON can hold."""
+        """Return everything in the report as values that JSON can hold."""
         return {
             "versions": {
                 "autotts_gym": __version__,
@@ -267,7 +267,7 @@ class Report:
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
-    """Makes a folder unless it is there, and finds out whether files can be written to it.
+    """Make a folder unless it is there, and find out whether files can be written to it.
 
     Raises:
         AutottsError: If they cannot.

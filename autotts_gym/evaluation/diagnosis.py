@@ -302,7 +302,7 @@ class Diagnosis:
         return shlex.join(words)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the diagnosis as values that JSON can hold: numbers, names and references, no answer."""
+        """Return the diagnosis as values that JSON can hold: numbers, names and references, no answer."""
         return {
             "controller": self.controller,
             "params": dict(self.params),
@@ -342,7 +342,7 @@ class Diagnosis:
         )
 
     def table(self) -> Table:
-        """Builds the table of what went wrong, in all, by store and by difficulty.
+        """Build the table of what went wrong, in all, by store and by difficulty.
 
         For each cause the share of the episodes, and that of the tokens that went into them; for waste that of tokens.
         """
@@ -363,7 +363,7 @@ class Diagnosis:
         return self._table(f"What went wrong: {self._scope()}", columns)
 
     def bounds_table(self) -> Table:
-        """Builds the table of what hindsight could have made of the same episodes, and of their signs."""
+        """Build the table of what hindsight could have made of the same episodes, and of their signs."""
         rows = self.shown
         columns: list[tuple[Column, Sequence[Cell]]] = [
             (Column("accuracy", ("accuracy %",), _percent), [row.accuracy for row in rows]),
@@ -391,7 +391,7 @@ class Diagnosis:
     # ---------------------------------------------------------------- for language models
 
     def prompt(self) -> str:
-        """Returns the diagnosis for a language model: shares, bounds and sketches; no question, no gold answer."""
+        """Return the diagnosis for a language model: shares, bounds and sketches; no question, no gold answer."""
         all_of = self.overall
         bounds = all_of.bounds
         lines = [
@@ -612,7 +612,7 @@ def _tokens(value: float) -> str:
 
 
 def _in_brief(part: Part) -> str:
-    """Returns a part in one line, with its three most frequent causes."""
+    """Return a part in one line, with its three most frequent causes."""
     name = f"{part.name} ({_BAND_TEXTS[BANDS.index(part.name)]})" if part.kind == "band" else part.name
     main = sorted((cause for cause in CAUSES if part.causes[cause] > 0), key=lambda cause: -part.causes[cause])[:3]
     causes = ", ".join(f"{cause} {_percent(part.causes[cause])} %" for cause in main)

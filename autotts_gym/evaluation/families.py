@@ -88,7 +88,7 @@ _LINES: tuple[LineStyle, ...] = (_DASHED, _DASHDOT, _SOLID, _DOTTED, _LONG)
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Returns the look of every family of a figure, by its name; all of them differ, in any order of the names."""
+    """Return the look of every family of a figure, by its name; all of them differ, in any order of the names."""
     names = list(dict.fromkeys(names))
     others = [name for name in names if name not in LOOKS]
     colours, markers = _share_out(others, _COLOURS), _share_out(others, _MARKERS)
@@ -105,17 +105,17 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 
 def look(name: str) -> Look:
-    """Returns the look of a family in a figure of its own."""
+    """Return the look of a family in a figure of its own."""
     return looks([name])[name]
 
 
 def readable(name: str) -> str:
-    """Returns what people call a family; a name that is not declared here is called as it is."""
+    """Return what people call a family; a name that is not declared here is called as it is."""
     return LOOKS[name].name if name in LOOKS else name
 
 
 def _share_out(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Gives every name the thing that it wants most and that no name wants more, and the turn in which it got it.
+    """Give every name the thing that it wants most and that no name wants more, and the turn in which it got it.
 
     Where there are more names than things, those left over begin another turn.
     """

@@ -133,7 +133,7 @@ class Curves:
 
     @classmethod
     def through(cls, tokens: Floats, accuracy: Floats) -> Curves:
-        """Returns the curves through points given in any order, both (R, S)."""
+        """Return the curves through points given in any order, both (R, S)."""
         order = np.lexsort((accuracy, tokens), axis=-1)
         return cls(np.take_along_axis(tokens, order, -1), np.take_along_axis(accuracy, order, -1))
 
@@ -265,20 +265,20 @@ class Frontier:
 
     @classmethod
     def families(cls, results: Iterable[EvaluationResult], x: Axis = "total_tokens") -> tuple[Frontier, ...]:
-        """Returns one family for each controller in the results, in order of first appearance; see `from_results`."""
+        """Return one family for each controller in the results, in order of first appearance; see `from_results`."""
         by_controller: dict[str, list[EvaluationResult]] = {}
         for result in results:
             by_controller.setdefault(result.controller, []).append(result)
         return tuple(cls.from_results(name, group, x) for name, group in by_controller.items())
 
     def along(self, x: Axis) -> Frontier:
-        """Returns the same family along another token axis."""
+        """Return the same family along another token axis."""
         if x not in get_args(Axis):
             raise AutottsError(f"x: expected one of {', '.join(get_args(Axis))}, got {quote(x)}")
         return replace(self, x=x)
 
     def on(self, stores: Iterable[str]) -> Frontier:
-        """Returns the family on some of its stores, in the family's order.
+        """Return the family on some of its stores, in the family's order.
 
         Raises:
             AutottsError: If a name is not one of its stores, or none is given.
@@ -290,7 +290,7 @@ class Frontier:
         return replace(self, stores=tuple(means for means in self.stores if means.store in names))
 
     def select(self, **params: object) -> Frontier:
-        """Returns the part of the family whose knobs have the given values, such as ``select(branches=64)``.
+        """Return the part of the family whose knobs have the given values, such as ``select(branches=64)``.
 
         Raises:
             AutottsError: If there is no such setting.
@@ -356,11 +356,11 @@ class Frontier:
         return self.estimate(TokensToReach(accuracy))
 
     def estimate(self, statistic: Statistic) -> float:
-        """Returns a statistic of the family on the data; NaN where it is not defined."""
+        """Return a statistic of the family on the data; NaN where it is not defined."""
         return float(statistic([self], Draws(self))[0, 0])
 
     def interval(self, statistic: Statistic, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-        """Returns a statistic with its percentile interval over resampled questions.
+        """Return a statistic with its percentile interval over resampled questions.
 
         Args:
             statistic: `Area`, `Peak`, `AccuracyAt`, `TokensToReach`, `Saving`, or one of your own.
@@ -378,7 +378,7 @@ class Frontier:
         resamples: int = 2000,
         seed: int = 0,
     ) -> tuple[tuple[Interval, Interval], ...]:
-        """Returns the intervals of (accuracy, mean tokens) of every point, in the order of `points`.
+        """Return the intervals of (accuracy, mean tokens) of every point, in the order of `points`.
 
         Args:
             against: A reference on the same stores. If given, the intervals are those of the paired difference to
@@ -464,7 +464,7 @@ class Statistic(Protocol):
         """Which of two values is the better one; undefined values (NaN) count as the worst."""
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R); NaN where undefined."""
+        """Return the values (families, 1 + R); NaN where undefined."""
 
 
 @dataclass(frozen=True)
@@ -488,7 +488,7 @@ class Area:
             raise AutottsError(f"area: expected 0 < lo <= hi in tokens, got lo={self.lo}, hi={self.hi}")
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         curves = [draws.curves(family) for family in families]
         shape = curves[0].tokens.shape[:1]
         lo = np.max([c.log_tokens[:, 0] for c in curves], axis=0)
@@ -505,7 +505,7 @@ class Peak:
     larger_is_better: ClassVar[bool] = True
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         return np.stack([draws.curves(family).peak()[0] for family in families])
 
 
@@ -521,7 +521,7 @@ class AccuracyAt:
             raise AutottsError(f"accuracy_at: expected tokens > 0, got {self.tokens}")
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         x = np.asarray(math.log(self.tokens))
         return np.stack([draws.curves(family).at(x) for family in families])
 
@@ -544,7 +544,7 @@ class TokensToReach:
             raise AutottsError(f"tokens_to_reach: expected an accuracy in [0, 1], got {self.target}")
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         if isinstance(self.target, Frontier):
             target = draws.curves(self.target).peak()[0]
         else:
@@ -564,7 +564,7 @@ class Saving:
     larger_is_better: ClassVar[bool] = True
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         rows = []
         for family in families:
             target, cost = draws.curves(self.reference.along(family.x)).peak()
@@ -585,13 +585,13 @@ class Bootstrap:
     larger_is_better: bool
 
     def interval(self, family: int, level: float = 0.95) -> Interval:
-        """Returns the estimate and percentile interval of one family, by its index."""
+        """Return the estimate and percentile interval of one family, by its index."""
         values = self.values[family]
         defined = 1.0 - float(np.isnan(values[1:]).mean())
         return replace(percentile_interval(self._filled(family), level), estimate=float(values[0]), defined=defined)
 
     def compare(self, a: int, b: int, level: float = 0.95) -> Comparison:
-        """Returns the paired comparison of two families, by their indices."""
+        """Return the paired comparison of two families, by their indices."""
         left, right = self._filled(a), self._filled(b)
         tie = np.isclose(left, right, rtol=_SAME, atol=0.0)
         difference = np.subtract(left, right, out=np.zeros_like(left), where=~tie)
@@ -612,7 +612,7 @@ class Bootstrap:
 
 
 def bootstrap(families: Sequence[Frontier], statistic: Statistic, *, resamples: int = 2000, seed: int = 0) -> Bootstrap:
-    """Evaluates a statistic for several families on the same resampled questions.
+    """Evaluate a statistic for several families on the same resampled questions.
 
     Args:
         families: Families measured on the same stores, along the same axis.
@@ -634,12 +634,12 @@ def bootstrap(families: Sequence[Frontier], statistic: Statistic, *, resamples: 
 def compare(
     a: Frontier, b: Frontier, statistic: Statistic, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Comparison:
-    """Compares two families on the same resampled questions; see `Frontier.interval` for the arguments."""
+    """Compare two families on the same resampled questions; see `Frontier.interval` for the arguments."""
     return bootstrap([a, b], statistic, resamples=resamples, seed=seed).compare(0, 1, level)
 
 
 def find_reference(families: Iterable[Frontier]) -> Frontier | None:
-    """Returns the self-consistency setting that reads most branches (SC@64 as a rule), or None if there is none."""
+    """Return the self-consistency setting that reads most branches (SC@64 as a rule), or None if there is none."""
     found = [
         (branches, family)
         for family in families
@@ -670,7 +670,7 @@ def _settings(results: Sequence[EvaluationResult]) -> tuple[Setting, ...]:
 def _check_same_cover(
     name: str, label: str, expected: Mapping[str, EvaluationResult], group: Mapping[str, EvaluationResult]
 ) -> None:
-    """Checks that a setting was measured on the stores, questions and accounting of the family's first one."""
+    """Check that a setting was measured on the stores, questions and accounting of the family's first one."""
     if group.keys() != expected.keys():
         raise AutottsError(
             f"{name}: {label}: expected results on {', '.join(sorted(expected))}, got {plain(', '.join(sorted(group)))}"
@@ -696,7 +696,7 @@ def _describe(cover: tuple[str, frozenset[tuple[str, str, int]]]) -> str:
 
 
 def _left_out(counts: Floats) -> Floats:
-    """Counts of the questions that each row lacks, scaled to sum to their number as those of a resample do."""
+    """Count of the questions that each row lacks, scaled to sum to their number as those of a resample do."""
     missing = np.where((counts == 0).any(axis=1, keepdims=True), counts == 0, counts)
     scaled: Floats = missing * (counts.shape[1] / missing.sum(axis=1, keepdims=True))
     return scaled

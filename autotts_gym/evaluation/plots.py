@@ -195,7 +195,7 @@ def _draw(
 
 
 def _layout(family: Frontier, panels: Panels) -> list[tuple[str, list[str]]]:
-    """Returns heading and stores of every panel; a single store is its own mean."""
+    """Return heading and stores of every panel; a single store is its own mean."""
     each = [(f"{means.model} · {means.benchmark}", [means.store]) for means in family.stores]
     mean = [(f"Mean over {len(each)} stores", [means.store for means in family.stores])] if len(each) > 1 else []
     layouts = {"mean": mean or each, "stores": each, "all": [*each, *mean]}
@@ -231,13 +231,13 @@ def _coordinates(points: Iterable[Any]) -> tuple[list[float], list[float]]:
 
 
 def _marks(look: Look) -> dict[str, Any]:
-    """Returns how a family's line and markers are drawn."""
+    """Return how a family's line and markers are drawn."""
     size = (4.8 if look.filled else 4.2) * _BIGGER.get(look.marker, 1.0)
     return {**look.style, "markersize": size, "markeredgewidth": 0.6 if look.filled else 1.1}
 
 
 def _intervals(family: Frontier, look: Look, against: Frontier | None, spread: _Spread) -> _Whiskers:
-    """Returns the intervals of every point; with a reference, those of the difference around the reference."""
+    """Return the intervals of every point; with a reference, those of the difference around the reference."""
     centre = 0.0 if against is None else against.peak.accuracy
     pairs = family.point_intervals(against, **spread)
     low, high = np.array([(accuracy.low, accuracy.high) for accuracy, _ in pairs]).T
@@ -286,7 +286,7 @@ def _draw_whiskers(axes: Axes, whiskers: Sequence[_Whiskers]) -> None:
 
 
 def spaced(places: Floats, gap: float, low: float, high: float) -> Floats:
-    """Returns the places nearest to the given ones, in the sense of least squares, that keep a gap and their order.
+    """Return the places nearest to the given ones, in the sense of least squares, that keep a gap and their order.
 
     Args:
         places: Where things would be, (N,) float64.
@@ -316,7 +316,7 @@ def spaced(places: Floats, gap: float, low: float, high: float) -> Floats:
 
 
 def _caption(families: Sequence[Frontier], panels: Panels, intervals: Intervals, spread: _Spread) -> str:
-    """Returns what was measured on how much, what lines and whiskers are, and what is synthetic."""
+    """Return what was measured on how much, what lines and whiskers are, and what is synthetic."""
     first = families[0]
     stores = first.stores
     each = "; every store has its panel" if panels == "stores" and len(stores) > 1 else ""
@@ -362,7 +362,7 @@ def _called(reference: Frontier) -> str:
 
 
 def _range(counts: Iterable[int]) -> str:
-    """Returns one number, or ``3 to 5``."""
+    """Return one number, or ``3 to 5``."""
     found = sorted(set(counts))
     return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
@@ -433,7 +433,7 @@ def _token_shares(part: Part) -> dict[str, float]:
 
 
 def short_number(value: float) -> str:
-    """Returns a number of tokens as an axis has it: ``500``, ``50k``, ``1M``, ``2.5M``."""
+    """Return a number of tokens as an axis has it: ``500``, ``50k``, ``1M``, ``2.5M``."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:g}{unit}"

@@ -57,7 +57,7 @@ def require_resamples(resamples: int, questions: int) -> None:
 
 
 def resample(stratum: Stratum, resamples: int, seed: int) -> Floats:
-    """Counts of a stratum's questions, (1 + resamples, questions), each row summing to questions; row 0 is all ones."""
+    """Count of a stratum's questions, (1 + resamples, questions), each row summing to questions; row 0 is all ones."""
     benchmark, questions = stratum
     require_resamples(resamples, questions)
     rng = np.random.default_rng([seed, zlib.crc32(benchmark.encode()), questions])

@@ -134,7 +134,7 @@ class EvaluationResult:
         return None if self.agreed is None else float(self.agreed.mean())
 
     def require_gold(self, purpose: str) -> None:
-        """Checks that every question has a gold answer.
+        """Check that every question has a gold answer.
 
         Raises:
             AutottsError: If one has none; it says what to do.
@@ -162,7 +162,7 @@ class EvaluationResult:
         return setting_label(self.controller, self.params)
 
     def summary(self) -> dict[str, object]:
-        """Returns the setting and its averages as values that JSON can hold.
+        """Return the setting and its averages as values that JSON can hold.
 
         The accuracy comes with its 95 % interval over questions; see `mean_accuracy`. With unlabelled questions they
         are None, and `agreement` is there.
@@ -193,7 +193,7 @@ class EvaluationResult:
         return {"accuracy": self.accuracy, "accuracy_low": interval.low, "accuracy_high": interval.high}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result to one ``.npz`` file; a file that is there is replaced in one step."""
+        """Write the result to one ``.npz`` file; a file that is there is replaced in one step."""
         meta = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name not in (*_DTYPES, "agreed")
         }
@@ -208,7 +208,7 @@ class EvaluationResult:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EvaluationResult:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             AutottsError: If the file is not such a file.
@@ -229,7 +229,7 @@ class EvaluationResult:
 def mean_accuracy(
     results: Sequence[EvaluationResult], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Returns the mean accuracy of one setting over stores, with its bootstrap interval over questions.
+    """Return the mean accuracy of one setting over stores, with its bootstrap interval over questions.
 
     Every store weighs the same. Stores of one benchmark hold the same questions and share what is drawn, as
     `autotts_gym.evaluation.resampling` describes; seeds are averaged, not drawn.
@@ -255,5 +255,5 @@ def mean_accuracy(
 
 
 def setting_label(controller: str, params: Mapping[str, object]) -> str:
-    """Returns a setting in words, knobs in alphabetical order, such as ``asc(branches=8, threshold=0.95)``."""
+    """Return a setting in words, knobs in alphabetical order, such as ``asc(branches=8, threshold=0.95)``."""
     return f"{controller}({', '.join(f'{name}={value}' for name, value in sorted(params.items()))})"

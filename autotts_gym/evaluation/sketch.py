@@ -12,7 +12,7 @@ MOST_LINES = 12
 
 
 def sketch(played: Trace, heading: str) -> str:
-    """Returns an episode as a few lines without any answer's text: answers are labels, in the order they were seen.
+    """Return an episode as a few lines without any answer's text: answers are labels, in the order they were seen.
 
     Rounds between which neither leader changes share a line. It says whether the answer given is right, and nothing of
     which label is.

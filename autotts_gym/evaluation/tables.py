@@ -58,7 +58,7 @@ class Column:
     read: Callable[[str], str] = str
 
     def text(self, cell: Cell) -> str:
-        """Returns a cell as text; an interval as ``estimate [low, high]``, nothing as a dash."""
+        """Return a cell as text; an interval as ``estimate [low, high]``, nothing as a dash."""
         if isinstance(cell, str):
             return self.read(cell)
         if isinstance(cell, Interval):
@@ -85,7 +85,7 @@ class Table:
                 raise AutottsError(f"{self.title}: expected {len(self.columns)} cells in a row, got {len(row)}")
 
     def records(self) -> list[dict[str, Scalar]]:
-        """Returns one dict per row, as the module describes."""
+        """Return one dict per row, as the module describes."""
         return [
             {
                 key: value
@@ -96,7 +96,7 @@ class Table:
         ]
 
     def to_json(self) -> str:
-        """Returns the records as a JSON list; what is not finite (never reached) is null."""
+        """Return the records as a JSON list; what is not finite (never reached) is null."""
         finite = [
             {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
             for record in self.records()
@@ -104,7 +104,7 @@ class Table:
         return json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_csv(self) -> str:
-        """Returns the records as CSV with a header line; NaN and None are empty, infinities ``inf`` and ``-inf``."""
+        """Return the records as CSV with a header line; NaN and None are empty, infinities ``inf`` and ``-inf``."""
         records = self.records()
         keys = list(records[0]) if records else [column.key for column in self.columns]
         file = io.StringIO()
@@ -115,7 +115,7 @@ class Table:
         return file.getvalue()
 
     def to_markdown(self) -> str:
-        """Returns a heading and a pipe table."""
+        """Return a heading and a pipe table."""
         shown, rows = self._text()
         head = [" ".join(column.header) for column in shown]
         rule = [":---", *["---:"] * (len(shown) - 1)]
@@ -123,7 +123,7 @@ class Table:
         return f"### {self.title}\n\n" + "".join(f"| {line} |\n" for line in lines)
 
     def to_rich(self) -> rich.table.Table:
-        """Returns a table that a rich console prints; families of several rows are set apart by a line."""
+        """Return a table that a rich console prints; families of several rows are set apart by a line."""
         from rich import box
         from rich.markup import escape
         from rich.table import Table as RichTable
@@ -143,7 +143,7 @@ class Table:
     __rich__ = to_rich  # so that a console prints the table itself
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Writes the table in the format that the suffix names (.csv, .json, .md), atomically.
+        """Write the table in the format that the suffix names (.csv, .json, .md), atomically.
 
         Raises:
             AutottsError: If the suffix names none.
@@ -172,7 +172,7 @@ def comparison_table(
     seed: int = 0,
     title: str | None = None,
 ) -> Table:
-    """Builds the table of accuracy and tokens of every setting, as in Table 1 of the AutoTTS paper.
+    """Build the table of accuracy and tokens of every setting, as in Table 1 of the AutoTTS paper.
 
     A row is a setting, grouped by family and sorted by tokens. Columns are accuracy and mean tokens, along the
     families' axis, on every store or benchmark and on average, and at last the share of the tokens of SC@64 (that is,
@@ -229,7 +229,7 @@ def statistics_table(
     seed: int = 0,
     title: str | None = None,
 ) -> Table:
-    """Builds the table of what each family's frontier comes to, with intervals over questions.
+    """Build the table of what each family's frontier comes to, with intervals over questions.
 
     Columns: tokens to reach the reference's accuracy (the target is taken anew in each resample; ∞ where it is not
     reached) and in which share of the resamples it is reached; the share of the reference's tokens saved there; peak
@@ -301,7 +301,7 @@ def _check_families(families: Sequence[Frontier]) -> Frontier:
 
 
 def _column_groups(family: Frontier, by: By) -> list[tuple[str, tuple[str, ...], list[str]]]:
-    """Returns (name, heading, stores) for each group of columns; the mean is last, unless there is one group."""
+    """Return (name, heading, stores) for each group of columns; the mean is last, unless there is one group."""
     every = [means.store for means in family.stores]
     groups: list[tuple[str, tuple[str, ...], list[str]]] = []
     if by == "store":

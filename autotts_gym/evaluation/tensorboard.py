@@ -213,7 +213,7 @@ def write_frontiers(log_dir: str | os.PathLike[str], families: Iterable[Frontier
 
 
 def run_name(family: str) -> str:
-    """Returns what TensorBoard calls a family: what figures and tables call it, as one folder that has no parent."""
+    """Return what TensorBoard calls a family: what figures and tables call it, as one folder that has no parent."""
     name = "".join("_" if letter in "/\\\0" else letter for letter in readable(family))
     return name if name.strip(". ") else f"_{name}"
 

@@ -195,13 +195,13 @@ class Trace:
     state: EpisodeRecord = field(repr=False)
 
     def lines(self) -> list[str]:
-        """Returns one JSON object per round, and one for the end; only the last one knows what was not revealed."""
+        """Return one JSON object per round, and one for the end; only the last one knows what was not revealed."""
         rounds = [{"event": "round", **asdict(each)} for each in self.rounds]
         end = {"event": "end", **asdict(self.end), "rounds": len(self.rounds), "setting": asdict(self.setting)}
         return [json.dumps(item, ensure_ascii=False) for item in (*rounds, end)]
 
     def write_jsonl(self, path: str | os.PathLike[str]) -> None:
-        """Writes `lines`, atomically.
+        """Write `lines`, atomically.
 
         Raises:
             AutottsError: If the file cannot be written.

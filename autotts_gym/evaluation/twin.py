@@ -86,7 +86,7 @@ class _Mean:
         return not self.tokens
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:
-        """Returns the values (families, 1 + R)."""
+        """Return the values (families, 1 + R)."""
         return np.stack([draws.means(family)[0 if self.tokens else 1][:, 0] for family in families])
 
 

@@ -44,7 +44,7 @@ class NoValueError(Exception):
 
 
 def evaluate(text: str) -> Value:
-    """Returns the exact value of ``text``.
+    """Return the exact value of ``text``.
 
     Raises:
         NoValueError: if it is no arithmetic, can be read in two ways, is complex or undefined, is not found to be a
@@ -59,7 +59,7 @@ def evaluate(text: str) -> Value:
 
 
 def rational(number: Fraction | int) -> Value:
-    """Returns a rational number.
+    """Return a rational number.
 
     Raises:
         NoValueError: if it is too long.
@@ -78,7 +78,7 @@ PI: Value = {((_PI, Fraction(1)),): Fraction(1)}
 
 
 def add(one: Value, other: Value) -> Value:
-    """Returns the sum."""
+    """Return the sum."""
     total = dict(one)
     for monomial, factor in other.items():
         total[monomial] = total.get(monomial, Fraction(0)) + factor
@@ -86,7 +86,7 @@ def add(one: Value, other: Value) -> Value:
 
 
 def multiply(one: Value, other: Value) -> Value:
-    """Returns the product."""
+    """Return the product."""
     total: dict[Monomial, Fraction] = {}
     if len(one) * len(other) > _MAX_TERMS**2:
         raise NoValueError
@@ -98,12 +98,12 @@ def multiply(one: Value, other: Value) -> Value:
 
 
 def negative(value: Value) -> Value:
-    """Returns the value with the other sign."""
+    """Return the value with the other sign."""
     return {monomial: -factor for monomial, factor in value.items()}
 
 
 def divide(one: Value, other: Value) -> Value:
-    """Returns the quotient.
+    """Return the quotient.
 
     Raises:
         NoValueError: if the divisor is 0, or its inverse would take long.
@@ -112,7 +112,7 @@ def divide(one: Value, other: Value) -> Value:
 
 
 def power(base: Value, exponent: Fraction) -> Value:
-    """Returns a power.
+    """Return a power.
 
     Raises:
         NoValueError: for 0^0 and negative powers of 0, for what is complex, for a root of a sum that is not found to be
@@ -138,7 +138,7 @@ def power(base: Value, exponent: Fraction) -> Value:
 
 
 def _inverse(value: Value) -> Value:
-    """Returns the inverse of a sum of terms without π.
+    """Return the inverse of a sum of terms without π.
 
     The products of its terms span a field over the rationals, in which it is found by elimination.
     """
@@ -167,7 +167,7 @@ def _inverse(value: Value) -> Value:
 
 
 def _square_root(value: Value) -> Value:
-    """Returns the root of a sum u + v of two terms with rational squares, if it is a sum of two roots.
+    """Return the root of a sum u + v of two terms with rational squares, if it is a sum of two roots.
 
     With s = √(u² - v²) it is √((u + s) / 2) ± √((u - s) / 2), as v is positive or negative.
     """
@@ -199,7 +199,7 @@ def _term_power(monomial: Monomial, factor: Fraction, exponent: Fraction) -> Val
 
 
 def _root_power(number: int, exponent: Fraction) -> Value:
-    """Returns a fractional power of a natural number."""
+    """Return a fractional power of a natural number."""
     root = _integer_root(number, exponent.denominator)
     if root**exponent.denominator == number:  # whatever its primes are
         return _term_power((), Fraction(root), Fraction(exponent.numerator))
@@ -225,7 +225,7 @@ def _check_growth(base: Fraction, exponent: Fraction) -> None:
 
 
 def _joined(one: Monomial, other: Monomial) -> tuple[Monomial, Fraction]:
-    """Returns the product of two monomials, and the whole powers of primes that it sets free."""
+    """Return the product of two monomials, and the whole powers of primes that it sets free."""
     degrees = dict(one)
     carried = Fraction(1)
     for base, degree in other:
@@ -248,7 +248,7 @@ def _checked(total: dict[Monomial, Fraction]) -> Value:
 
 @lru_cache(maxsize=1 << 10)
 def _factors(number: int) -> tuple[tuple[int, int], ...]:
-    """Returns the primes of a natural number, with how often each divides it.
+    """Return the primes of a natural number, with how often each divides it.
 
     Raises:
         NoValueError: if trial division does not find them soon.
@@ -273,7 +273,7 @@ def _factors(number: int) -> tuple[tuple[int, int], ...]:
 
 
 def _perfect_root(number: int) -> tuple[int, int]:
-    """Returns (r, k) with r^k = ``number`` and r no perfect power itself."""
+    """Return (r, k) with r^k = ``number`` and r no perfect power itself."""
     if number < _MAX_TRIAL**2:
         return number, 1
     if number.bit_length() > _MAX_BITS // 16:
@@ -287,7 +287,7 @@ def _perfect_root(number: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=1 << 10)
 def _integer_root(number: int, k: int) -> int:
-    """Returns the largest r with r^k <= ``number``, by bisection.
+    """Return the largest r with r^k <= ``number``, by bisection.
 
     Raises:
         NoValueError: if that would take long.
@@ -477,7 +477,7 @@ class _Reader:
         return power(self.argument(), Fraction(1, degree))
 
     def argument(self) -> Value:
-        """Reads `{…}`, or the one digit (of several it would be the first) or π that LaTeX takes without braces."""
+        """Read `{…}`, or the one digit (of several it would be the first) or π that LaTeX takes without braces."""
         if self.accept("{"):
             value = self.sum()
             self.expect("}")

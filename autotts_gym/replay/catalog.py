@@ -23,20 +23,20 @@ StoreLike: TypeAlias = str | os.PathLike[str] | ReplayStore | Sequence[str | os.
 
 
 def search_path() -> list[Path]:
-    """Returns the folders in which names are looked up, in order."""
+    """Return the folders in which names are looked up, in order."""
     folders = [Path(part) for part in os.environ.get("AUTOTTS_STORES", "").split(os.pathsep) if part]
     return [*folders, shipped_folder()]
 
 
 def shipped_folder() -> Path:
-    """Returns the `trajectories/` of the package: inside it when installed, beside it in a checkout."""
+    """Return the `trajectories/` of the package: inside it when installed, beside it in a checkout."""
     package = Path(validation.__file__).parent
     inside = package / "trajectories"
     return inside if inside.is_dir() else package.parent / "trajectories"
 
 
 def list_stores() -> list[str]:
-    """Returns the names of all stores on the search path, sorted."""
+    """Return the names of all stores on the search path, sorted."""
     return sorted({file.relative_to(folder).with_suffix("").as_posix() for folder, file in _files()})
 
 
@@ -45,7 +45,7 @@ def _files() -> list[tuple[Path, Path]]:
 
 
 def load_store(name_or_path: str | os.PathLike[str]) -> ReplayStore:
-    """Opens a store by its name on the search path, or by the path of its `.h5` file.
+    """Open a store by its name on the search path, or by the path of its `.h5` file.
 
     Raises:
         StoreError: if there is none (the message says where it looked and what there is), or it is damaged.
@@ -66,12 +66,12 @@ def load_store(name_or_path: str | os.PathLike[str]) -> ReplayStore:
 
 
 def default_store() -> ReplayStore:
-    """Opens the store that ships with the package and that `store=None` means."""
+    """Open the store that ships with the package and that `store=None` means."""
     return load_store(DEFAULT_STORE)
 
 
 def resolve_stores(store: StoreLike) -> list[ReplayStore]:
-    """Returns the stores that a `store=` argument means: a name, a path, a store, several of these, or None.
+    """Return the stores that a `store=` argument means: a name, a path, a store, several of these, or None.
 
     Raises:
         StoreError: if one cannot be found or opened, or the sequence is empty.

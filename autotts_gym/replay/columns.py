@@ -27,14 +27,14 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 def frozen(array: Array) -> Array:
-    """Returns a view of ``array`` through which nobody can write."""
+    """Return a view of ``array`` through which nobody can write."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def check_offsets(where: str, offsets: Offsets, end: int, *, least: int = 0) -> None:
-    """Checks that ``offsets`` cuts ``end`` items into runs of at least ``least`` items each.
+    """Check that ``offsets`` cuts ``end`` items into runs of at least ``least`` items each.
 
     Args:
         where: file and field, for the error.
@@ -63,7 +63,7 @@ def check_offsets(where: str, offsets: Offsets, end: int, *, least: int = 0) -> 
 
 
 def _check_range(where: str, values: Ids, low: int, high: Ids | Offsets) -> None:
-    """Checks low <= values < high, element by element."""
+    """Check low <= values < high, element by element."""
     wrong = np.flatnonzero((values < low) | (values >= high))
     if wrong.size:
         at = int(wrong[0])
@@ -107,7 +107,7 @@ class Columns:
             object.__setattr__(self, name, frozen(array))
 
     def check(self, source: str, *, unlabelled: bool = True, unprobed: bool = True) -> None:
-        """Checks every rule above.
+        """Check every rule above.
 
         Args:
             source: the file or store that the error shall name.
@@ -146,7 +146,7 @@ class Columns:
         self._check_probes(source, table)
 
     def _check_probes(self, source: str, table: Offsets) -> None:
-        """Checks the probes by the extremes of each question, without an array as long as they are."""
+        """Check the probes by the extremes of each question, without an array as long as they are."""
         bounds = self.probe_offsets[self.branch_offsets]
         probed = np.flatnonzero(np.diff(bounds))
         if not probed.size:
@@ -194,7 +194,7 @@ class StringTable(Sequence[str]):
 
     @classmethod
     def packed(cls, where: str, offsets: Offsets, data: bytes) -> "StringTable":
-        """Makes a table from the offsets and bytes of another."""
+        """Make a table from the offsets and bytes of another."""
         return cls(where, offsets, lambda: data)
 
     @property
@@ -262,7 +262,7 @@ class Signals(Mapping[str, Signal]):
 
 
 def checked_signal(where: str, values: Any, probes: int) -> Signal:
-    """Returns ``values`` as (NP,) float32.
+    """Return ``values`` as (NP,) float32.
 
     Raises:
         StoreError: if the length is not ``probes`` or a value is not finite.

@@ -53,7 +53,7 @@ _BRACKETS = {"(": ")", "[": "]", r"\{": r"\}", r"\left(": r"\right)", r"\left[":
 
 
 def merger(equivalence: str) -> Callable[[Sequence[str]], list[int]]:
-    """Returns the function that merges the answers of one question.
+    """Return the function that merges the answers of one question.
 
     Args:
         equivalence: "exact" or "math".
@@ -79,7 +79,7 @@ def _merge_math(answers: Sequence[str]) -> list[int]:
 
 @lru_cache(maxsize=1 << 16)
 def _key(answer: str) -> Hashable:
-    """Returns what is equal for answers that are one."""
+    """Return what is equal for answers that are one."""
     if len(answer) > _MAX_LENGTH:
         return answer
     text = answer.translate(_CHARACTERS).replace(r"\!", "")
@@ -91,7 +91,7 @@ def _key(answer: str) -> Hashable:
 
 
 def _unwrapped(text: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """Returns ``text`` without the delimiters around all of it, and without the blanks inside these."""
+    """Return ``text`` without the delimiters around all of it, and without the blanks inside these."""
     while True:
         stripped = text.strip()
         for before, behind in pairs:
@@ -124,7 +124,7 @@ def _closes_last(inner: str, before: str, behind: str) -> bool:
 
 
 def _number(text: str) -> Hashable | None:
-    """Returns the key of a number; None for what is none that can be worked out exactly."""
+    """Return the key of a number; None for what is none that can be worked out exactly."""
     text = text.strip()
     if found := _THOUSANDS.fullmatch(text):
         sign, first, separator, groups, decimals = found.groups()
@@ -136,7 +136,7 @@ def _number(text: str) -> Hashable | None:
 
 
 def _bracketed(text: str) -> Hashable | None:
-    """Returns the key of a tuple, an interval or a set of at least two parts; None for anything else."""
+    """Return the key of a tuple, an interval or a set of at least two parts; None for anything else."""
     for opening, closing in _BRACKETS.items():
         if text.startswith(opening) and text.endswith(closing):
             parts = _parts(text[len(opening) : len(text) - len(closing)])
@@ -148,7 +148,7 @@ def _bracketed(text: str) -> Hashable | None:
 
 
 def _parts(inside: str) -> list[str] | None:
-    """Returns what stands between the outer commas, blanks included; None where brackets do not match."""
+    """Return what stands between the outer commas, blanks included; None where brackets do not match."""
     parts, depth, start = [], 0, 0
     for at, character in enumerate(inside):
         if character in "([{":
@@ -165,7 +165,7 @@ def _parts(inside: str) -> list[str] | None:
 
 
 def _part_key(part: str, follows: bool) -> Hashable:
-    """Returns the key of a part, which may follow another one.
+    """Return the key of a part, which may follow another one.
 
     What may be the end of a number with thousands stands for itself: `000`, and three digits right behind a comma.
     """

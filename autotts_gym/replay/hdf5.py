@@ -46,7 +46,7 @@ Fingerprint = tuple[int, int, int]
 
 
 def write_store(store: ReplayStore, path: Path) -> Path:
-    """Writes ``store`` to ``path``, whole or not at all; the same content gives the same bytes.
+    """Write ``store`` to ``path``, whole or not at all; the same content gives the same bytes.
 
     Raises:
         StoreError: if it cannot be written.
@@ -72,13 +72,13 @@ def write_store(store: ReplayStore, path: Path) -> Path:
 
 
 def _used(store: ReplayStore) -> list[str]:
-    """Returns the extensions that ``store`` makes use of; older releases read a store that uses none."""
+    """Return the extensions that ``store`` makes use of; older releases read a store that uses none."""
     used = (not store.labelled.all(), not np.diff(store.probe_offsets).all(), not store.has_probes)
     return [name for name, use in zip(EXTENSIONS, used, strict=True) if use]
 
 
 def _fixed(text: str) -> NDArray[np.void]:
-    """Returns ``text`` as a fixed-length UTF-8 attribute: one of variable length lies outside the checksums."""
+    """Return ``text`` as a fixed-length UTF-8 attribute: one of variable length lies outside the checksums."""
     data = text.encode()
     return np.array(data, dtype=h5py.string_dtype("utf-8", len(data)))
 
@@ -100,7 +100,7 @@ def _write(file: h5py.File, name: str, array: NDArray[Any]) -> None:
 
 
 def read_store(path: Path) -> ReplayStore:
-    """Opens the store at ``path``, checks it, reads its numbers, and closes it.
+    """Open the store at ``path``, check it, read its numbers, and close it.
 
     Raises:
         StoreError: naming file and field, what was expected and what came.
@@ -133,7 +133,7 @@ def read_store(path: Path) -> ReplayStore:
 
 
 def _fingerprint(path: Path) -> Fingerprint:
-    """Returns what changes when the file is replaced or written to."""
+    """Return what changes when the file is replaced or written to."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -145,7 +145,7 @@ def _fingerprint(path: Path) -> Fingerprint:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """Opens ``path`` for reading and turns whatever HDF5 meets in a damaged file into a StoreError."""
+    """Open ``path`` for reading and turn whatever HDF5 meets in a damaged file into a StoreError."""
     try:
         with _file(path) as file:
             yield file
@@ -270,7 +270,7 @@ def _signal(path: Path, file: h5py.File, name: str, probes: int, fingerprint: Fi
 
 
 def _later(path: Path, name: str, dtype: np.dtype[Any], fingerprint: Fingerprint) -> Callable[[], NDArray[Any]]:
-    """Returns a function that opens ``path`` again and reads one dataset."""
+    """Return a function that opens ``path`` again and reads one dataset."""
 
     def read() -> NDArray[Any]:
         if _fingerprint(path) != fingerprint:

@@ -64,7 +64,7 @@ def import_json(
     no_answer: Sequence[str] = (),
     labelled_only: bool = False,
 ) -> ReplayStore:
-    """Imports one file.
+    """Import one file.
 
     Args:
         path: a `.json` or `.jsonl` file, perhaps with `.gz` behind.
@@ -269,13 +269,13 @@ class _Log:
             yield from question.rows
 
     def answer(self, where: str, value: Any) -> str | None:
-        """Returns an answer, None for none."""
+        """Return an answer, None for none."""
         if value is not None and not isinstance(value, str):
             raise StoreError(f"{where}: expected a string or null, got {_shown(value)}")
         return None if value is None or _bare(value) in self.no_answers else value
 
     def gold(self, where: str, item: dict[str, Any]) -> str | None:
-        """Returns the gold answer; None where it is null."""
+        """Return the gold answer; None where it is null."""
         value = _field(where, item, "gold_answer")
         if value is not None and not isinstance(value, str):
             raise StoreError(f"{where}: gold_answer: expected a string or null, got {_shown(value)}")
@@ -297,7 +297,7 @@ class _Log:
         self.questions = kept
 
     def trim_padding(self) -> None:
-        """Takes away the trailing nulls that fill rows up to one length.
+        """Take away the trailing nulls that fill rows up to one length.
 
         A row is surely padded if it ends with nulls and has more probes than its tokens allow. Where there is one, so
         are all rows of each question whose rows have the same length: they are a matrix.
@@ -327,7 +327,7 @@ class _Log:
         return len(row.probes) > most_probes(row.tokens, self.interval_tokens) and row.probes[-1] is None
 
     def finished(self, probes: str) -> list[Question]:
-        """Returns the questions, their probes checked or left out."""
+        """Return the questions, their probes checked or left out."""
         bare = not any(row.probes for row in self.rows())
         if (
             probes == "checked"
@@ -352,7 +352,7 @@ class _Log:
         ]
 
     def check(self, row: _Row) -> None:
-        """Checks that a branch has as many probes as its tokens tell."""
+        """Check that a branch has as many probes as its tokens tell."""
         low = least_probes(row.tokens, self.interval_tokens)
         high = most_probes(row.tokens, self.interval_tokens)
         if not low <= len(row.probes) <= high:
@@ -363,7 +363,7 @@ class _Log:
             )
 
     def note_identical(self) -> None:
-        """Counts the branches that repeat another one of their question, as sampling twice from one seed gives them."""
+        """Count the branches that repeat another one of their question, as sampling twice from one seed gives them."""
         repeats: list[_Row] = []
         for question in self.questions:
             seen: set[tuple[tuple[str | None, ...], int, str | None]] = set()
@@ -383,7 +383,7 @@ class _Log:
             )
 
     def note_repeated(self) -> None:
-        """Counts the questions that are posed before in the file."""
+        """Count the questions that are posed before in the file."""
         seen: set[str] = set()
         repeats: list[_Item] = []
         for question in self.questions:
@@ -412,7 +412,7 @@ _NO_WIDTH = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 
 
 def _bare(text: str) -> str:
-    """Returns ``text`` without blanks around it and characters that nobody sees."""
+    """Return ``text`` without blanks around it and characters that nobody sees."""
     return text.translate(_NO_WIDTH).strip()
 
 
@@ -435,7 +435,7 @@ _RAW_NAME = re.compile(r"(?P<model>.+)__(?P<benchmark>.+?)__br\d+(?:__.*)?")
 
 
 def _names(path: Path) -> tuple[str, str]:
-    """Returns the model and the benchmark that a path names."""
+    """Return the model and the benchmark that a path names."""
     stem = _SUFFIX.sub("", path.name)
     if raw := _RAW_NAME.fullmatch(stem):
         return raw["model"], raw["benchmark"]
@@ -445,7 +445,7 @@ def _names(path: Path) -> tuple[str, str]:
 def tree_targets(
     folder: str | os.PathLike[str], destination: str | os.PathLike[str], *, layout: str = "auto"
 ) -> dict[Path, Path]:
-    """Returns which file below ``folder`` becomes which `.h5` under ``destination``.
+    """Return which file below ``folder`` becomes which `.h5` under ``destination``.
 
     Files are `<model>/<benchmark>.json`, `.jsonl` or one of both with `.gz`, at any depth, or have raw Parallel-Probe
     names. Others of that kind that hold no branches are left out, with a warning that says so, and hidden folders are
@@ -490,7 +490,7 @@ def tree_targets(
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
-    """Returns the files with names of JSON below a folder, those in its upper folders first, sorted."""
+    """Return the files with names of JSON below a folder, those in its upper folders first, sorted."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -500,7 +500,7 @@ def _json_files(folder: Path) -> Iterator[Path]:
 
 
 def _sniffed(path: Path) -> bytes | None:
-    """Returns the text of a file that has a field of branches in it; None for one that has not."""
+    """Return the text of a file that has a field of branches in it; None for one that has not."""
     text = _unpacked(path, _read_bytes(path))
     return text if any(mark in text for mark in (b'"each_branch"', b'"probe_matrix_mxn"', b'"branch_tokens"')) else None
 
@@ -534,7 +534,7 @@ def import_tree(
     force: bool = False,
     targets: Mapping[Path, Path] | None = None,
 ) -> Iterator[tuple[Path, ReplayStore]]:
-    """Imports every file of `tree_targets` to `<model>/<benchmark>.h5`, one store after the other.
+    """Import every file of `tree_targets` to `<model>/<benchmark>.h5`, one store after the other.
 
     Args:
         folder: the folder to search, such as a checkout of the published repository.
@@ -571,7 +571,7 @@ def import_tree(
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """Raises a StoreError if something is at ``path``, unless ``force``."""
+    """Raise a StoreError if something is at ``path``, unless ``force``."""
     if not force and path.exists():
         raise StoreError(f"{path}: exists already; --force (force=True) replaces it")
 
@@ -580,7 +580,7 @@ def refuse_existing(path: Path, force: bool) -> None:
 
 
 def export_json(store: ReplayStore, path: Path) -> Path:
-    """Writes ``store`` in the AutoTTS form, whole or not at all.
+    """Write ``store`` in the AutoTTS form, whole or not at all.
 
     Args:
         store: what to write.
@@ -645,7 +645,7 @@ def _is_lines(path: Path) -> bool:
 
 
 def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
-    """Returns the questions of a file as JSON objects, at least one."""
+    """Return the questions of a file as JSON objects, at least one."""
     text = _unpacked(path, data)
     start = text.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if start == b"{" and (_is_lines(path) or _many_lines(text)):
@@ -703,7 +703,7 @@ def _detect(path: Path, items: list[dict[str, Any]]) -> str:
 
 
 def _interval(path: Path, items: list[dict[str, Any]]) -> int:
-    """Returns Δ, which all questions share."""
+    """Return Δ, which all questions share."""
     first = 0
     for index, item in enumerate(items):
         where = f"{path}: question {index}"
@@ -796,7 +796,7 @@ def _list(where: str, value: Any, length: int | None = None) -> list[Any]:
 
 
 def _probes(log: _Log, at: str, field: str, value: Any) -> list[str | None]:
-    """Returns the probes of a branch; it has none where they are an empty list or null."""
+    """Return the probes of a branch; it has none where they are an empty list or null."""
     if value is not None and not isinstance(value, list):
         raise StoreError(
             f"{at}: {field}: expected a list that is not empty, or [] for a branch without probes, got {_shown(value)}"
@@ -805,7 +805,7 @@ def _probes(log: _Log, at: str, field: str, value: Any) -> list[str | None]:
 
 
 def _signals(at: str, value: Any) -> dict[str, list[float | None]]:
-    """Returns the signals of a branch by name; null stands where a probe is padding."""
+    """Return the signals of a branch by name; null stands where a probe is padding."""
     if not isinstance(value, dict):
         raise StoreError(f"{at}: signals: expected an object of lists of numbers by name, got {_shown(value)}")
     for name, values in value.items():
@@ -828,6 +828,6 @@ def _integer(where: str, value: Any) -> int:
 
 
 def _shown(value: Any) -> str:
-    """Returns ``value`` as JSON, cut to a length that fits a message."""
+    """Return ``value`` as JSON, cut to a length that fits a message."""
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,7 +10,7 @@ from autotts_gym.replay.columns import Ids, frozen
 
 @lru_cache(maxsize=4096)
 def pool_order(seed: int, branches: int) -> Ids:
-    """Returns the order in which an episode with this seed sees a pool.
+    """Return the order in which an episode with this seed sees a pool.
 
     Python's own generator is used because the published results were made with it.
 

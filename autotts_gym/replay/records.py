@@ -64,7 +64,7 @@ def build_store(
     equivalence: str = "exact",
     attributes: Mapping[str, object] | None = None,
 ) -> ReplayStore:
-    """Makes a store in memory.
+    """Make a store in memory.
 
     Answer ids are numbered by first appearance, branch by branch (the probes of a branch, then its final answer);
     the gold answer comes last if no branch gives it, and is -1 where there is none.

@@ -80,7 +80,7 @@ class StoreSummary:
     has_probes: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON-able values."""
+        """Return the fields as plain JSON-able values."""
         return asdict(self) | {"signals": list(self.signals)}
 
 
@@ -158,7 +158,7 @@ class ReplayStore:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ReplayStore":
-        """Opens the store at ``path`` and checks it; texts and signals are checked when they are first read.
+        """Open the store at ``path`` and check it; texts and signals are checked when they are first read.
 
         Raises:
             StoreError: if the file is absent, damaged, of another format or version, or inconsistent.
@@ -176,7 +176,7 @@ class ReplayStore:
         probes: str = "checked",
         no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
-        """Imports the published AutoTTS form; see `autotts_gym.replay.importers.import_json`."""
+        """Import the published AutoTTS form; see `autotts_gym.replay.importers.import_json`."""
         return cls._from_json(path, model, benchmark, equivalence, "autotts", probes, no_answer)
 
     @classmethod
@@ -189,7 +189,7 @@ class ReplayStore:
         probes: str = "checked",
         no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
-        """Imports the raw Parallel-Probe release; see `autotts_gym.replay.importers.import_json`."""
+        """Import the raw Parallel-Probe release; see `autotts_gym.replay.importers.import_json`."""
         return cls._from_json(path, model, benchmark, equivalence, "parallel-probe", probes, no_answer)
 
     @staticmethod
@@ -301,7 +301,7 @@ class ReplayStore:
         return self.attributes.get("probes") != "none"
 
     def require_gold(self, purpose: str) -> None:
-        """Checks that every question has a gold answer.
+        """Check that every question has a gold answer.
 
         Args:
             purpose: what needs the accuracy, for the error.
@@ -343,7 +343,7 @@ class ReplayStore:
         return self.probes.size
 
     def answers(self, question: int) -> list[str]:
-        """Returns the answer table of a question; an answer id is an index into it.
+        """Return the answer table of a question; an answer id is an index into it.
 
         Raises:
             IndexError: if there is no such question.
@@ -359,7 +359,7 @@ class ReplayStore:
         return table
 
     def answer(self, question: int, answer_id: int) -> str | None:
-        """Returns the string of an answer id of a question; None for -1.
+        """Return the string of an answer id of a question; None for -1.
 
         Raises:
             IndexError: if the question has no such answer id, or there is no such question.
@@ -380,7 +380,7 @@ class ReplayStore:
     # ---------------------------------------------------------------- derived
 
     def summary(self) -> StoreSummary:
-        """Counts the store and scores its pools; see `StoreSummary`."""
+        """Count the store and score its pools; see `StoreSummary`."""
         pools = np.diff(self.branch_offsets)
         labelled = self.labelled
         majority = self.majority()
@@ -409,14 +409,14 @@ class ReplayStore:
         )
 
     def _share(self, answers: Ids) -> NDArray[np.float64]:
-        """Returns (Q,) the share of each pool whose final answer is the given one of its question; 0 for -1."""
+        """Return (Q,) the share of each pool whose final answer is the given one of its question; 0 for -1."""
         pools = np.diff(self.branch_offsets)
         given = (self.finals == np.repeat(answers, pools)) & (self.finals >= 0)
         share: NDArray[np.float64] = np.add.reduceat(given, self.branch_offsets[:-1], dtype=np.int64) / pools
         return share
 
     def majority(self) -> Ids:
-        """Returns (Q,) int32 the leader of each pool's final answers, ties to the first seen; -1: none answered."""
+        """Return (Q,) int32 the leader of each pool's final answers, ties to the first seen; -1: none answered."""
         return np.array([self._majority(q) for q in range(self.num_questions)], np.int32)
 
     def _majority(self, question: int) -> int:
@@ -428,7 +428,7 @@ class ReplayStore:
         return int(finals[np.argmax(votes[finals] == votes.max())])
 
     def select(self, questions: Sequence[int]) -> "ReplayStore":
-        """Returns a store in memory with the given questions, in the given order.
+        """Return a store in memory with the given questions, in the given order.
 
         `attributes["selection"]` keeps their indices in the store that was first selected from.
 
@@ -480,7 +480,7 @@ class ReplayStore:
     # ---------------------------------------------------------------- output
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the store to ``path`` as HDF5, whole or not at all, and returns the path.
+        """Write the store to ``path`` as HDF5, whole or not at all, and return the path.
 
         Raises:
             StoreError: if it cannot be written.
@@ -489,7 +489,7 @@ class ReplayStore:
         return written
 
     def to_autotts_json(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
+        """Write the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
 
         A name in `.jsonl` gives JSON Lines. Branches without probes have `[]` for them, unlabelled questions null for
         their gold answer.
@@ -522,7 +522,7 @@ def _rebuild(
     signals: dict[str, Signal],
     header: tuple[str, str, int, dict[str, object]],
 ) -> ReplayStore:
-    """Makes a store from what `ReplayStore.__reduce__` packed."""
+    """Make a store from what `ReplayStore.__reduce__` packed."""
     model, benchmark, interval_tokens, attributes = header
     answers, questions = texts
     return ReplayStore(
@@ -542,7 +542,7 @@ def _mean(values: NDArray[Any]) -> float | None:
 
 
 def _plain(where: str, attributes: Mapping[str, object]) -> dict[str, object]:
-    """Returns ``attributes`` as they come back from a file, so that a saved store equals the one in memory."""
+    """Return ``attributes`` as they come back from a file, so that a saved store equals the one in memory."""
     try:
         plain: dict[str, object] = json.loads(json.dumps(dict(attributes), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -551,12 +551,12 @@ def _plain(where: str, attributes: Mapping[str, object]) -> dict[str, object]:
 
 
 def _run_indices(offsets: Offsets, runs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the indices of all items of the given runs, run after run."""
+    """Return the indices of all items of the given runs, run after run."""
     lengths = offsets[runs + 1] - offsets[runs]
     ends = np.cumsum(lengths)
     return np.repeat(offsets[runs] - (ends - lengths), lengths) + np.arange(ends[-1])
 
 
 def _picked_offsets(offsets: Offsets, runs: NDArray[np.int64]) -> Offsets:
-    """Returns the offsets of the given runs laid one after the other."""
+    """Return the offsets of the given runs laid one after the other."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(offsets[runs + 1] - offsets[runs])])

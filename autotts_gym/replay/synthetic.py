@@ -115,7 +115,7 @@ def synthesize(
     statistics: Statistics = DEFAULT_STATISTICS,
     signals: bool = False,
 ) -> ReplayStore:
-    """Makes a synthetic store in memory; the same arguments give the same bits.
+    """Make a synthetic store in memory; the same arguments give the same bits.
 
     Args:
         questions: number of questions.

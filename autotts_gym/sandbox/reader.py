@@ -121,7 +121,7 @@ def _never(test: ast.expr) -> bool:
 
 
 def check_names(tree: ast.Module, settings: dict[str, Any]) -> list[str]:
-    """Imports of the list only, nothing by a special name, no changes to modules; returns the packages imported.
+    """Import of the list only, nothing by a special name, no changes to modules; returns the packages imported.
 
     Raises:
         RefusedError: with the first line that is wrong.
