@@ -39,7 +39,7 @@ def picture_paths(paths: Paths) -> list[Path]:
     """Return one path or several as a list.
 
     Raises:
-        AutottsError: If one ends otherwise than the formats do.
+        AutottsError: if one ends otherwise than the formats do.
     """
     targets = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     for path in targets:
@@ -49,10 +49,10 @@ def picture_paths(paths: Paths) -> list[Path]:
 
 
 def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
-    """Write a figure to files, each whole or not at all; call it within the `drawn_in` that the figure was drawn in.
+    """Write a figure to files, each whole or not at all; call it within the ``drawn_in`` that the figure was drawn in.
 
     Raises:
-        AutottsError: If a file cannot be written.
+        AutottsError: if a file cannot be written.
     """
     for path in targets:
         suffix = path.suffix.lower()

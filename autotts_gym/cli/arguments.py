@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autotts_gym.replay import ReplayStore
 
 Subparsers = Any
-"""What `ArgumentParser.add_subparsers` returns; argparse gives it no public type."""
+"""What ``ArgumentParser.add_subparsers`` returns; argparse gives it no public type."""
 
 LARGEST = 2**31 - 1
 """Of whole numbers: the engine's counts have 32 bits."""

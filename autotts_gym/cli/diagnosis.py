@@ -1,4 +1,4 @@
-"""`autotts diagnose`: what went wrong in a controller's episodes."""
+"""``autotts diagnose``: what went wrong in a controller's episodes."""
 
 import argparse
 import json

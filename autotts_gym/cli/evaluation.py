@@ -1,4 +1,4 @@
-"""`autotts evaluate`, `autotts benchmark` and `autotts trace`: what controllers do, at what cost."""
+"""``autotts evaluate``, ``autotts benchmark`` and ``autotts trace``: what controllers do, at what cost."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The `autotts` command."""
+"""The ``autotts`` command."""
 
 import sys
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from autotts_gym.cli.arguments import LineParser
 from autotts_gym.cli.ending import run
 
 COMMANDS = (stores, evaluation, diagnosis)
-"""Modules with `add_parsers(subparsers)`, each of whose parsers sets `run`, a function from arguments to exit code."""
+"""Modules with ``add_parsers(subparsers)``, each of whose parsers sets ``run``, a function from arguments to exit
+code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `autotts` and return its exit code, which is told in ``autotts_gym.cli.ending.run``.
+    """Run ``autotts`` and return its exit code, which is told in ``autotts_gym.cli.ending.run``.
 
     Args:
         argv: arguments after the program's name; by default those of the process.

@@ -1,4 +1,4 @@
-"""`autotts import`, `autotts info` and `autotts synth`: stores in, seen, and made up."""
+"""``autotts import``, ``autotts info`` and ``autotts synth``: stores in, seen, and made up."""
 
 import argparse
 import json

@@ -88,7 +88,7 @@ def stream_of_seed(seed: int | None) -> int:
 
 
 def _tell_missing(bank: Bank) -> None:
-    """Says once what observations and rewards lack on stores without probes or labels."""
+    """Say once what observations and rewards lack on stores without probes or labels."""
     if bank.probeless:
         logger.warning(
             "%s: no probes, so that the features of answers tell nothing of a branch before it finishes",

@@ -45,10 +45,10 @@ class Preset:
     """Which settings a benchmark compares, and how.
 
     Attributes:
-        accounting: Token accounting.
-        seeds: Number of seeds.
-        settings: Settings by controller.
-        sweep: Settings of a controller that `settings` does not list.
+        accounting: token accounting.
+        seeds: number of seeds.
+        settings: settings by controller.
+        sweep: settings of a controller that ``settings`` does not list.
     """
 
     accounting: str
@@ -62,12 +62,12 @@ class Preset:
         Settings that come to the same knobs are made once.
 
         Args:
-            names: Anything that `make_controller` takes.
-            stores: Where they shall play. Where one has no probes, or lacks a signal, controllers that need it are left
+            names: anything that ``make_controller`` takes.
+            stores: where they shall play. Where one has no probes, or lacks a signal, controllers that need it are left
                 out, unless they are named; only of probes is that said, as few stores have signals.
 
         Raises:
-            ControllerError: If there is no such controller.
+            ControllerError: if there is no such controller.
         """
         names = tuple(names)
         made = [
@@ -127,16 +127,16 @@ def run_benchmark(
     """Evaluate every controller on every store.
 
     Args:
-        stores: Where to compare; their names differ.
-        controllers: What to compare; settings of the same name make a family.
-        seeds: Orders of the pools, as in `evaluate`.
-        rules: What holds in every episode; the defaults if None.
-        workers: Processes; the report is the same for any number.
-        progress: Whether to show a progress bar.
-        resamples: Bootstrap resamples behind the report's intervals.
+        stores: where to compare; their names differ.
+        controllers: what to compare; settings of the same name make a family.
+        seeds: orders of the pools, as in ``evaluate``.
+        rules: what holds in every episode; the defaults if None.
+        workers: processes; the report is the same for any number.
+        progress: whether to show a progress bar.
+        resamples: bootstrap resamples behind the report's intervals.
 
     Raises:
-        AutottsError: If there is nothing to compare, two stores share a name, or a number is out of range.
+        AutottsError: if there is nothing to compare, two stores share a name, or a number is out of range.
     """
     names = [store.name for store in stores]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -158,9 +158,9 @@ class Report:
     """What a benchmark measured, as tables, figures and files.
 
     Attributes:
-        stores: The stores.
-        results: A result for every setting on every store.
-        resamples: Bootstrap resamples behind its intervals.
+        stores: the stores.
+        results: a result for every setting on every store.
+        resamples: bootstrap resamples behind its intervals.
     """
 
     stores: tuple[ReplayStore, ...]
@@ -195,7 +195,7 @@ class Report:
         A family of one setting is a reference, not a frontier: it is left out where there are others.
 
         Args:
-            rival: Family with which each one is compared; CMC by default, or the first one where CMC is absent.
+            rival: family with which each one is compared; CMC by default, or the first one where CMC is absent.
         """
         reference = find_reference(self.families)
         frontiers = [family for family in self.families if len(family.settings) > 1] or list(self.families)
@@ -210,7 +210,7 @@ class Report:
         The same report gives the same bytes.
 
         Raises:
-            AutottsError: If the folder cannot be written to.
+            AutottsError: if the folder cannot be written to.
         """
         out = Path(folder)
         check_writable(out)
@@ -270,7 +270,7 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
     """Make a folder unless it is there, and find out whether files can be written to it.
 
     Raises:
-        AutottsError: If they cannot.
+        AutottsError: if they cannot.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -485,19 +485,19 @@ def diagnose(
     examples: int = 3,
     sketches: int = 3,
 ) -> Diagnosis:
-    """Plays every question of stores under every seed with a controller, as `evaluate` does, and says what went wrong.
+    """Play every question of stores under every seed with a controller, as ``evaluate`` does, and say what went wrong.
 
     Args:
-        controller: What decides.
-        stores: A name, a path, a ``ReplayStore``, or several of these, of different names.
-        seeds: Orders of the pools.
-        rules: What holds in every episode; the defaults if None.
-        examples: Episodes to look at, of each kind and in each part.
-        sketches: Episodes to sketch round by round in `Diagnosis.prompt`.
+        controller: what decides.
+        stores: a name, a path, a ``ReplayStore``, or several of these, of different names.
+        seeds: orders of the pools.
+        rules: what holds in every episode; the defaults if None.
+        examples: episodes to look at, of each kind and in each part.
+        sketches: episodes to sketch round by round in ``Diagnosis.prompt``.
 
     Raises:
-        AutottsError: If an argument is out of its range.
-        ControllerError: If the controller names an answer that it has not seen, or does not stop.
+        AutottsError: if an argument is out of its range.
+        ControllerError: if the controller names an answer that it has not seen, or does not stop.
     """
     resolved = resolve_stores(stores)
     names = [store.name for store in resolved]
@@ -540,7 +540,7 @@ def diagnose(
 
 
 def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], rules: Rules) -> NDArray[np.void]:
-    """Plays a store; returns (seeds, questions) EPISODE."""
+    """Play a store; returns (seeds, questions) EPISODE."""
     bank = Bank([store])
     episodes = np.zeros((len(seeds), store.num_questions), kernels.EPISODE)
     episodes["standing"] = -1
@@ -560,7 +560,7 @@ def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], 
 
 
 def _noting(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
-    """Watches rounds and notes what stands after each."""
+    """Watch rounds and note what stands after each."""
     return lambda _: kernels.note_round(state.addresses, episodes)
 
 

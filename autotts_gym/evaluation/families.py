@@ -24,12 +24,12 @@ class Look:
     """How a family is drawn.
 
     Attributes:
-        key: The family's name in code, in CSV and in JSON.
-        name: What people read.
-        colour: As ``#RRGGBB``.
-        marker: A marker of Matplotlib.
-        line: A line style of Matplotlib.
-        filled: Whether the marker is filled with the colour, or with white.
+        key: the family's name in code, in CSV and in JSON.
+        name: what people read.
+        colour: as ``#RRGGBB``.
+        marker: a marker of Matplotlib.
+        line: a line style of Matplotlib.
+        filled: whether the marker is filled with the colour, or with white.
     """
 
     key: str

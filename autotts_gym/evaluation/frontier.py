@@ -19,7 +19,7 @@ Accuracy, tokens, order of the points, reference accuracy and common token range
 What the bootstrap does not vary is the seeds, over which each question has been averaged.
 
 A statistic may be undefined in a resample (an accuracy never reached, a budget below the cheapest setting). It then
-counts as the worst value, +inf tokens or -inf accuracy, in intervals and comparisons, and `Interval.defined` says in
+counts as the worst value, +inf tokens or -inf accuracy, in intervals and comparisons, and ``Interval.defined`` says in
 which share of the resamples it was defined.
 """
 
@@ -48,10 +48,10 @@ class Setting:
     """One setting of a family.
 
     Attributes:
-        controller: Name of the controller.
-        params: All its knobs.
-        label: The setting in full, such as ``asc(branches=8, threshold=0.95)``.
-        short: The setting with the knobs that vary in its family only, such as ``asc(branches=8)``.
+        controller: name of the controller.
+        params: all its knobs.
+        label: the setting in full, such as ``asc(branches=8, threshold=0.95)``.
+        short: the setting with the knobs that vary in its family only, such as ``asc(branches=8)``.
     """
 
     controller: str
@@ -74,15 +74,15 @@ class StoreMeans:
     """What a family did on one store, per question; arrays are float64 (settings, questions), means over seeds.
 
     Attributes:
-        store: Name of the store.
-        model: Whose branches it holds.
-        benchmark: Where its questions come from.
-        accuracy: In [0, 1].
-        total_tokens: Tokens generated.
-        sequential_tokens: Tokens on the critical path.
-        orders: Number of orders of the pools that the means are over.
-        repeats: How often each order was played: by every training seed of an agent once.
-        synthetic: Whether the store's branches are drawn from a statistical model.
+        store: name of the store.
+        model: whose branches it holds.
+        benchmark: where its questions come from.
+        accuracy: in [0, 1].
+        total_tokens: tokens generated.
+        sequential_tokens: tokens on the critical path.
+        orders: number of orders of the pools that the means are over.
+        repeats: how often each order was played: by every training seed of an agent once.
+        synthetic: whether the store's branches are drawn from a statistical model.
     """
 
     store: str
@@ -111,8 +111,8 @@ class Comparison:
     """Family a against family b on the same resampled questions.
 
     Attributes:
-        difference: Statistic of a minus statistic of b; 0 in a resample where it is undefined for both.
-        probability: Share of the resamples in which a is better; a tie counts one half.
+        difference: statistic of a minus statistic of b; 0 in a resample where it is undefined for both.
+        probability: share of the resamples in which a is better; a tie counts one half.
     """
 
     difference: Interval
@@ -148,7 +148,7 @@ class Curves:
         return self._read(log_tokens)[0]
 
     def area(self, lo: Floats, hi: Floats) -> Floats:
-        """Mean accuracy over log-tokens from `lo` to `hi`, that is, their integral over hi - lo, (R,).
+        """Mean accuracy over log-tokens from ``lo`` to ``hi``, that is, their integral over hi - lo, (R,).
 
         Where the ends coincide it is the accuracy there; NaN where lo > hi or lo is left of the cheapest point.
         """
@@ -199,14 +199,14 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Frontier:
-    """A family of settings measured on the same stores; build one with `from_results`.
+    """A family of settings measured on the same stores; build one with ``from_results``.
 
     Attributes:
-        name: What to call the family.
-        settings: Its S settings.
-        stores: Per-question means on every store; the macro average weighs stores equally.
-        accounting: The token accounting of all results.
-        x: The token axis that points, curve and statistics use.
+        name: what to call the family.
+        settings: its S settings.
+        stores: per-question means on every store; the macro average weighs stores equally.
+        accounting: the token accounting of all results.
+        x: the token axis that points, curve and statistics use.
     """
 
     name: str
@@ -220,12 +220,12 @@ class Frontier:
         """Groups results by setting, and settings into a family.
 
         Args:
-            name: What to call the family.
-            results: One result for every setting on every store, in any order.
-            x: Token axis, ``"total_tokens"`` or ``"sequential_tokens"``.
+            name: what to call the family.
+            results: one result for every setting on every store, in any order.
+            x: token axis, ``"total_tokens"`` or ``"sequential_tokens"``.
 
         Raises:
-            AutottsError: If there is no result, a setting lacks a store, has it twice or with other questions, or
+            AutottsError: if there is no result, a setting lacks a store, has it twice or with other questions, or
                 the results mix token accountings.
         """
         by_setting: dict[str, dict[str, EvaluationResult]] = {}
@@ -265,7 +265,7 @@ class Frontier:
 
     @classmethod
     def families(cls, results: Iterable[EvaluationResult], x: Axis = "total_tokens") -> tuple[Frontier, ...]:
-        """Return one family for each controller in the results, in order of first appearance; see `from_results`."""
+        """Return one family for each controller in the results, in order of first appearance; see ``from_results``."""
         by_controller: dict[str, list[EvaluationResult]] = {}
         for result in results:
             by_controller.setdefault(result.controller, []).append(result)
@@ -281,7 +281,7 @@ class Frontier:
         """Return the family on some of its stores, in the family's order.
 
         Raises:
-            AutottsError: If a name is not one of its stores, or none is given.
+            AutottsError: if a name is not one of its stores, or none is given.
         """
         names = set(stores)
         known = [means.store for means in self.stores]
@@ -293,7 +293,7 @@ class Frontier:
         """Return the part of the family whose knobs have the given values, such as ``select(branches=64)``.
 
         Raises:
-            AutottsError: If there is no such setting.
+            AutottsError: if there is no such setting.
         """
         keep = [
             i
@@ -344,7 +344,7 @@ class Frontier:
         return next(point for point in points if point.accuracy >= highest - _SAME)
 
     def area(self, lo: float | None = None, hi: float | None = None) -> float:
-        """Mean accuracy over log-tokens, the area under A divided by log(hi / lo); see `Area`."""
+        """Mean accuracy over log-tokens, the area under A divided by log(hi / lo); see ``Area``."""
         return self.estimate(Area(lo, hi))
 
     def accuracy_at(self, tokens: float) -> float:
@@ -352,7 +352,7 @@ class Frontier:
         return self.estimate(AccuracyAt(tokens))
 
     def tokens_to_reach(self, accuracy: float | Frontier) -> float:
-        """Smallest tokens at which the curve has an accuracy, NaN if it never has; see `TokensToReach`."""
+        """Smallest tokens at which the curve has an accuracy, NaN if it never has; see ``TokensToReach``."""
         return self.estimate(TokensToReach(accuracy))
 
     def estimate(self, statistic: Statistic) -> float:
@@ -363,10 +363,10 @@ class Frontier:
         """Return a statistic with its percentile interval over resampled questions.
 
         Args:
-            statistic: `Area`, `Peak`, `AccuracyAt`, `TokensToReach`, `Saving`, or one of your own.
-            level: Nominal coverage in (0, 1).
-            resamples: Number of resamples.
-            seed: Seed of the resamples; the same seed gives the same interval.
+            statistic: ``Area``, ``Peak``, ``AccuracyAt``, ``TokensToReach``, ``Saving``, or one of your own.
+            level: nominal coverage in (0, 1).
+            resamples: number of resamples.
+            seed: seed of the resamples; the same seed gives the same interval.
         """
         return bootstrap([self], statistic, resamples=resamples, seed=seed).interval(0, level)
 
@@ -378,15 +378,15 @@ class Frontier:
         resamples: int = 2000,
         seed: int = 0,
     ) -> tuple[tuple[Interval, Interval], ...]:
-        """Return the intervals of (accuracy, mean tokens) of every point, in the order of `points`.
+        """Return the intervals of (accuracy, mean tokens) of every point, in the order of ``points``.
 
         Args:
-            against: A reference on the same stores. If given, the intervals are those of the paired difference to
+            against: a reference on the same stores. If given, the intervals are those of the paired difference to
                 the accuracy of its peak, and of the share of that point's tokens that is saved. What makes a
                 resample easy or hard for all alike cancels.
-            level: Nominal coverage in (0, 1).
-            resamples: Number of resamples.
-            seed: Seed of the resamples.
+            level: nominal coverage in (0, 1).
+            resamples: number of resamples.
+            seed: seed of the resamples.
         """
         draws = Draws(self, resamples, seed)
         tokens, accuracy = draws.means(self)
@@ -409,12 +409,12 @@ class Draws:
     """
 
     def __init__(self, frontier: Frontier, resamples: int = 0, seed: int = 0) -> None:
-        """Draws the resamples.
+        """Draw the resamples.
 
         Args:
-            frontier: Its stores say which questions there are.
-            resamples: Number of resamples, R.
-            seed: Non-negative seed.
+            frontier: its stores say which questions there are.
+            resamples: number of resamples, R.
+            seed: non-negative seed.
         """
         if resamples < 0 or seed < 0:
             raise AutottsError(f"bootstrap: expected resamples >= 0 and seed >= 0, got {resamples} and {seed}")
@@ -438,7 +438,7 @@ class Draws:
         """Macro averages of tokens along the family's axis and of accuracy, both (1 + R, settings).
 
         Raises:
-            AutottsError: If the family was measured on other stores, other questions or by another accounting.
+            AutottsError: if the family was measured on other stores, other questions or by another accounting.
         """
         if _cover(frontier) != self._cover:
             raise AutottsError(
@@ -457,7 +457,7 @@ class Draws:
 
 
 class Statistic(Protocol):
-    """A number per family and draw; see `Area` for an example."""
+    """A number per family and draw; see ``Area`` for an example."""
 
     @property
     def larger_is_better(self) -> bool:
@@ -469,12 +469,12 @@ class Statistic(Protocol):
 
 @dataclass(frozen=True)
 class Area:
-    """Mean accuracy over log-tokens from `lo` to `hi` tokens: the area under A(t) over log t, over log(hi / lo).
+    """Mean accuracy over log-tokens from ``lo`` to ``hi`` tokens: the area under A(t) over log t, over log(hi / lo).
 
     Attributes:
-        lo: Tokens. By default those of the cheapest setting; of several families, the largest of these, which is
+        lo: tokens. By default those of the cheapest setting; of several families, the largest of these, which is
             where all curves are defined.
-        hi: Tokens. By default those of the dearest setting of all.
+        hi: tokens. By default those of the dearest setting of all.
     """
 
     lo: float | None = None
@@ -500,7 +500,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Peak:
-    """Highest accuracy of a family's settings. See `Frontier.peak` for its bias."""
+    """Highest accuracy of a family's settings. See ``Frontier.peak`` for its bias."""
 
     larger_is_better: ClassVar[bool] = True
 
@@ -531,7 +531,7 @@ class TokensToReach:
     """Smallest tokens at which A has an accuracy; undefined where it never has.
 
     Attributes:
-        target: An accuracy in [0, 1]; or a reference, usually one setting (``sc.select(branches=64)``), whose peak
+        target: an accuracy in [0, 1]; or a reference, usually one setting (``sc.select(branches=64)``), whose peak
             accuracy in each resample is the target there. The second is the question most have: a fixed number is
             easy to reach in a resample of easy questions and out of reach in one of hard questions.
     """
@@ -578,7 +578,7 @@ class Bootstrap:
 
     Attributes:
         values: float64 (families, 1 + R); column 0 is the data; NaN where undefined.
-        larger_is_better: Which of two values is the better one.
+        larger_is_better: which of two values is the better one.
     """
 
     values: Floats
@@ -615,13 +615,13 @@ def bootstrap(families: Sequence[Frontier], statistic: Statistic, *, resamples: 
     """Evaluate a statistic for several families on the same resampled questions.
 
     Args:
-        families: Families measured on the same stores, along the same axis.
-        statistic: What to evaluate; it sees all families at once, so that `Area` takes their common range.
-        resamples: Number of resamples, at least 1.
-        seed: Non-negative seed; everything is a function of it.
+        families: families measured on the same stores, along the same axis.
+        statistic: what to evaluate; it sees all families at once, so that ``Area`` takes their common range.
+        resamples: number of resamples, at least 1.
+        seed: non-negative seed; everything is a function of it.
 
     Raises:
-        AutottsError: If families were measured on different stores, questions, accountings or along different axes.
+        AutottsError: if families were measured on different stores, questions, accountings or along different axes.
     """
     axes = {family.x for family in families}
     if len(axes) != 1:
@@ -634,7 +634,7 @@ def bootstrap(families: Sequence[Frontier], statistic: Statistic, *, resamples: 
 def compare(
     a: Frontier, b: Frontier, statistic: Statistic, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Comparison:
-    """Compare two families on the same resampled questions; see `Frontier.interval` for the arguments."""
+    """Compare two families on the same resampled questions; see ``Frontier.interval`` for the arguments."""
     return bootstrap([a, b], statistic, resamples=resamples, seed=seed).compare(0, 1, level)
 
 

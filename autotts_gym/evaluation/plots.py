@@ -70,30 +70,30 @@ def plot_frontiers(
     seed: int = 0,
     title: str | None = None,
 ) -> None:
-    """Draws accuracy (%) against mean tokens (log axis), with a caption, and writes the figure.
+    """Draw accuracy (%) against mean tokens (log axis), with a caption, and write the figure.
 
-    A family looks the same in every figure; see `autotts_gym.evaluation.families`. Along total tokens a line is the
+    A family looks the same in every figure; see ``autotts_gym.evaluation.families``. Along total tokens a line is the
     curve A(t) of its family. Along sequential tokens it joins only the settings that no other of the family beats, as
     width changes the tokens and hardly the critical path. Whiskers are moved sideways where they would overlap, and
     then tied to their markers. The same families give the same bytes.
 
     Args:
-        families: Families measured on the same stores, of different names; one curve each. Self-consistency is drawn
+        families: families measured on the same stores, of different names; one curve each. Self-consistency is drawn
             as the reference.
-        paths: One path or several, ending in ``.png``, ``.svg`` or ``.pdf``; each is written atomically.
-        x: Token axis, ``"total_tokens"`` or ``"sequential_tokens"``.
-        panels: The ``"mean"`` over stores, one panel for each of the ``"stores"``, or ``"all"`` of these.
-        intervals: Whiskers, intervals over questions. ``"paired"``: of the difference to the accuracy of SC@64, drawn
+        paths: one path or several, ending in ``.png``, ``.svg`` or ``.pdf``; each is written atomically.
+        x: token axis, ``"total_tokens"`` or ``"sequential_tokens"``.
+        panels: the ``"mean"`` over stores, one panel for each of the ``"stores"``, or ``"all"`` of these.
+        intervals: whiskers, intervals over questions. ``"paired"``: of the difference to the accuracy of SC@64, drawn
             around it, so that a whisker clear of the dotted line means a difference; questions being easy or
             hard for every family is taken out (without SC, as ``"absolute"``). ``"absolute"``: of the accuracy.
             ``"none"``.
-        level: Nominal coverage of the intervals.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the resamples.
-        title: Heading of the figure; none by default.
+        level: nominal coverage of the intervals.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+        title: heading of the figure; none by default.
 
     Raises:
-        AutottsError: If there is no family, two share a name, stores differ, or a path ends otherwise.
+        AutottsError: if there is no family, two share a name, stores differ, or a path ends otherwise.
     """
     targets = picture_paths(paths)
     if intervals not in get_args(Intervals):
@@ -110,16 +110,16 @@ def plot_frontiers(
 
 
 def plot_diagnosis(diagnosis: Diagnosis, paths: Paths) -> None:
-    """Draws what became of the episodes and of the tokens, as bars for all, each store and each difficulty band.
+    """Draw what became of the episodes and of the tokens, as bars for all, each store and each difficulty band.
 
     The same diagnosis gives the same bytes.
 
     Args:
-        diagnosis: What to draw.
-        paths: One path or several, ending in ``.png``, ``.svg`` or ``.pdf``; each is written atomically.
+        diagnosis: what to draw.
+        paths: one path or several, ending in ``.png``, ``.svg`` or ``.pdf``; each is written atomically.
 
     Raises:
-        AutottsError: If a path ends otherwise.
+        AutottsError: if a path ends otherwise.
     """
     targets = picture_paths(paths)
     with drawn_in(_STYLE):
@@ -252,7 +252,7 @@ def _make_room(axes: Axes, whiskers: Sequence[_Whiskers]) -> None:
 
 
 def _draw_whiskers(axes: Axes, whiskers: Sequence[_Whiskers]) -> None:
-    """Draws the intervals of a panel that has its final size, side by side."""
+    """Draw the intervals of a panel that has its final size, side by side."""
     from matplotlib.collections import LineCollection
 
     limits = axes.get_xlim(), axes.get_ylim()
@@ -289,10 +289,10 @@ def spaced(places: Floats, gap: float, low: float, high: float) -> Floats:
     """Return the places nearest to the given ones, in the sense of least squares, that keep a gap and their order.
 
     Args:
-        places: Where things would be, (N,) float64.
-        gap: Least distance of two; at most (high - low) / N.
-        low: Least place, less half a gap.
-        high: Largest place, plus half a gap.
+        places: where things would be, (N,) float64.
+        gap: least distance of two; at most (high - low) / N.
+        low: least place, less half a gap.
+        high: largest place, plus half a gap.
     """
     order = np.argsort(places, kind="stable")
     steps = gap * np.arange(places.size)

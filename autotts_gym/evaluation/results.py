@@ -33,26 +33,26 @@ class EvaluationResult:
     All arrays have the shape (seeds, questions); they are converted to the dtypes below and made read-only.
 
     Attributes:
-        controller: Name of the controller family, such as ``"cmc"``.
-        params: The knobs of this setting, such as ``{"beta": 0.5}``; values that JSON can hold.
-        store: Name of the store, such as ``"Qwen3-4B/aime24"``.
-        model: The model whose branches the store holds.
-        benchmark: The benchmark the questions come from.
-        accounting: Token accounting, ``"exact"`` or ``"autotts"``.
-        max_branches: Number of branch slots of an episode.
-        seeds: The branch-order seeds, one per row.
+        controller: name of the controller family, such as ``"cmc"``.
+        params: the knobs of this setting, such as ``{"beta": 0.5}``; values that JSON can hold.
+        store: name of the store, such as ``"Qwen3-4B/aime24"``.
+        model: the model whose branches the store holds.
+        benchmark: the benchmark the questions come from.
+        accounting: token accounting, ``"exact"`` or ``"autotts"``.
+        max_branches: number of branch slots of an episode.
+        seeds: the branch-order seeds, one per row.
         correct: bool; whether the answer equals the gold answer; False where a question is unlabelled.
         total_tokens: int64; tokens generated in the episode.
-        sequential_tokens: int64; tokens on the critical path, at most `total_tokens`.
-        branches_opened: int32; at most `max_branches`.
-        branches_pruned: int32; at most `branches_opened`.
+        sequential_tokens: int64; tokens on the critical path, at most ``total_tokens``.
+        branches_opened: int32; at most ``max_branches``.
+        branches_pruned: int32; at most ``branches_opened``.
         answers: object; the answer given (str), or None where there was none. May be left out.
-        synthetic: Whether the store's branches are drawn from a statistical model, not by a language model.
+        synthetic: whether the store's branches are drawn from a statistical model, not by a language model.
         agreed: bool; whether the answer is the majority of the question's whole pool. Only for a store with unlabelled
             questions, which has no accuracy.
 
     Raises:
-        AutottsError: If shapes differ, a dtype is of the wrong kind, or a count is out of its range.
+        AutottsError: if shapes differ, a dtype is of the wrong kind, or a count is out of its range.
     """
 
     controller: str
@@ -120,7 +120,7 @@ class EvaluationResult:
         """Share of correct episodes, in [0, 1].
 
         Raises:
-            AutottsError: If the store has unlabelled questions.
+            AutottsError: if the store has unlabelled questions.
         """
         self.require_gold("accuracy")
         return float(self.correct.mean())
@@ -137,7 +137,7 @@ class EvaluationResult:
         """Check that every question has a gold answer.
 
         Raises:
-            AutottsError: If one has none; it says what to do.
+            AutottsError: if one has none; it says what to do.
         """
         if self.agreed is not None:
             raise AutottsError(
@@ -164,8 +164,8 @@ class EvaluationResult:
     def summary(self) -> dict[str, object]:
         """Return the setting and its averages as values that JSON can hold.
 
-        The accuracy comes with its 95 % interval over questions; see `mean_accuracy`. With unlabelled questions they
-        are None, and `agreement` is there.
+        The accuracy comes with its 95 % interval over questions; see ``mean_accuracy``. With unlabelled questions they
+        are None, and ``agreement`` is there.
         """
         seeds, questions = self.correct.shape
         return {
@@ -208,11 +208,11 @@ class EvaluationResult:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EvaluationResult:
-        """Read what `save` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
-            AutottsError: If the file is not such a file.
-            OSError: If it cannot be read at all.
+            AutottsError: if the file is not such a file.
+            OSError: if it cannot be read at all.
         """
         data = io.BytesIO(Path(path).read_bytes())
         try:
@@ -232,16 +232,16 @@ def mean_accuracy(
     """Return the mean accuracy of one setting over stores, with its bootstrap interval over questions.
 
     Every store weighs the same. Stores of one benchmark hold the same questions and share what is drawn, as
-    `autotts_gym.evaluation.resampling` describes; seeds are averaged, not drawn.
+    ``autotts_gym.evaluation.resampling`` describes; seeds are averaged, not drawn.
 
     Args:
-        results: Of one setting, one for each store.
-        level: Nominal coverage in (0, 1).
-        resamples: Number of resamples.
-        seed: Seed of the resamples; the same seed gives the same interval.
+        results: of one setting, one for each store.
+        level: nominal coverage in (0, 1).
+        resamples: number of resamples.
+        seed: seed of the resamples; the same seed gives the same interval.
 
     Raises:
-        AutottsError: If there is no result, a store has unlabelled questions, or a number is out of its range.
+        AutottsError: if there is no result, a store has unlabelled questions, or a number is out of its range.
     """
     if not results:
         raise AutottsError("accuracy: expected at least one result, got none")

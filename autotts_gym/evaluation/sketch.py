@@ -18,8 +18,8 @@ def sketch(played: Trace, heading: str) -> str:
     which label is.
 
     Args:
-        played: The episode.
-        heading: What it is an example of.
+        played: the episode.
+        heading: what it is an example of.
     """
     labels: dict[str | None, str] = {None: "none"}
     for each in played.rounds:

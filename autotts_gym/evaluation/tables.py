@@ -46,10 +46,10 @@ class Column:
     """One column of a table.
 
     Attributes:
-        key: Its name in CSV and JSON.
-        header: Its lines of heading in text; an empty one keeps the column out of text.
-        show: How a number of it reads in text.
-        read: How a text of it reads in text.
+        key: its name in CSV and JSON.
+        header: its lines of heading in text; an empty one keeps the column out of text.
+        show: how a number of it reads in text.
+        read: how a text of it reads in text.
     """
 
     key: str
@@ -146,7 +146,7 @@ class Table:
         """Write the table in the format that the suffix names (.csv, .json, .md), atomically.
 
         Raises:
-            AutottsError: If the suffix names none.
+            AutottsError: if the suffix names none.
         """
         render = {".csv": self.to_csv, ".json": self.to_json, ".md": self.to_markdown}.get(Path(path).suffix)
         if render is None:
@@ -179,16 +179,16 @@ def comparison_table(
     of the self-consistency setting with most branches) that the setting saves on average, if that is present.
 
     Args:
-        families: Families measured on the same stores. ``family.on(stores)`` narrows the table to some stores.
-        by: Columns for every ``"store"``, every ``"benchmark"``, or the ``"mean"`` only.
-        intervals: Whether accuracies come with their interval over questions.
-        level: Nominal coverage of the intervals.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the resamples.
-        title: The heading; one that says how many stores and which accounting by default.
+        families: families measured on the same stores. ``family.on(stores)`` narrows the table to some stores.
+        by: columns for every ``"store"``, every ``"benchmark"``, or the ``"mean"`` only.
+        intervals: whether accuracies come with their interval over questions.
+        level: nominal coverage of the intervals.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+        title: the heading; one that says how many stores and which accounting by default.
 
     Raises:
-        AutottsError: If there is no family, or they differ in stores, accounting or axis.
+        AutottsError: if there is no family, or they differ in stores, accounting or axis.
     """
     first = _check_families(families)
     reference = find_reference(families)
@@ -237,17 +237,17 @@ def statistics_table(
     the probability that the family is better than the rival on the same resampled questions, ties counting one half.
 
     Args:
-        families: Families measured on the same stores.
-        reference: The setting whose accuracy is to be reached; SC@64 (see `find_reference`) by default. Without one
+        families: families measured on the same stores.
+        reference: the setting whose accuracy is to be reached; SC@64 (see ``find_reference``) by default. Without one
             its columns are left out.
-        rival: Name of the family to compare each family with; none by default.
-        level: Nominal coverage of the intervals.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the resamples.
-        title: The heading.
+        rival: name of the family to compare each family with; none by default.
+        level: nominal coverage of the intervals.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resamples.
+        title: the heading.
 
     Raises:
-        AutottsError: If there is no family, the rival is none of them, or stores, accounting or axis differ.
+        AutottsError: if there is no family, the rival is none of them, or stores, accounting or axis differ.
     """
     first = _check_families(families)
     names = [family.name for family in families]

@@ -28,13 +28,13 @@ class Plan:
     """What the controller asked for; parts that were not admissible did nothing.
 
     Attributes:
-        prune: Branches to prune.
-        deepen: Steps to deepen, by branch.
-        probe: Branches to probe.
-        open: Branches to open.
-        read: Branches to open and read whole.
-        stop: Whether to end the episode.
-        answer: The answer named; None: left to the aggregator.
+        prune: branches to prune.
+        deepen: steps to deepen, by branch.
+        probe: branches to probe.
+        open: branches to open.
+        read: branches to open and read whole.
+        stop: whether to end the episode.
+        answer: the answer named; None: left to the aggregator.
     """
 
     prune: tuple[int, ...]
@@ -51,12 +51,12 @@ class Change:
     """What a round did to one branch.
 
     Attributes:
-        branch: Its slot.
-        status: What it is now: ``active``, ``finished`` or ``pruned``.
-        depth: Intervals generated on it so far.
-        tokens: Tokens the round paid for it.
-        answers: The answers at the depths that the round added, in order; None where there is none.
-        answer: Its latest answer.
+        branch: its slot.
+        status: what it is now: ``active``, ``finished`` or ``pruned``.
+        depth: intervals generated on it so far.
+        tokens: tokens the round paid for it.
+        answers: the answers at the depths that the round added, in order; None where there is none.
+        answer: its latest answer.
     """
 
     branch: int
@@ -72,10 +72,10 @@ class Standing:
     """The leader of a vote.
 
     Attributes:
-        answer: The leader; None if there is no vote yet.
-        votes: Votes for it.
-        voters: All votes.
-        confidence: Beta confidence against the runner-up, in [0, 1]; 0 without a vote.
+        answer: the leader; None if there is no vote yet.
+        votes: votes for it.
+        voters: all votes.
+        confidence: beta confidence against the runner-up, in [0, 1]; 0 without a vote.
     """
 
     answer: str | None
@@ -89,14 +89,14 @@ class Ledger:
     """What has been spent.
 
     Attributes:
-        tokens: Total tokens of the round.
-        sequential: Sequential tokens of the round.
-        total_tokens: Total tokens of the episode so far.
-        sequential_tokens: Sequential tokens of the episode so far.
-        opened: Branches opened so far.
-        active: Branches that can be deepened.
-        finished: Branches finished so far.
-        pruned: Branches pruned so far.
+        tokens: total tokens of the round.
+        sequential: sequential tokens of the round.
+        total_tokens: total tokens of the episode so far.
+        sequential_tokens: sequential tokens of the episode so far.
+        opened: branches opened so far.
+        active: branches that can be deepened.
+        finished: branches finished so far.
+        pruned: branches pruned so far.
     """
 
     tokens: int
@@ -114,12 +114,12 @@ class Round:
     """One round: what was planned, what it revealed, and where the episode stands after it.
 
     Attributes:
-        round: Its number, from 1.
-        plan: What the controller asked for.
-        revealed: What changed, a branch each, in order of their slots.
-        leader: The leader among the latest answers of branches not pruned.
-        finished_leader: The leader among the answers of finished branches.
-        ledger: What has been spent.
+        round: its number, from 1.
+        plan: what the controller asked for.
+        revealed: what changed, a branch each, in order of their slots.
+        leader: the leader among the latest answers of branches not pruned.
+        finished_leader: the leader among the answers of finished branches.
+        ledger: what has been spent.
     """
 
     round: int
@@ -135,12 +135,12 @@ class End:
     """How an episode ended.
 
     Attributes:
-        answer: The answer given; None: none.
-        correct: Whether it is the gold answer; None: the question is unlabelled.
-        total_tokens: Total tokens.
-        sequential_tokens: Sequential tokens.
-        branches_opened: Branches opened.
-        branches_pruned: Branches pruned.
+        answer: the answer given; None: none.
+        correct: whether it is the gold answer; None: the question is unlabelled.
+        total_tokens: total tokens.
+        sequential_tokens: sequential tokens.
+        branches_opened: branches opened.
+        branches_pruned: branches pruned.
         stop_reason: ``stop``, ``exhausted`` or ``truncated``.
     """
 
@@ -158,14 +158,14 @@ class Setting:
     """What was played.
 
     Attributes:
-        controller: Name of the controller.
-        params: Its knobs.
-        store: Name of the store.
-        question: Index of the question in it.
-        seed: Order of the pool.
-        accounting: Token accounting.
-        max_branches: Branch slots.
-        token_budget: Total tokens that could be spent; None: no limit.
+        controller: name of the controller.
+        params: its knobs.
+        store: name of the store.
+        question: index of the question in it.
+        seed: order of the pool.
+        accounting: token accounting.
+        max_branches: branch slots.
+        token_budget: total tokens that could be spent; None: no limit.
     """
 
     controller: str
@@ -183,10 +183,10 @@ class Trace:
     """One episode.
 
     Attributes:
-        setting: What was played.
-        rounds: Its rounds.
-        end: How it ended.
-        state: What the episode had revealed at its end, for pictures.
+        setting: what was played.
+        rounds: its rounds.
+        end: how it ended.
+        state: what the episode had revealed at its end, for pictures.
     """
 
     setting: Setting
@@ -201,10 +201,10 @@ class Trace:
         return [json.dumps(item, ensure_ascii=False) for item in (*rounds, end)]
 
     def write_jsonl(self, path: str | os.PathLike[str]) -> None:
-        """Write `lines`, atomically.
+        """Write ``lines``, atomically.
 
         Raises:
-            AutottsError: If the file cannot be written.
+            AutottsError: if the file cannot be written.
         """
         write_atomically(path, "".join(f"{line}\n" for line in self.lines()).encode())
 
@@ -212,20 +212,20 @@ class Trace:
 def trace(
     controller: Controller, store: ReplayStore, question: int, seed: int = 0, rules: Rules | None = None
 ) -> Trace:
-    """Plays one episode and keeps what happened in each round.
+    """Play one episode and keep what happened in each round.
 
-    It is the episode that `evaluate` plays on the question under the seed.
+    It is the episode that ``evaluate`` plays on the question under the seed.
 
     Args:
-        controller: What decides.
-        store: Where the question and its branches are.
-        question: Index of the question in the store.
-        seed: Order of the pool, as in `evaluate`.
-        rules: What holds in the episode; the defaults if None.
+        controller: what decides.
+        store: where the question and its branches are.
+        question: index of the question in the store.
+        seed: order of the pool, as in ``evaluate``.
+        rules: what holds in the episode; the defaults if None.
 
     Raises:
-        AutottsError: If there is no such question.
-        ControllerError: If the controller names an answer that it has not seen, or does not stop.
+        AutottsError: if there is no such question.
+        ControllerError: if the controller names an answer that it has not seen, or does not stop.
     """
     return traces(controller, store, [(question, seed)], rules)[0]
 
@@ -233,7 +233,7 @@ def trace(
 def traces(
     controller: Controller, store: ReplayStore, episodes: Sequence[tuple[int, int]], rules: Rules | None = None
 ) -> list[Trace]:
-    """Plays episodes side by side as `trace` plays one; `episodes` are pairs of a question and a seed."""
+    """Play episodes side by side as ``trace`` plays one; ``episodes`` are pairs of a question and a seed."""
     for question, _ in episodes:
         if not 0 <= question < store.num_questions:
             raise AutottsError(f"question: expected 0 to {store.num_questions - 1} in {store.name}, got {question}")
@@ -298,7 +298,7 @@ class _Observer:
         )
 
     def watch(self, plan: RoundPlan) -> None:
-        """Notes the round that was just played, if the episode had not ended before."""
+        """Note the round that was just played, if the episode had not ended before."""
         if self._pool["stop_reason"] != layout.RUNNING:
             return
         pool, answers = self._state.pools[self._n], self._state.arrays.answers

@@ -1,13 +1,13 @@
 r"""Numbers as they are written, worked out exactly.
 
-`evaluate` reads the arithmetic of real numbers (+ - * /, powers, brackets, fractions, roots, factorials, binomials,
+``evaluate`` reads the arithmetic of real numbers (+ - * /, powers, brackets, fractions, roots, factorials, binomials,
 π) in plain text or LaTeX and returns its value in a form that is unique: a sum of terms q · π^k · ∏ p^e with rational
 q and k, primes p and 0 < e < 1. Roots of different products of primes are linearly independent over the rationals
 (Besicovitch 1940), and π is transcendental, so two values are equal if and only if their forms are. Nothing is ever
 rounded.
 
-What can be read in two ways (`6/2(1+2)`, `3 1/2`), what this form cannot hold, and what would take long to work out is
-not evaluated.
+What can be read in two ways (``6/2(1+2)``, ``3 1/2``), what this form cannot hold, and what would take long to work out
+is not evaluated.
 """
 
 import math
@@ -411,7 +411,7 @@ class _Reader:
                 return value
 
     def juxtaposed(self, before: tuple[str, str]) -> bool:
-        """Says whether a factor without a sign follows; only a root, π, or a fraction after one of these may."""
+        """Return whether a factor without a sign follows; only a root, π, or a fraction after one of these may."""
         kind, text = self.peek()
         if kind != "command" or text in (*_TIMES, *_OVER):
             return False
@@ -477,7 +477,7 @@ class _Reader:
         return power(self.argument(), Fraction(1, degree))
 
     def argument(self) -> Value:
-        """Read `{…}`, or the one digit (of several it would be the first) or π that LaTeX takes without braces."""
+        """Read ``{…}``, or the one digit (of several it would be the first) or π that LaTeX takes without braces."""
         if self.accept("{"):
             value = self.sum()
             self.expect("}")

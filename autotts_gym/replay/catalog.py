@@ -1,7 +1,7 @@
 """Stores by name.
 
-A name is `<model>/<benchmark>` and stands for the file `<model>/<benchmark>.h5` in the first folder that has it: the
-folders of `$AUTOTTS_STORES` (separated as in `$PATH`), then the `trajectories/` that ship with the package.
+A name is ``<model>/<benchmark>`` and stands for the file ``<model>/<benchmark>.h5`` in the first folder that has it:
+the folders of ``$AUTOTTS_STORES`` (separated as in ``$PATH``), then the ``trajectories/`` that ship with the package.
 """
 
 import os
@@ -15,7 +15,7 @@ from autotts_gym.replay.store import ReplayStore
 from autotts_gym.validation import check
 
 DEFAULT_STORE = "synthetic/search"
-"""What `store=None` means."""
+"""What ``store=None`` means."""
 
 _EXPECTED = "the name of a store, a path, a ReplayStore, or several of these"
 
@@ -29,7 +29,7 @@ def search_path() -> list[Path]:
 
 
 def shipped_folder() -> Path:
-    """Return the `trajectories/` of the package: inside it when installed, beside it in a checkout."""
+    """Return the ``trajectories/`` of the package: inside it when installed, beside it in a checkout."""
     package = Path(validation.__file__).parent
     inside = package / "trajectories"
     return inside if inside.is_dir() else package.parent / "trajectories"
@@ -45,7 +45,7 @@ def _files() -> list[tuple[Path, Path]]:
 
 
 def load_store(name_or_path: str | os.PathLike[str]) -> ReplayStore:
-    """Open a store by its name on the search path, or by the path of its `.h5` file.
+    """Open a store by its name on the search path, or by the path of its ``.h5`` file.
 
     Raises:
         StoreError: if there is none (the message says where it looked and what there is), or it is damaged.
@@ -66,12 +66,12 @@ def load_store(name_or_path: str | os.PathLike[str]) -> ReplayStore:
 
 
 def default_store() -> ReplayStore:
-    """Open the store that ships with the package and that `store=None` means."""
+    """Open the store that ships with the package and that ``store=None`` means."""
     return load_store(DEFAULT_STORE)
 
 
 def resolve_stores(store: StoreLike) -> list[ReplayStore]:
-    """Return the stores that a `store=` argument means: a name, a path, a store, several of these, or None.
+    """Return the stores that a ``store=`` argument means: a name, a path, a store, several of these, or None.
 
     Raises:
         StoreError: if one cannot be found or opened, or the sequence is empty.

@@ -88,7 +88,7 @@ class Columns:
         gold: (Q,) int32; id of the gold answer, -1 where the question is unlabelled.
 
     Raises:
-        StoreError: if an array has another dtype or is not flat; `check` looks at the rest.
+        StoreError: if an array has another dtype or is not flat; ``check`` looks at the rest.
     """
 
     branch_offsets: Offsets

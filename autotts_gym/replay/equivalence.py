@@ -3,11 +3,11 @@ r"""Which answers of a question are one answer.
 "exact" keeps every string apart. "math" merges two answers only if they are proved to be one: each answer is given a
 key, equal keys mean equal answers, and nothing is ever rounded. So merging does not depend on the order of answers.
 
-- *Numbers* (`1/2`, `0.5`, `\frac{1}{2}`, `2\sqrt{2}`, `\sqrt{8}`) have their exact value as key, if
-  `autotts_gym.replay.arithmetic` can work it out.
-- *Spellings* that change nothing do not matter: delimiters (`$…$`, `\(…\)`, `\[…\]`), `\boxed`, `\text`, `**…**`,
-  U+2212 for minus, fullwidth characters, zero-width characters, thousands in groups of three (`1,000`, `1{,}000`,
-  `1\,000`, `1 000`), blanks around the commas of a bracket (`(1, 2)`).
+- *Numbers* (``1/2``, ``0.5``, ``\frac{1}{2}``, ``2\sqrt{2}``, ``\sqrt{8}``) have their exact value as key, if
+  ``autotts_gym.replay.arithmetic`` can work it out.
+- *Spellings* that change nothing do not matter: delimiters (``$…$``, ``\(…\)``, ``\[…\]``), ``\boxed``, ``\text``,
+  ``**…**``, U+2212 for minus, fullwidth characters, zero-width characters, thousands in groups of three (``1,000``,
+  ``1{,}000``, ``1\,000``, ``1 000``), blanks around the commas of a bracket (``(1, 2)``).
 - All else is the text itself: words, units, percent, variables, relations, mixed numbers and lists without brackets
   stay apart, and so does what can be read in two ways or would take long to work out.
 """
@@ -109,7 +109,7 @@ def _unwrapped(text: str, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _closes_last(inner: str, before: str, behind: str) -> bool:
-    """Says whether the delimiter that opens at the beginning is the one that closes at the end."""
+    """Return whether the delimiter that opens at the beginning is the one that closes at the end."""
     if inner.endswith("\\") or not inner.strip():
         return False
     if before[-1] != "{":
@@ -167,7 +167,7 @@ def _parts(inside: str) -> list[str] | None:
 def _part_key(part: str, follows: bool) -> Hashable:
     """Return the key of a part, which may follow another one.
 
-    What may be the end of a number with thousands stands for itself: `000`, and three digits right behind a comma.
+    What may be the end of a number with thousands stands for itself: ``000``, and three digits right behind a comma.
     """
     if follows and re.fullmatch(r"\d{3}", part, re.ASCII):
         return part, ","

@@ -1,14 +1,14 @@
 """Stores on disk: HDF5, format "autotts-replay", version 1.
 
-Root attributes: `format`, `version`, `model`, `benchmark`, `interval_tokens`, `attributes` (JSON text);
-`extensions` (names, separated by blanks), if the store makes use of one:
+Root attributes: ``format``, ``version``, ``model``, ``benchmark``, ``interval_tokens``, ``attributes`` (JSON text);
+``extensions`` (names, separated by blanks), if the store makes use of one:
 
-- `unlabelled`: `gold` may be -1, and the answer table of such a question empty;
-- `unprobed`: a branch may have no probe;
-- `probeless`: the branches were not probed (`attributes` has `probes` "none", and every probe is -1).
+- ``unlabelled``: ``gold`` may be -1, and the answer table of such a question empty;
+- ``unprobed``: a branch may have no probe;
+- ``probeless``: the branches were not probed (``attributes`` has ``probes`` "none", and every probe is -1).
 
-Datasets: the columns of `autotts_gym.replay.columns.DTYPES`; `answers/offsets` and `questions/offsets` (int64) with
-`answers/bytes` and `questions/bytes` (UTF-8 as uint8); `signals/<name>` (float32), one value per probe.
+Datasets: the columns of ``autotts_gym.replay.columns.DTYPES``; ``answers/offsets`` and ``questions/offsets`` (int64)
+with ``answers/bytes`` and ``questions/bytes`` (UTF-8 as uint8); ``signals/<name>`` (float32), one value per probe.
 
 Every dataset has a Fletcher checksum, and the file is written in HDF5's own checksummed layout (1.10 on), with
 attributes of fixed length inside it: a flipped bit is found, whichever part it hits.

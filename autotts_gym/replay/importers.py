@@ -2,19 +2,19 @@
 
 Two forms are read, from JSON and JSON Lines (one question a line), plain or gzipped:
 
-- "autotts", the AutoTTS release: a list of `{question, each_branch, gold_answer, probe_freq}`, where `each_branch`
-  lists `[probes, tokens, final answer]`; `final_answers_trace`, which repeats the final answers, may be there too;
-- "parallel-probe", the raw Parallel-Probe release: a list of `{probe_matrix_mxn, branch_tokens, final_answers_trace,
-  gold_answer, probe_freq}` and perhaps `question`; each row of `probe_matrix_mxn` is a branch. Trailing nulls of a row
-  are padding, nulls inside mean "no answer yet".
+- "autotts", the AutoTTS release: a list of ``{question, each_branch, gold_answer, probe_freq}``, where ``each_branch``
+  lists ``[probes, tokens, final answer]``; ``final_answers_trace``, which repeats the final answers, may be there too;
+- "parallel-probe", the raw Parallel-Probe release: a list of
+  ``{probe_matrix_mxn, branch_tokens, final_answers_trace, gold_answer, probe_freq}`` and perhaps ``question``; each row
+  of ``probe_matrix_mxn`` is a branch. Trailing nulls of a row are padding, nulls inside mean "no answer yet".
 
 In both a null probe or final answer means "no answer yet" and "no answer", and so does a blank one; the export writes
 null. A null gold answer means an unlabelled question.
 
-**Probes must fit the tokens** (`replay/probing.py`): a log in which most probes are missing would show answers for
+**Probes must fit the tokens** (``replay/probing.py``): a log in which most probes are missing would show answers for
 fewer tokens than they cost. Rows of the AutoTTS form that end with nulls beyond that are padded ones, as the first
 step of Parallel-Probe's preprocessing writes them, and are trimmed. A log without any probes is imported as such: a
-branch then shows its answer when it finishes (`ReplayStore.has_probes`).
+branch then shows its answer when it finishes (``ReplayStore.has_probes``).
 
 What was trimmed, left out or looks like a mistake is counted in the attributes of the store and logged as a warning.
 """
@@ -67,11 +67,11 @@ def import_json(
     """Import one file.
 
     Args:
-        path: a `.json` or `.jsonl` file, perhaps with `.gz` behind.
+        path: a ``.json`` or ``.jsonl`` file, perhaps with ``.gz`` behind.
         model: name of the model; by default that in a raw Parallel-Probe name
-            (`<model>__<benchmark>__br128__....jsonl`) or the name of the file's folder.
+            (``<model>__<benchmark>__br128__....jsonl``) or the name of the file's folder.
         benchmark: name of the benchmark; by default that in a raw Parallel-Probe name or the name of the file.
-        equivalence: which answers are one: "exact" or "math"; see `autotts_gym.replay.equivalence`.
+        equivalence: which answers are one: "exact" or "math"; see ``autotts_gym.replay.equivalence``.
         layout: "autotts", "parallel-probe", or "auto" to tell them by their fields; or a reference such as
             "file.py:name" to an ``Importer`` of one's own. "auto" asks those that installed packages bring first.
         probes: "checked" (their number must fit the tokens, or there is none in the whole file), "unchecked" (taken as
@@ -81,8 +81,8 @@ def import_json(
 
     Returns:
         A store in memory. Its attributes name the source file, its SHA-256, the layout and this package's version, and
-        count what was trimmed or looks like a mistake: `padded_rows` and `padding` (nulls), `identical_branches` (of
-        one question), `repeated_questions`, `unlabelled_left_out`.
+        count what was trimmed or looks like a mistake: ``padded_rows`` and ``padding`` (nulls), ``identical_branches``
+        (of one question), ``repeated_questions``, ``unlabelled_left_out``.
 
     Raises:
         StoreError: naming the file, the question, the branch and the field, what was expected and what came.
@@ -323,7 +323,7 @@ class _Log:
         )
 
     def over(self, row: _Row) -> bool:
-        """Says whether a row ends with nulls beyond what its tokens allow."""
+        """Return whether a row ends with nulls beyond what its tokens allow."""
         return len(row.probes) > most_probes(row.tokens, self.interval_tokens) and row.probes[-1] is None
 
     def finished(self, probes: str) -> list[Question]:
@@ -445,11 +445,11 @@ def _names(path: Path) -> tuple[str, str]:
 def tree_targets(
     folder: str | os.PathLike[str], destination: str | os.PathLike[str], *, layout: str = "auto"
 ) -> dict[Path, Path]:
-    """Return which file below ``folder`` becomes which `.h5` under ``destination``.
+    """Return which file below ``folder`` becomes which ``.h5`` under ``destination``.
 
-    Files are `<model>/<benchmark>.json`, `.jsonl` or one of both with `.gz`, at any depth, or have raw Parallel-Probe
-    names. Others of that kind that hold no branches are left out, with a warning that says so, and hidden folders are
-    not entered. Of copies with the same content the first counts.
+    Files are ``<model>/<benchmark>.json``, ``.jsonl`` or one of both with ``.gz``, at any depth, or have raw
+    Parallel-Probe names. Others of that kind that hold no branches are left out, with a warning that says so, and
+    hidden folders are not entered. Of copies with the same content the first counts.
 
     Raises:
         StoreError: if there is none, a name is no folder's, or two files with different content have one name.
@@ -506,7 +506,7 @@ def _sniffed(path: Path) -> bytes | None:
 
 
 def _same_branches(one: Path, other: Path, layout: str) -> bool:
-    """Says whether two files hold the same questions and branches, in whichever form."""
+    """Return whether two files hold the same questions and branches, in whichever form."""
     # Imported without complaint: what is wrong with them is said when the one that counts is imported.
     disabled, logger.disabled = logger.disabled, True
     try:
@@ -534,24 +534,24 @@ def import_tree(
     force: bool = False,
     targets: Mapping[Path, Path] | None = None,
 ) -> Iterator[tuple[Path, ReplayStore]]:
-    """Import every file of `tree_targets` to `<model>/<benchmark>.h5`, one store after the other.
+    """Import every file of ``tree_targets`` to ``<model>/<benchmark>.h5``, one store after the other.
 
     Args:
         folder: the folder to search, such as a checkout of the published repository.
         destination: the folder for the stores.
-        equivalence: see `import_json`.
-        layout: see `import_json`.
-        probes: see `import_json`.
-        no_answer: see `import_json`.
-        labelled_only: see `import_json`.
+        equivalence: see ``import_json``.
+        layout: see ``import_json``.
+        probes: see ``import_json``.
+        no_answer: see ``import_json``.
+        labelled_only: see ``import_json``.
         force: replace stores that exist.
-        targets: what `tree_targets` returned, if it was called before.
+        targets: what ``tree_targets`` returned, if it was called before.
 
     Yields:
         The path and the content of each store, once it is saved.
 
     Raises:
-        StoreError: as `import_json` and `tree_targets` do, or before anything is imported if a store exists and
+        StoreError: as ``import_json`` and ``tree_targets`` do, or before anything is imported if a store exists and
             ``force`` is false.
     """
     if targets is None:
@@ -584,7 +584,7 @@ def export_json(store: ReplayStore, path: Path) -> Path:
 
     Args:
         store: what to write.
-        path: a name in `.jsonl` or `.jsonl.gz` gives JSON Lines, one in `.gz` is gzipped.
+        path: a name in ``.jsonl`` or ``.jsonl.gz`` gives JSON Lines, one in ``.gz`` is gzipped.
 
     Raises:
         StoreError: if it cannot be written.
@@ -661,7 +661,7 @@ def _parse(path: Path, data: bytes) -> list[dict[str, Any]]:
 
 
 def _many_lines(text: bytes) -> bool:
-    """Says whether the first of several lines is JSON by itself."""
+    """Return whether the first of several lines is JSON by itself."""
     first, _, rest = text.strip().partition(b"\n")
     try:
         _json("", first)

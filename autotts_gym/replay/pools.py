@@ -19,7 +19,7 @@ def pool_order(seed: int, branches: int) -> Ids:
         branches: B, size of the pool.
 
     Returns:
-        (B,) int32 permutation of 0..B-1, that of `random.Random(seed).shuffle(list(range(B)))`; read-only, shared.
+        (B,) int32 permutation of 0..B-1, that of ``random.Random(seed).shuffle(list(range(B)))``; read-only, shared.
     """
     order = list(range(branches))
     random.Random(seed).shuffle(order)

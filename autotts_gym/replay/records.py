@@ -75,9 +75,9 @@ def build_store(
         benchmark: name of the benchmark.
         interval_tokens: Δ, tokens between probes.
         equivalence: which answers are one: "exact" (the same string) or "math"
-            (see `autotts_gym.replay.equivalence`).
-        attributes: provenance; `equivalence` and `merged_answers`, how many answer ids it merged, are added. With
-            `probes` "none", of a store without probes, every probe is None (see `ReplayStore.has_probes`).
+            (see ``autotts_gym.replay.equivalence``).
+        attributes: provenance; ``equivalence`` and ``merged_answers``, how many answer ids it merged, are added. With
+            ``probes`` "none", of a store without probes, every probe is None (see ``ReplayStore.has_probes``).
 
     Raises:
         StoreError: if a value breaks a rule of the store, or ``equivalence`` is unknown or not installed.

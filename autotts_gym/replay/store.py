@@ -35,10 +35,10 @@ BYTES_PER_BRANCH = 128
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What `autotts info` prints about a store.
+    """What ``autotts info`` prints about a store.
 
     Attributes:
-        name: `<model>/<benchmark>`.
+        name: ``<model>/<benchmark>``.
         questions: number of questions.
         branches: number of branches, all questions together.
         branches_min: size of the smallest pool.
@@ -94,12 +94,12 @@ class ReplayStore:
 
     Args:
         columns: the numeric columns.
-        answers: all answer tables, one after the other; question q's lies at `answer_offsets[q]`.
+        answers: all answer tables, one after the other; question q's lies at ``answer_offsets[q]``.
         questions: (Q,) question texts.
         model: name of the model.
         benchmark: name of the benchmark.
         interval_tokens: Δ, tokens between probes.
-        attributes: JSON-able provenance, licence, sampling settings; `probes` "none" says that the store has no probes.
+        attributes: JSON-able provenance, licence, sampling settings; ``probes`` "none" says that the store has none.
         signals: (NP,) float32 signals by name (log-probability, entropy …), or functions that read them.
         path: the file that holds exactly this content, if there is one.
 
@@ -176,7 +176,7 @@ class ReplayStore:
         probes: str = "checked",
         no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
-        """Import the published AutoTTS form; see `autotts_gym.replay.importers.import_json`."""
+        """Import the published AutoTTS form; see ``autotts_gym.replay.importers.import_json``."""
         return cls._from_json(path, model, benchmark, equivalence, "autotts", probes, no_answer)
 
     @classmethod
@@ -189,7 +189,7 @@ class ReplayStore:
         probes: str = "checked",
         no_answer: Sequence[str] = (),
     ) -> "ReplayStore":
-        """Import the raw Parallel-Probe release; see `autotts_gym.replay.importers.import_json`."""
+        """Import the raw Parallel-Probe release; see ``autotts_gym.replay.importers.import_json``."""
         return cls._from_json(path, model, benchmark, equivalence, "parallel-probe", probes, no_answer)
 
     @staticmethod
@@ -227,7 +227,7 @@ class ReplayStore:
 
     @property
     def name(self) -> str:
-        """`<model>/<benchmark>`, the name under which a catalog finds the store."""
+        """``<model>/<benchmark>``, the name under which a catalog finds the store."""
         return f"{self._model}/{self._benchmark}"
 
     @property
@@ -380,7 +380,7 @@ class ReplayStore:
     # ---------------------------------------------------------------- derived
 
     def summary(self) -> StoreSummary:
-        """Count the store and score its pools; see `StoreSummary`."""
+        """Count the store and score its pools; see ``StoreSummary``."""
         pools = np.diff(self.branch_offsets)
         labelled = self.labelled
         majority = self.majority()
@@ -430,7 +430,7 @@ class ReplayStore:
     def select(self, questions: Sequence[int]) -> "ReplayStore":
         """Return a store in memory with the given questions, in the given order.
 
-        `attributes["selection"]` keeps their indices in the store that was first selected from.
+        ``attributes["selection"]`` keeps their indices in the store that was first selected from.
 
         Raises:
             StoreError: if there is none, one occurs twice, or there is no such question.
@@ -467,7 +467,7 @@ class ReplayStore:
         )
 
     def same_content(self, other: "ReplayStore") -> bool:
-        """Says whether both stores hold the same, wherever they came from. Reads all of both."""
+        """Return whether both stores hold the same, wherever they came from. Reads all of both."""
         return (
             (self.name, self.interval_tokens, dict(self.attributes), set(self.signals))
             == (other.name, other.interval_tokens, dict(other.attributes), set(other.signals))
@@ -491,8 +491,8 @@ class ReplayStore:
     def to_autotts_json(self, path: str | os.PathLike[str]) -> Path:
         """Write the store in the published AutoTTS form (null for "no answer yet"), gzipped if so named.
 
-        A name in `.jsonl` gives JSON Lines. Branches without probes have `[]` for them, unlabelled questions null for
-        their gold answer.
+        A name in ``.jsonl`` gives JSON Lines. Branches without probes have ``[]`` for them, unlabelled questions null
+        for their gold answer.
 
         Raises:
             StoreError: if it cannot be written.
@@ -522,7 +522,7 @@ def _rebuild(
     signals: dict[str, Signal],
     header: tuple[str, str, int, dict[str, object]],
 ) -> ReplayStore:
-    """Make a store from what `ReplayStore.__reduce__` packed."""
+    """Make a store from what ``ReplayStore.__reduce__`` packed."""
     model, benchmark, interval_tokens, attributes = header
     answers, questions = texts
     return ReplayStore(

@@ -1,6 +1,6 @@
 """Stores of any size from a statistical model, for scale tests, examples, and the stores that ship.
 
-Nothing in such a store was said by a language model. The model, with the defaults of `Statistics` chosen so that
+Nothing in such a store was said by a language model. The model, with the defaults of ``Statistics`` chosen so that
 aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasoning models on a mathematics contest:
 
 1. Each question draws the probability that a branch ends right from a mixture of three Beta distributions:
@@ -15,13 +15,13 @@ aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasonin
    value for a while, then changes: to "ERR", to an early glimpse of the final answer, or to another answer.
 5. The total is the depth times Δ plus a finishing text of log-normal length; some branches end inside their last
    interval, and capped ones run a fixed few intervals on. No text is so long that probes seem to be missing
-   (`autotts_gym.replay.probing`).
+   (``autotts_gym.replay.probing``).
 6. With signals, every interval has two more numbers, drawn apart, so that all else stays as it is without them.
-   `confidence` is DeepConf's (arXiv 2508.15260), about 12: higher by 1 in right branches and by 0.8 where the probe is
-   the branch's final answer, with a normal offset of each branch and a normal noise of each interval, both of standard
-   deviation 1. `certainty` is how sure the model is of the probe's answer (DEER, arXiv 2504.15895), in (0, 1): its
-   logit is -1, plus 3 where the probe is the branch's final answer, plus 0.5 in right branches, with offset and noise
-   of standard deviations 0.5 and 0.7. So both inform of what is right, and neither decides it.
+   ``confidence`` is DeepConf's (arXiv 2508.15260), about 12: higher by 1 in right branches and by 0.8 where the probe
+   is the branch's final answer, with a normal offset of each branch and a normal noise of each interval, both of
+   standard deviation 1. ``certainty`` is how sure the model is of the probe's answer (DEER, arXiv 2504.15895), in (0,
+   1): its logit is -1, plus 3 where the probe is the branch's final answer, plus 0.5 in right branches, with offset and
+   noise of standard deviations 0.5 and 0.7. So both inform of what is right, and neither decides it.
 """
 
 import sys
@@ -125,7 +125,7 @@ def synthesize(
         model: name to store as the model.
         benchmark: name to store as the benchmark.
         statistics: parameters of the statistical model.
-        signals: whether every interval has the signals `confidence` and `certainty`.
+        signals: whether every interval has the signals ``confidence`` and ``certainty``.
 
     Returns:
         A store whose attributes say that it is synthetic, and how it was made.
@@ -190,7 +190,7 @@ class _Made:
 
 
 def _question(rng: np.random.Generator, index: int, branches: int, interval_tokens: int, s: Statistics) -> _Made:
-    """Draws one question; raw answer ids are 0 for gold, 1 for "ERR", 2 for the attractor, then the rest."""
+    """Draw one question; raw answer ids are 0 for gold, 1 for "ERR", 2 for the attractor, then the rest."""
     # The sequence spreads evenly, so even a few questions hold the shares of the mixture.
     component = int(np.searchsorted(np.cumsum(s.shares)[:-1], (index + 0.5) * _GOLDEN % 1.0))
     skill = rng.beta(*s.skills[component])
@@ -223,7 +223,7 @@ def _question(rng: np.random.Generator, index: int, branches: int, interval_toke
 
 
 def _signals(rng: np.random.Generator, made: _Made) -> dict[str, NDArray[np.float32]]:
-    """Draws the (P,) signals of a question."""
+    """Draw the (P,) signals of a question."""
 
     def of_probes(values: NDArray[Any]) -> NDArray[np.float64]:
         return np.repeat(values, made.depths).astype(np.float64)
@@ -248,7 +248,7 @@ def _probes(
     zipf: NDArray[np.float64],
     s: Statistics,
 ) -> NDArray[np.int32]:
-    """Draws the (P,) raw answer ids of all branches, one after the other."""
+    """Draw the (P,) raw answer ids of all branches, one after the other."""
     branches = depths.size
     ends = np.cumsum(depths, dtype=np.int64)
     settle = np.where(right, rng.beta(*s.settle_right, branches), rng.beta(*s.settle_wrong, branches))
@@ -296,7 +296,7 @@ def _tokens(
     interval_tokens: int,
     s: Statistics,
 ) -> NDArray[np.int32]:
-    """Draws the (B,) total tokens of branches."""
+    """Draw the (B,) total tokens of branches."""
     branches = depths.size
     inside = -interval_tokens * rng.beta(1.0, 3.0, branches)
     after = np.minimum(np.exp(np.log(s.finish_tokens) + s.finish_sd * rng.standard_normal(branches)), s.finish_max)

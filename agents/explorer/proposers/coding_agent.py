@@ -180,7 +180,7 @@ class CodingAgent(ABC):
 
 
 class _Lines:
-    """Splits what an agent prints into events; a line that is none is passed over."""
+    """Split what an agent prints into events; a line that is none is passed over."""
 
     def __init__(self, transcript: Transcript, show: Callable[[str], None]) -> None:
         self.whole = bytearray()
