@@ -1,5 +1,6 @@
 """What the documents say of the repository: files, links, commands and code."""
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -195,3 +196,30 @@ def test_the_picture_of_the_rooms_is_drawn_from_the_imports():
     graph = rooms.imports()
     assert rooms.PICTURE.read_text() == rooms.picture(graph), "draw it again: python docs/rooms.py"
     assert all(name not in rooms.reach(graph, name) for name in graph)
+
+
+SUMMARY = re.compile(r"(Returns|Makes|Reads|Writes|Checks|Adds|Opens|Counts|Prints|Builds|Yields|Gives|Plays) ")
+
+
+def docstrings():
+    """Every docstring of functions and classes, with its place."""
+    for folder in ("autotts_gym", "agents", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node):
+                    yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", node, ast.get_docstring(node)
+
+
+def test_docstrings_have_one_dialect():
+    """That of Google, which ruff checks; and what ruff does not: verbs, backticks and the case behind a name."""
+    wrong = []
+    for where, node, text in docstrings():
+        bare = re.sub(r"```.*?```|``[^`]+``", "", text, flags=re.DOTALL)
+        if isinstance(node, ast.FunctionDef) and SUMMARY.match(text):
+            wrong.append(f"{where}: {text.splitlines()[0]}")
+        if "`" in bare:
+            wrong.append(f"{where}: single backticks")
+        for section in re.findall(r"^(?:Args|Attributes|Raises):\n((?:[ ]+.*\n?|\n)+)", text, re.MULTILINE):
+            entries = re.findall(r"^ {4}([\w*]+): ([A-Z][a-z]+ [a-z].*)", section, re.MULTILINE)
+            wrong += [f"{where}: {name}: {said}" for name, said in entries if not said.startswith(("Optuna", "Beta"))]
+    assert wrong == []
