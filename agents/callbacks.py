@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecMonitor
@@ -128,77 +128,113 @@ def action_names(config: Config, actions: int) -> list[str]:
     return (["stop", "open"] + ["deepen"] * slots + ["prune"] * slots + ["probe"] * slots)[:actions]
 
 
-class Conductor(BaseCallback):
-    """Everything that happens between rollouts.
+class Sitting:
+    """A training from its start, or from a checkpoint, to where it ends: what all its callbacks share.
 
     Attributes:
-        interrupted: set it to end the training at the next place where it can be continued.
+        run: its folder.
+        config: what was asked.
         counters: how far the training is.
+        progress: the progress bar.
+        log: the event file.
+        resumed: whether it goes on from a checkpoint.
+        over: whether the training has come to its limit.
+        interrupted: set it to end the training at the next place where it can be continued.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        counters: Counters,
-        env: VecMonitor,
-        validation: Sequence[ReplayStore],
-        observation: Observation,
-        card: dict[str, Any],
-        progress: Progress,
-    ) -> None:
-        super().__init__()
-        self.run, self.counters, self.card = run, counters, card
-        self.config = run.config
-        self.interrupted = False
-        self.validation, self.observation = validation, observation
-        self.weights = cost_weights(run.config)
-        self.seeds = range(run.config.eval_seeds)
-        self.env = env
-        assert isinstance(env.venv, ReplayVecEnv)
-        self.replay = env.venv
-        self.meter = Meter(action_names(run.config, int(self.replay.action_space.n)))  # type: ignore[attr-defined]
+    def __init__(self, run: RunFolder, counters: Counters, progress: Progress) -> None:
+        self.run, self.config, self.counters, self.progress = run, run.config, counters, progress
+        self.resumed = counters.steps > 0
+        self.log = EventLog(run.path, purge_step=counters.steps + 1 if self.resumed else None)
+        self.over = self.interrupted = False
         self._spent = counters.seconds
-        self._began: float | None = None  # when the first step of this sitting was done
-        self._saved = time.monotonic()
-        self._log_steps = counters.steps
-        self._log_seconds = counters.seconds
-        self._log_env_seconds = 0.0
-        self._resumed = counters.steps > 0
-        self.log = EventLog(run.path, purge_step=counters.steps + 1 if self._resumed else None)
-        self.progress = progress
+        self._began: float | None = None
 
-    # ------------------------------------------------------------------ hooks
-
-    def _init_callback(self) -> None:
-        self.model.set_logger(Logger(None, [EventWriter(self.log)]))
-        if not self._resumed:
-            self.log.layout(LAYOUT)
-            self.log.hparams(_hparams(self.config), METRICS)
-            self.log.text("config", f"```json\n{self.config.to_json()}```")
-            self.progress.update(told="the hand-written controllers play")
-            self._write_controllers()
-
-    def _on_step(self) -> bool:
+    def begin(self) -> None:
+        """The first step is done: compilation comes before, and does not count."""
         if self._began is None:
             self._began = time.monotonic()
-        self.meter.add(self.locals["infos"], self.locals["actions"].reshape(-1), self.replay.invalid)
-        if self.config.minutes and self.seconds >= 60 * self.config.minutes:
-            # SB3 has not noted what this step led to, and the rollout ends here.
-            self.model._last_obs = self.locals["new_obs"]
-            if is_on_policy(self.config.algo):
-                self.model._last_episode_starts = self.locals["dones"]
-            self.conduct()
-        self.progress.update(self.share)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, over all sittings, each from its first step on."""
+        return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def share(self, steps: int) -> float:
+        """Share of the training that is done after so many steps, in [0, 1]."""
+        config = self.config
+        of_steps = steps / config.total_steps if config.total_steps else 0.0
+        of_time = self.seconds / (60 * config.minutes) if config.minutes else 0.0
+        return min(max(of_steps, of_time), 1.0)
+
+
+class Job(BaseCallback):
+    """Something that is done between two rollouts."""
+
+    def __init__(self, sitting: Sitting) -> None:
+        super().__init__()
+        self.sitting = sitting
+        self.run, self.config, self.counters, self.log = sitting.run, sitting.config, sitting.counters, sitting.log
+
+    def between(self) -> None:
+        """Do it, if it is due."""
+        raise NotImplementedError
+
+    def _on_step(self) -> bool:
         return True
 
-    def _on_rollout_start(self) -> None:
-        self.conduct()
 
-    def close(self) -> None:
-        """Leave the event file as it should be."""
-        self.log.close()
+class Recording(Job):
+    """Charts of the episodes and of the speed."""
 
-    # --------------------------------------------------------------- the work
+    def __init__(self, sitting: Sitting, env: ReplayVecEnv) -> None:
+        super().__init__(sitting)
+        self.env = env
+        self.meter = Meter(action_names(self.config, int(env.action_space.n)))  # type: ignore[attr-defined]
+        self._steps, self._seconds, self._env_seconds = self.counters.steps, self.counters.seconds, 0.0
+
+    def _on_step(self) -> bool:
+        self.meter.add(self.locals["infos"], self.locals["actions"].reshape(-1), self.env.invalid)
+        return True
+
+    def between(self) -> None:
+        """Write them every ``log_steps`` steps."""
+        counters = self.counters
+        if counters.steps - self._steps < self.config.log_steps and not self.sitting.over:
+            return
+        seconds = max(counters.seconds - self._seconds, 1e-9)
+        told = self.meter.scalars()
+        told["speed/steps_per_second"] = (counters.steps - self._steps) / seconds
+        told["speed/environment_share"] = (self.env.seconds - self._env_seconds) / seconds
+        for tag, value in told.items():
+            self.logger.record(tag, value)
+        self.logger.dump(counters.steps)
+        self.log.flush()
+        if "episodes/return" in told:
+            self.sitting.progress.update(
+                told=f"return {told['episodes/return']:.3f} · accuracy {told['episodes/accuracy']:.1%} · "
+                f"{told['episodes/total_tokens'] / 1000:.0f}k tokens · {told['speed/steps_per_second']:,.0f} steps/s",
+            )
+        self.meter.clear()
+        self._steps, self._seconds = counters.steps, counters.seconds
+        self._env_seconds = self.env.seconds
+
+
+class Evaluation(Job):
+    """Evaluations on the validation questions: their charts, and the best policy so far."""
+
+    def __init__(
+        self, sitting: Sitting, validation: Sequence[ReplayStore], observation: Observation, card: dict[str, Any]
+    ) -> None:
+        super().__init__(sitting)
+        self.validation, self.observation, self.card = validation, observation, card
+        self.weights = cost_weights(self.config)
+        self.seeds = range(self.config.eval_seeds)
+
+    def _init_callback(self) -> None:
+        if not self.sitting.resumed:
+            self.sitting.progress.update(told="the hand-written controllers play")
+            self._write_controllers()
 
     def _write_controllers(self) -> None:
         """Draw the hand-written controllers, once for all runs that select on the same questions.
@@ -220,79 +256,14 @@ class Conductor(BaseCallback):
                 if not folder.exists():  # if it does, a run beside this one was first
                     raise
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, over all sittings, each from its first step on: compilation comes before."""
-        return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
-
-    @property
-    def share(self) -> float:
-        """Share of the training that is done, in [0, 1]."""
-        config = self.config
-        steps = self.num_timesteps / config.total_steps if config.total_steps else 0.0
-        seconds = self.seconds / (60 * config.minutes) if config.minutes else 0.0
-        return min(max(steps, seconds), 1.0)
-
-    def conduct(self) -> None:
-        """Do what is due.
-
-        Raises:
-            Stop: the training is over, or was interrupted.
-        """
-        counters = self.counters
-        counters.steps, counters.seconds = self.num_timesteps, self.seconds
-        over = self.share >= 1.0
-        # Rates that have fallen stay so when a run is continued under a longer limit: raised again, they undo it.
-        counters.annealed = max(counters.annealed, self.share)
-        if counters.steps - self._log_steps >= self.config.log_steps or over:
-            self._record()
-        if counters.steps >= counters.next_evaluation or over:
-            self._evaluate()
-        self._schedule()
-        due = time.monotonic() - self._saved >= self.config.checkpoint_seconds
-        if due or over or self.interrupted or not self.run.checkpoints:
-            self.run.save_checkpoint(self.model, self.env, counters)
-            self._saved = time.monotonic()
-        self.progress.update(self.share)
-        if over or self.interrupted:
-            raise Stop
-
-    def _schedule(self) -> None:
-        """Move along the lines of learning rate, entropy and, in a DQN, exploration."""
-        config, share = self.config, self.counters.annealed
-        if config.learning_rate_end >= 0:
-            rate = config.learning_rate + share * (config.learning_rate_end - config.learning_rate)
-            self.model.lr_schedule = FloatSchedule(rate)
-        if is_on_policy(config.algo):
-            if config.ent_coef_end >= 0:
-                self.model.ent_coef = config.ent_coef + share * (config.ent_coef_end - config.ent_coef)  # type: ignore[attr-defined]
-        elif share > 0:
-            self.model._total_timesteps = max(int(self.counters.steps / share), 1)
-
-    def _record(self) -> None:
-        counters = self.counters
-        seconds = max(counters.seconds - self._log_seconds, 1e-9)
-        told = self.meter.scalars()
-        told["speed/steps_per_second"] = (counters.steps - self._log_steps) / seconds
-        told["speed/environment_share"] = (self.replay.seconds - self._log_env_seconds) / seconds
-        for tag, value in told.items():
-            self.logger.record(tag, value)
-        self.logger.dump(counters.steps)
-        self.log.flush()
-        if "episodes/return" in told:
-            self.progress.update(
-                told=f"return {told['episodes/return']:.3f} · accuracy {told['episodes/accuracy']:.1%} · "
-                f"{told['episodes/total_tokens'] / 1000:.0f}k tokens · {told['speed/steps_per_second']:,.0f} steps/s",
-            )
-        self.meter.clear()
-        self._log_steps, self._log_seconds = counters.steps, counters.seconds
-        self._log_env_seconds = self.replay.seconds
-
-    def _evaluate(self) -> None:
+    def between(self) -> None:
+        """Evaluate every ``eval_steps`` steps, and at the end."""
         counters, config, step = self.counters, self.config, self.counters.steps
+        if step < counters.next_evaluation and not self.sitting.over:
+            return
         if counters.evaluations and step == self._last_evaluation():
             return
-        self.progress.update(told=f"evaluation {counters.evaluations + 1}")
+        self.sitting.progress.update(told=f"evaluation {counters.evaluations + 1}")
         results = sweep(self.model, self.validation, config, self.weights, self.seeds, self.observation)
         score = mean_return(results, config.latency_weight)
         frontier = Frontier.from_results(results[0].controller, results)
@@ -341,6 +312,114 @@ class Conductor(BaseCallback):
             "final/steps_per_second": self.counters.steps / max(self.counters.seconds, 1e-9),
         }
         self.log.scalars(final, self.counters.steps)
+
+
+class Schedules(Job):
+    """Learning rate, entropy and, in a DQN, exploration, along straight lines."""
+
+    def between(self) -> None:
+        """Move along them."""
+        config, share = self.config, self.counters.annealed
+        if config.learning_rate_end >= 0:
+            rate = config.learning_rate + share * (config.learning_rate_end - config.learning_rate)
+            self.model.lr_schedule = FloatSchedule(rate)
+        if is_on_policy(config.algo):
+            if config.ent_coef_end >= 0:
+                self.model.ent_coef = config.ent_coef + share * (config.ent_coef_end - config.ent_coef)  # type: ignore[attr-defined]
+        elif share > 0:
+            self.model._total_timesteps = max(int(self.counters.steps / share), 1)
+
+
+class Checkpoints(Job):
+    """What a training goes on from."""
+
+    def __init__(self, sitting: Sitting, env: VecMonitor) -> None:
+        super().__init__(sitting)
+        self.env = env
+        self._saved = time.monotonic()
+
+    def between(self) -> None:
+        """Save one every ``checkpoint_seconds`` seconds, at the beginning and at the end."""
+        due = time.monotonic() - self._saved >= self.config.checkpoint_seconds
+        if due or self.sitting.over or self.sitting.interrupted or not self.run.checkpoints:
+            self.run.save_checkpoint(self.model, self.env, self.counters)
+            self._saved = time.monotonic()
+
+
+class Conductor(CallbackList):
+    """Has the jobs done, in their order, and ends the training.
+
+    Attributes:
+        sitting: what they share.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        counters: Counters,
+        env: VecMonitor,
+        validation: Sequence[ReplayStore],
+        observation: Observation,
+        card: dict[str, Any],
+        progress: Progress,
+    ) -> None:
+        self.sitting = sitting = Sitting(run, counters, progress)
+        assert isinstance(env.venv, ReplayVecEnv)
+        self.jobs: list[Job] = [
+            Recording(sitting, env.venv),
+            Evaluation(sitting, validation, observation, card),
+            Schedules(sitting),
+            Checkpoints(sitting, env),
+        ]
+        super().__init__([*self.jobs])
+
+    def _init_callback(self) -> None:
+        log, config = self.sitting.log, self.sitting.config
+        self.model.set_logger(Logger(None, [EventWriter(log)]))
+        if not self.sitting.resumed:
+            log.layout(LAYOUT)
+            log.hparams(_hparams(config), METRICS)
+            log.text("config", f"```json\n{config.to_json()}```")
+        super()._init_callback()
+
+    def _on_step(self) -> bool:
+        sitting = self.sitting
+        sitting.begin()
+        super()._on_step()
+        if sitting.config.minutes and sitting.seconds >= 60 * sitting.config.minutes:
+            # SB3 has not noted what this step led to, and the rollout ends here.
+            self.model._last_obs = self.locals["new_obs"]
+            if is_on_policy(sitting.config.algo):
+                self.model._last_episode_starts = self.locals["dones"]
+            self.conduct()
+        sitting.progress.update(sitting.share(self.num_timesteps))
+        return True
+
+    def _on_rollout_start(self) -> None:
+        super()._on_rollout_start()
+        self.conduct()
+
+    def conduct(self) -> None:
+        """Do what is due.
+
+        Raises:
+            Stop: the training is over, or was interrupted.
+        """
+        sitting, counters = self.sitting, self.sitting.counters
+        counters.steps, counters.seconds = self.num_timesteps, sitting.seconds
+        share = sitting.share(counters.steps)
+        sitting.over = share >= 1.0
+        # Rates that have fallen stay so when a run is continued under a longer limit: raised again, they undo it.
+        counters.annealed = max(counters.annealed, share)
+        for job in self.jobs:
+            job.between()
+        sitting.progress.update(sitting.share(counters.steps))
+        if sitting.over or sitting.interrupted:
+            raise Stop
+
+    def close(self) -> None:
+        """Leave the event file as it should be."""
+        self.sitting.log.close()
 
 
 UNIMPORTANT = ("name", "log_dir", "progress", "threads", "env_threads", "checkpoint_seconds", "log_steps", "samples")

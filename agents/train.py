@@ -149,7 +149,7 @@ def _interrupts(conductor: Conductor) -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        conductor.interrupted = True
+        conductor.sitting.interrupted = True
 
     if threading.current_thread() is not threading.main_thread():
         yield received

@@ -15,7 +15,7 @@ import torch
 from tiny import SMALL, begin
 
 from agents import train as training
-from agents.callbacks import Conductor
+from agents.callbacks import Conductor, Schedules
 from agents.config import ALGORITHMS, Config
 from agents.evaluation import mean_return, sweep
 from agents.policies import CLASSES
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_those_of_an_unin
     conduct = Conductor.conduct
 
     def interrupted_halfway(self: Conductor) -> None:
-        self.interrupted = self.num_timesteps >= 300
+        self.sitting.interrupted = self.num_timesteps >= 300
         conduct(self)
 
     with monkeypatch.context() as patch:
@@ -74,13 +74,13 @@ def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_those_of_an_unin
 
 def test_a_longer_limit_does_not_raise_the_learning_rate_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    conduct = Conductor._schedule
+    conduct = Schedules.between
 
-    def noted(self: Conductor) -> None:
+    def noted(self: Schedules) -> None:
         conduct(self)
         rates.append(float(self.model.lr_schedule(1.0)))
 
-    monkeypatch.setattr(Conductor, "_schedule", noted)
+    monkeypatch.setattr(Schedules, "between", noted)
     run = begin(tmp_path, "run", learning_rate=0.01, learning_rate_end=0.001)
     assert training.train(run) == 0
     assert rates[0] == pytest.approx(0.01)
