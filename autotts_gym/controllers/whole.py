@@ -61,6 +61,8 @@ def _gamma_tables(max_votes: int) -> tuple[NDArray[np.float64], NDArray[np.float
 
     Both (max_votes + 1, points) float64. The grid is that of Simpson's rule, from 0 to far beyond the largest.
     """
+    from scipy import special  # takes longer to load than all else here
+
     end = max_votes + 1 + 12 * np.sqrt(max_votes + 1.0)
     points = 1 + 2 * int(np.ceil(2 * end))
     grid = np.linspace(0.0, end, points)
@@ -68,16 +70,10 @@ def _gamma_tables(max_votes: int) -> tuple[NDArray[np.float64], NDArray[np.float
     weights[1::2] = 4.0
     weights[[0, -1]] = 1.0
     weights *= grid[1] / 3.0
-    # Gamma(1 + v) has the density Poisson(v; x) and the CDF P(Poisson(x) > v), summed from the small end.
-    counts = np.arange(int(end + 12 * np.sqrt(end)))
-    require_memory(f"max_branches: the dirichlet criterion on {max_votes} branches", 32 * len(counts) * points)
-    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
-    with np.errstate(divide="ignore"):
-        log_grid = np.maximum(np.log(grid), -1e3)
-    poisson = np.exp(counts[:, None] * log_grid - grid - log_factorials[:, None])
-    cdf = np.cumsum(poisson[::-1], axis=0)[::-1][1 : max_votes + 2]
-    log_cdf = np.log(np.clip(cdf, 1e-300, 1.0))
-    density = poisson[: max_votes + 1]
+    require_memory(f"max_branches: the dirichlet criterion on {max_votes} branches", 32 * (max_votes + 1) * points)
+    votes = np.arange(max_votes + 1)[:, None]
+    log_cdf = np.log(np.clip(special.gammainc(1.0 + votes, grid), 1e-300, 1.0))
+    density = np.exp(special.xlogy(votes, grid) - grid - special.gammaln(1.0 + votes))
     return log_cdf, density * weights
 
 
