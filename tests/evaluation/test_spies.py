@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from pools import as_store, ragged_questions
+from pools import as_store, fitting, ragged_questions
 from walker import hidden_arrays, reachable
 
 import agents
@@ -72,7 +72,7 @@ def states(monkeypatch):
 @pytest.mark.parametrize("name", ["sc", "cmc", "parallel_probe", str(POLICY)], ids=lambda name: Path(name).stem)
 def test_controllers_and_policies_within_evaluate(name: str, states: None):
     spy = Spy(make_controller(name))
-    store = as_store(ragged_questions(3, questions=4))
+    store = fitting("deepconf", as_store(ragged_questions(3, questions=4)))
     evaluate(spy, store, seeds=range(2))
     assert SECRETS
     assert min(spy.arrays) > 5
@@ -80,7 +80,7 @@ def test_controllers_and_policies_within_evaluate(name: str, states: None):
 
 def test_controllers_within_trace_and_the_trace_itself(states: None):
     spy = Spy(make_controller("cmc"))
-    told = trace(spy, as_store(ragged_questions(3, questions=4)), 1)
+    told = trace(spy, fitting("deepconf", as_store(ragged_questions(3, questions=4))), 1)
     assert SECRETS
     assert min(spy.arrays) > 5
     count = len(spy.arrays)
