@@ -21,7 +21,8 @@ SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 def played(probe: str = "auto", rounds: int = 6, **laws: object) -> PoolState:
-    state = PoolState(Bank([synthesize(questions=3, branches=9, signals=True)]), 4, Rules(max_branches=6, probe=probe, **laws))
+    bank = Bank([synthesize(questions=3, branches=9, signals=True)])
+    state = PoolState(bank, 4, Rules(max_branches=6, probe=probe, **laws))
     state.begin()
     rng = np.random.default_rng(0)
     for _ in range(rounds):
