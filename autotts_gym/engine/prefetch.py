@@ -40,11 +40,15 @@ def _fetch(_context: Any, array: Any, offset: Any) -> Any:
 
 
 @inline
-def _fetch_episode(s, n):
-    """The records of an episode."""
-    answers, slots = s.answers.shape[1], s.slots.shape[1]
+def _fetch_pool(s, n):
     for line in range(0, _POOL, _LINE):
         _fetch(s.pools, n * _POOL + line)
+
+
+@inline
+def _fetch_rest(s, n):
+    """The other records of an episode."""
+    answers, slots = s.answers.shape[1], s.slots.shape[1]
     for line in range(0, _HIDDEN_POOL, _LINE):
         _fetch(s.hidden_pools, n * _HIDDEN_POOL + line)
     _fetch(s.answers, n * answers * _ANSWER)
@@ -54,28 +58,17 @@ def _fetch_episode(s, n):
 
 
 @inline
-def _fetch_slot(s, n, action):
-    """The branch slot that an action concerns."""
+def _slot_of(s, n, action):
+    """The branch slot that an action other than STOP concerns."""
     slots = s.slots.shape[1]
-    i = np.int64(s.pools[n].opened) if action == BRANCH else (action - FIRST_DEEPEN) % slots
-    if action >= BRANCH and i < slots:
-        _fetch(s.slots, (n * slots + i) * _SLOT)
-        _fetch(s.hidden_slots, (n * slots + i) * _HIDDEN_SLOT)
-        _fetch(s.admissible, n * s.admissible.shape[1] + action)
-
-
-@inline
-def _fetch_probe(s, n, action):
-    """The next probe of the branch in it, and where that is noted."""
-    i = (action - FIRST_DEEPEN) % s.slots.shape[1]
-    if action >= FIRST_DEEPEN:
-        _fetch(s.probes, (s.hidden_slots[n, i].start + s.slots[n, i].depth) * _ID)
-        _fetch(s.history, (n * s.history.shape[1] + s.pools[n].recorded) * _CHANGE)
+    return min(np.int64(s.pools[n].opened), slots - 1) if action == BRANCH else (action - FIRST_DEEPEN) % slots
 
 
 @inline
 def fetch_steps(s, n, end, actions, ahead):
     """What primitive actions behind that of episode n need: in three stages, each needs what the one before fetched.
+
+    An action that is not admissible needs little, and nothing more is fetched for it.
 
     Args:
         s: the state.
@@ -85,12 +78,19 @@ def fetch_steps(s, n, end, actions, ahead):
         ahead: by how many episodes the stages are apart; 0: nothing is fetched.
     """
     if ahead > 0:
-        if n + 3 * ahead < end:
-            _fetch_episode(s, n + 3 * ahead)
-        if n + 2 * ahead < end:
-            _fetch_slot(s, n + 2 * ahead, actions[n + 2 * ahead])
-        if n + ahead < end:
-            _fetch_probe(s, n + ahead, actions[n + ahead])
+        last, middle, first = n + 3 * ahead, n + 2 * ahead, n + ahead
+        if last < end:
+            _fetch_pool(s, last)
+            _fetch(s.admissible, last * s.admissible.shape[1] + actions[last])
+        if middle < end and actions[middle] >= BRANCH and s.admissible[middle, actions[middle]] != 0:
+            slot = middle * s.slots.shape[1] + _slot_of(s, middle, actions[middle])
+            _fetch(s.slots, slot * _SLOT)
+            _fetch(s.hidden_slots, slot * _HIDDEN_SLOT)
+            _fetch_rest(s, middle)
+        if first < end and actions[first] >= FIRST_DEEPEN and s.admissible[first, actions[first]] != 0:
+            i = _slot_of(s, first, actions[first])
+            _fetch(s.probes, (s.hidden_slots[first, i].start + s.slots[first, i].depth) * _ID)
+            _fetch(s.history, (first * s.history.shape[1] + s.pools[first].recorded) * _CHANGE)
 
 
 @inline
@@ -98,7 +98,8 @@ def fetch_rounds(s, n, end, ahead):
     """What rounds behind that of episode n need: its records, then the slots of its branches; see ``fetch_steps``."""
     if ahead > 0:
         if n + 2 * ahead < end:
-            _fetch_episode(s, n + 2 * ahead)
+            _fetch_pool(s, n + 2 * ahead)
+            _fetch_rest(s, n + 2 * ahead)
         if n + ahead < end:
             behind, slots = n + ahead, s.slots.shape[1]
             opened = min(np.int64(s.pools[behind].opened) + 1, slots)
