@@ -11,7 +11,6 @@ STAGES = """
 import time
 start = time.perf_counter()
 import gymnasium as gym, autotts_gym
-from autotts_gym import evaluate, make_controller
 def told(what):
     global start
     now = time.perf_counter()
@@ -29,6 +28,7 @@ rounds = gym.make("AutoTTS-ReplayRounds-v0")
 rounds.reset(seed=0)
 rounds.step(1)
 told("first step of rounds, on top")
+from autotts_gym import evaluate, make_controller
 evaluate(make_controller("cmc", beta=0.5), seeds=range(1))
 told("first evaluate of cmc, on top")
 """
