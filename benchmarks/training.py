@@ -51,7 +51,7 @@ def main() -> None:
         return call
 
     with tempfile.TemporaryDirectory() as folder:
-        short = {"log_dir": folder, "minutes": 0.0, "eval_steps": 1 << 40}
+        short = {"log_dir": folder, "minutes": 0.0, "eval_steps": 2**31 - 1}
         rollout = base.num_envs * base.n_steps
         train(RunFolder.of(base.updated({**short, "name": "warm", "total_steps": rollout})))
         for name, owner, attribute in PARTS:
