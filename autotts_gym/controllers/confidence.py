@@ -19,21 +19,46 @@ WEIGHTS = ("minimum", "tail", "mean")
 """By what a branch's vote is weighted: the lowest confidence of its intervals, that of its end, or their mean."""
 
 
-def _column(name: str, signal: str, revealed: Revealed) -> int:
-    """Where a signal stands among those of the stores.
+class _OnSignal(HandWritten):
+    """A controller that lives on one signal."""
 
-    Raises:
-        ControllerError: not every store has it.
-    """
-    if signal not in revealed.signal_names:
-        known = ", ".join(revealed.signal_names) or "none"
-        raise ControllerError(f"{name}: expected episodes with the signal {quote(signal)}, got {plain(known)}")
-    return revealed.signal_names.index(signal)
+    signal: str
+
+    @property
+    def needs_signals(self) -> tuple[str, ...]:
+        """Its signal."""
+        return (self.signal,)
+
+    @classmethod
+    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
+        """1 to 64 branches, geometric in beta."""
+        return {"branches": width(beta)}
+
+    def column(self, revealed: Revealed) -> int:
+        """Where its signal stands among those of the stores.
+
+        Raises:
+            ControllerError: not every store has it.
+        """
+        names = revealed.signal_names
+        if self.signal not in names:
+            known = plain(", ".join(names) or "none")
+            raise ControllerError(f"{self.name}: expected episodes with the signal {quote(self.signal)}, got {known}")
+        return names.index(self.signal)
+
+    def begin(self, revealed: Revealed) -> Any:
+        """The arrays in which it remembers episodes, all 0; None: it needs none.
+
+        Raises:
+            ControllerError: not every store has its signal.
+        """
+        self.column(revealed)
+        return super().begin(revealed)
 
 
 @register
 @dataclass(frozen=True)
-class DeepConf(HandWritten):
+class DeepConf(_OnSignal):
     """DeepConf, online and offline: confident branches vote, others are given up (Fu et al. 2025, arXiv 2508.15260).
 
     The first ``warm_up`` branches are read whole. The threshold is the lowest confidence that the most confident
@@ -71,16 +96,6 @@ class DeepConf(HandWritten):
         require(self.name, "consensus", self.consensus, good, "a number above 0.5")
         require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
 
-    @property
-    def needs_signals(self) -> tuple[str, ...]:
-        """Its signal."""
-        return (self.signal,)
-
-    @classmethod
-    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
-        """1 to 64 branches, geometric in beta."""
-        return {"branches": width(beta)}
-
     def places(self, revealed: Revealed) -> Places:
         """The threshold of each episode, NaN before the warm-up has ended; and room for a rule's own numbers."""
         answers = revealed.arrays.answers.shape[1]
@@ -90,9 +105,8 @@ class DeepConf(HandWritten):
         """No threshold yet.
 
         Raises:
-            ControllerError: not every store has the signal.
+            ControllerError: not every store has its signal.
         """
-        _column(self.name, self.signal, revealed)
         thresholds, *room = super().begin(revealed)
         thresholds[...] = np.nan
         return thresholds, *room
@@ -100,7 +114,7 @@ class DeepConf(HandWritten):
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
         """The column of the signal, and the knobs."""
         return (
-            _column(self.name, self.signal, revealed),
+            self.column(revealed),
             min(self.branches, revealed.rules.max_branches),
             float(self.keep),
             min(self.warm_up, self.branches),
@@ -111,7 +125,7 @@ class DeepConf(HandWritten):
 
 @register
 @dataclass(frozen=True)
-class Deer(HandWritten):
+class Deer(_OnSignal):
     """DEER: a branch stops growing once the model is sure of the answer that it would give (arXiv 2504.15895).
 
     Alone (``branches=1``), or as the majority of the latest answers over several branches.
@@ -136,24 +150,6 @@ class Deer(HandWritten):
         share(self.name, "threshold", self.threshold)
         require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
 
-    @property
-    def needs_signals(self) -> tuple[str, ...]:
-        """Its signal."""
-        return (self.signal,)
-
-    @classmethod
-    def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
-        """1 to 64 chains, geometric in beta."""
-        return {"branches": width(beta)}
-
-    def begin(self, revealed: Revealed) -> Any:
-        """Nothing to remember.
-
-        Raises:
-            ControllerError: not every store has the signal.
-        """
-        _column(self.name, self.signal, revealed)
-
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
         """The column of the signal, and the knobs."""
-        return _column(self.name, self.signal, revealed), self.branches, float(self.threshold)
+        return self.column(revealed), self.branches, float(self.threshold)
