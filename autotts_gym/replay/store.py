@@ -100,7 +100,8 @@ class ReplayStore:
         benchmark: name of the benchmark.
         interval_tokens: Δ, tokens between probes.
         attributes: JSON-able provenance, licence, sampling settings; ``probes`` "none" says that the store has none.
-        signals: (NP,) float32 signals by name (log-probability, entropy …), or functions that read them.
+        signals: (NP,) float32 signals (log-probability, entropy …), or functions that read them, by printable names
+            without a slash.
         path: the file that holds exactly this content, if there is one.
 
     Raises:
@@ -142,6 +143,9 @@ class ReplayStore:
             raise StoreError(
                 f"{where}: probes[{shown[0]}]: expected -1 in a store without probes, got {columns.probes[shown[0]]}"
             )
+        for name in signals or {}:
+            if not isinstance(name, str) or not name.isprintable() or "/" in name or not name.strip("."):
+                raise StoreError(f"{where}: signals: expected printable names without a slash, got {quote(name)}")
         self._signals = Signals(
             {name: self._signal_reader(name, signal) for name, signal in sorted((signals or {}).items())}
         )

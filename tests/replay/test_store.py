@@ -128,6 +128,10 @@ def test_select_takes_signals_along():
         ({"model": ""}, "model: expected a printable name"),
         ({"benchmark": "a\0"}, "benchmark: expected a printable name"),
         ({"interval_tokens": 0}, "interval_tokens: expected a whole number from 1 to"),
+        *(
+            ({"signals": {name: np.zeros(12, np.float32)}}, "signals: expected printable names without a slash, got")
+            for name in ("a/b", ".", "..", "", "x\n", 3)
+        ),
         ({"signals": {"x": np.zeros(3, np.float32)}}, r"signals/x: expected shape \(12,\), got \(3,\)"),
         ({"attributes": {"x": object()}}, "attributes: expected JSON-able values"),
         ({"attributes": {"x": float("nan")}}, "attributes: expected JSON-able values"),
