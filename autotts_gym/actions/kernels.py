@@ -4,6 +4,8 @@ A macro is a pair of numbers: the code of a rule that is built in and its amount
 function; or ``PLAIN`` and 0: one in plain Python, of which nothing is written here.
 """
 
+import numpy as np
+
 from autotts_gym.engine.addresses import call_macro, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.kernels import clear_row
@@ -27,19 +29,8 @@ PLAIN, OWN = -1, -2
 
 
 @inline
-def _deeper(slots_n, i, opened):
-    """How many active branches are deeper than branch i, ties to the one opened first."""
-    count = 0
-    for j in range(opened):
-        deeper = slots_n[j].depth > slots_n[i].depth or (slots_n[j].depth == slots_n[i].depth and j < i)
-        count += slots_n[j].status == ACTIVE and deeper
-    return count
-
-
-@inline
-def _concerns(pool, slots_n, i, code, amount):
-    """Whether a macro concerns an active branch."""
-    slot = slots_n[i]
+def _concerns(pool, slot, code, amount, ahead):
+    """Whether a macro concerns an active branch; ``ahead``: it is among the deepest ones, see ``_cut``."""
     if code == MACRO_ALL:
         return True
     if code == MACRO_LEADER:
@@ -47,12 +38,32 @@ def _concerns(pool, slots_n, i, code, amount):
     if code == MACRO_OTHERS:
         return slot.answer < 0 or slot.answer != pool.leader
     if code == MACRO_FURTHEST:
-        return 4 * _deeper(slots_n, i, pool.opened) < pool.active
+        return ahead
     if code == MACRO_DISSENTERS:
         return slot.off_leader >= amount
     if code == MACRO_LEAST:
-        return 4 * (pool.active - 1 - _deeper(slots_n, i, pool.opened)) < pool.active
+        return not ahead
     return overdue(pool, slot)
+
+
+@inline
+def _cut(pool, slots_n, count):
+    """Where the deepest active branches end, so many in number, ties to those opened first.
+
+    Returns:
+        (a depth, how many branches of just that depth are among them; all deeper ones are).
+    """
+    low, high, ties = np.int64(-1), np.int64(pool.deepest), count
+    while high - low > 1:  # at most count branches are deeper than high, ties less than that; more than low
+        depth = (low + high) // 2
+        deeper = 0
+        for i in range(pool.opened):
+            deeper += (slots_n[i].status == ACTIVE) & (slots_n[i].depth > depth)
+        if deeper <= count:
+            high, ties = depth, count - deeper
+        else:
+            low = depth
+    return high, ties
 
 
 @inline
@@ -73,8 +84,17 @@ def write_row(revealed, n, code, amount, plan):
     elif code == MACRO_READ:
         plan.read[n] = min(amount, pool.slots - pool.opened)
     else:
+        depth, ties = np.int64(0), np.int64(0)
+        if code in (MACRO_FURTHEST, MACRO_LEAST):
+            quarter = np.int64(pool.active + 3) // 4
+            depth, ties = _cut(pool, slots_n, quarter if code == MACRO_FURTHEST else pool.active - quarter)
         for i in range(pool.opened):
-            if slots_n[i].status == ACTIVE and _concerns(pool, slots_n, i, code, amount):
+            slot = slots_n[i]
+            if slot.status != ACTIVE:
+                continue
+            ahead = slot.depth > depth or (slot.depth == depth and ties > 0)
+            ties -= slot.depth == depth
+            if _concerns(pool, slot, code, amount, ahead):
                 if code >= MACRO_DISSENTERS:
                     plan.prune[n, i] = True
                 else:
@@ -96,20 +116,50 @@ def write_compiled(addresses, compiled, rows, actions, plan):
 
 
 @inline
-def _changes_something(revealed, n, code, amount):
-    """Whether a built-in macro would change something; what ``mark_effective`` would say of its plan."""
+def _first_concerned(revealed, n):
+    """The branches that rules concern if they concern any; -1: there is none.
+
+    Returns:
+        Of the branches that can be deepened (one on the leader, one off it); of those that can be pruned (the one that
+        has been off the leader for longest, the deepest).
+    """
     pool = revealed.pools[n]
+    on, off, longest_off, deepest = -1, -1, -1, -1
+    most_off, most_depth = -1, -1
+    if pool.active > 0:
+        for i in range(pool.opened):
+            slot = revealed.slots[n, i]
+            if revealed.admissible[n, FIRST_DEEPEN + i] != 0:
+                if _concerns(pool, slot, MACRO_LEADER, 0, False):
+                    on = i
+                else:
+                    off = i
+            if revealed.admissible[n, FIRST_DEEPEN + revealed.slots.shape[1] + i] != 0:
+                if slot.off_leader > most_off:
+                    longest_off, most_off = i, slot.off_leader
+                if slot.depth > most_depth:
+                    deepest, most_depth = i, slot.depth
+    return on, off, longest_off, deepest
+
+
+@inline
+def _changes_something(revealed, n, code, amount, first):
+    """Whether a built-in macro would change something; what ``mark_effective`` would say of its plan."""
+    on, off, longest_off, deepest = first
     if code in (MACRO_STOP, MACRO_STOP_WEIGHTED):
         return True
     if code in (MACRO_OPEN, MACRO_READ):
         return revealed.admissible[n, BRANCH] != 0
-    shift = FIRST_DEEPEN + (revealed.slots.shape[1] if code >= MACRO_DISSENTERS else 0)
-    for i in range(pool.opened):
-        if revealed.admissible[n, shift + i] != 0:
-            some = code in (MACRO_FURTHEST, MACRO_LEAST)
-            if some or _concerns(pool, revealed.slots[n], i, code, amount):
-                return True
-    return False
+    if code in (MACRO_ALL, MACRO_FURTHEST):  # a quarter of some branches is at least one
+        return on >= 0 or off >= 0
+    if code == MACRO_LEAST:
+        return deepest >= 0
+    if code == MACRO_LEADER:
+        return on >= 0
+    if code == MACRO_OTHERS:
+        return off >= 0
+    i = longest_off if code == MACRO_DISSENTERS else deepest
+    return i >= 0 and _concerns(revealed.pools[n], revealed.slots[n, i], code, amount, False)
 
 
 @inline
@@ -130,6 +180,7 @@ def mark_row(revealed, n, compiled, plan, masks):
 
     The row of the plan is where macros of users say what they would do; it is left blank.
     """
+    first = _first_concerned(revealed, n)
     for k in range(len(compiled)):
         code, amount = compiled[k, 0], compiled[k, 1]
         if code == OWN:
@@ -138,7 +189,7 @@ def mark_row(revealed, n, compiled, plan, masks):
             masks[n, k] = _effective(revealed.admissible, n, revealed.slots.shape[1], plan)
             clear_row(revealed, n, plan)
         else:
-            masks[n, k] = code != PLAIN and _changes_something(revealed, n, code, amount)
+            masks[n, k] = code != PLAIN and _changes_something(revealed, n, code, amount, first)
 
 
 @kernel
