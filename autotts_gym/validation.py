@@ -132,13 +132,14 @@ def dimensions(value: Any) -> int:
         return 1
 
 
-def within(name: str, array: NDArray[Any], low: int, high: int) -> None:
-    """Refuse an array of whole numbers unless all of them are in ``low .. high``.
+def within(name: str, array: NDArray[np.int64], low: int, high: int) -> None:
+    """Refuse an array unless all of its numbers are in ``low .. high``.
 
     Raises:
         AutottsError: one is not.
     """
-    if array.size and (array.min() < low or array.max() > high):
+    above = array - low if low else array
+    if np.count_nonzero(above.view(np.uint64) > high - low):  # what is below is large as such
         raise AutottsError(f"{name}: expected {low} .. {high}, got {array.min()} .. {array.max()}")
 
 
@@ -166,8 +167,7 @@ def numbers(name: str, value: Any, shape: tuple[int, ...] | None, count: int) ->
         AutottsError: it has another shape, or holds something that ``number`` refuses.
     """
     array = shaped(name, value, np.int64, shape)
-    if np.count_nonzero(array.view(np.uint64) >= count):  # negative ones are large as such
-        raise AutottsError(f"{name}: expected 0 .. {count - 1}, got {array.min()} .. {array.max()}")
+    within(name, array, 0, count - 1)
     return array
 
 

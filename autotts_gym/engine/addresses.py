@@ -122,9 +122,9 @@ def call_begin(_context: Any, address: Any, state: Any, n: Any, question: Any) -
 
 
 @intrinsic
-def call_act(_context: Any, address: Any, state: Any, n: Any, action: Any) -> Any:
-    """Call ``kernels.act`` by its address, inside a kernel."""
-    return types.boolean(types.int64, state, ROW, types.int64), _call
+def call_perform(_context: Any, address: Any, state: Any, n: Any, action: Any) -> Any:
+    """Call ``kernels.perform`` by its address, inside a kernel."""
+    return types.none(types.int64, state, ROW, types.int64), _call
 
 
 @intrinsic

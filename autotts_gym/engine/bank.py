@@ -146,7 +146,7 @@ class Bank:
         store = bisect_right(self.first_questions, question) - 1
         return self.stores[store], question - self.first_questions[store]
 
-    def answer_texts(self, answers: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
+    def answer_texts(self, answers: NDArray[np.int64]) -> NDArray[np.object_]:
         """The strings of answers, (K,) object; None for -1.
 
         Args:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from numba import types
 from numba.core import event
 from numba.core.ccallback import CFunc
+from numba.core.compiler import Compiler
 from numba.core.errors import NumbaError
 from numba.np import numpy_support
 
@@ -30,22 +31,34 @@ class _Native(CFunc):
             return super()._compile_uncached()  # type: ignore[misc]
 
 
+class _Apart(Compiler):
+    """Compiles a function whose arguments do not overlap: what it writes to one is not read through another.
+
+    So the compiler need not read the state again after each number that is written.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)  # type: ignore[no-untyped-call]
+        self.state.flags.noalias = True
+
+
 _kept: list[Any] = []
 """Libraries of machine code. What is called by its address stays for as long as the process."""
 
 
-def machine_code(function: Callable[..., Any], signature: Any, what: str) -> int:
+def machine_code(function: Callable[..., Any], signature: Any, what: str, apart: bool = False) -> int:
     """Compile a function, or load it from the cache; returns where its machine code is.
 
     Args:
         function: to be compiled.
         signature: the types of its arguments, and of what it returns.
         what: it is, for messages.
+        apart: whether its arguments never overlap, see ``_Apart``.
 
     Raises:
         AutottsError: it cannot be compiled.
     """
-    compiled: Any = _Native(function, signature, {}, {"error_model": "numpy"})
+    compiled: Any = _Native(function, signature, {}, {"error_model": "numpy"}, _Apart if apart else Compiler)
     compiled._cache = KernelCache(function)
     try:
         compiled.compile()

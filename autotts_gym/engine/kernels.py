@@ -7,7 +7,7 @@ kernels, which Python calls, take its addresses.
 
 import numpy as np
 
-from autotts_gym.engine.addresses import call_act, call_aggregator, call_begin, call_round, unpack
+from autotts_gym.engine.addresses import call_aggregator, call_begin, call_perform, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import (
     ACTIVE,
@@ -550,25 +550,31 @@ def _end_step(s, n):
 
 
 @inline
-def act(s, n, action):
-    """One primitive action, which is a round of its own. Returns whether it was admissible; if not, it does nothing."""
+def perform(s, n, action):
+    """What a primitive action does that is admissible."""
     pool = s.pools[n]
     max_branches = s.rules[0].max_branches
     exact = s.rules[0].exact
+    spent = np.int64(0)
+    if action == STOP:
+        _stop(s, n, np.int32(-1), STOPPED)
+    elif action == BRANCH:
+        spent = _open(s, n, exact)
+    elif action < FIRST_DEEPEN + max_branches:
+        spent = _deepen(s, n, action - FIRST_DEEPEN, exact)
+    elif action < FIRST_DEEPEN + 2 * max_branches:
+        _prune(s, n, action - FIRST_DEEPEN - max_branches)
+    else:
+        spent = _probe(s, n, action - FIRST_DEEPEN - 2 * max_branches)
+    pool.sequential_tokens += spent
+
+
+@inline
+def act(s, n, action):
+    """One primitive action, which is a round of its own. Returns whether it was admissible; if not, it does nothing."""
     valid = s.admissible[n, action] != 0
     if valid:
-        spent = np.int64(0)
-        if action == STOP:
-            _stop(s, n, np.int32(-1), STOPPED)
-        elif action == BRANCH:
-            spent = _open(s, n, exact)
-        elif action < FIRST_DEEPEN + max_branches:
-            spent = _deepen(s, n, action - FIRST_DEEPEN, exact)
-        elif action < FIRST_DEEPEN + 2 * max_branches:
-            _prune(s, n, action - FIRST_DEEPEN - max_branches)
-        else:
-            spent = _probe(s, n, action - FIRST_DEEPEN - 2 * max_branches)
-        pool.sequential_tokens += spent
+        call_perform(s.perform, s, n, action)
     _end_step(s, n)
     return valid
 
@@ -663,7 +669,7 @@ def act_all(addresses, actions, valid):
     """One primitive action (N,) int64 in every running episode; writes valid (N,) bool."""
     s = unpack(addresses)
     for n in range(actions.shape[0]):
-        valid[n] = s.pools[n].stop_reason == RUNNING and call_act(s.act, s, n, actions[n])
+        valid[n] = s.pools[n].stop_reason == RUNNING and act(s, n, actions[n])
 
 
 @kernel

@@ -313,7 +313,7 @@ controller is shown all follow from it."""
 BY_EPISODE = tuple(array.name for array in TABLE if array.axes[:1] == ("episodes",))
 """Those with a row for each episode."""
 
-FUNCTIONS = ("reward", "aggregator", "begin", "act", "play_round")
+FUNCTIONS = ("reward", "aggregator", "begin", "perform", "play_round")
 """Functions that kernels call, of which ``Addresses`` hold where they are, behind all sizes; 0: there is none.
 
 The first two are a user's; the others are the transition, see ``transition.py``."""

@@ -61,7 +61,12 @@ def _fetch_rest(s, n):
 def _slot_of(s, n, action):
     """The branch slot that an action other than STOP concerns."""
     slots = s.slots.shape[1]
-    return min(np.int64(s.pools[n].opened), slots - 1) if action == BRANCH else (action - FIRST_DEEPEN) % slots
+    if action == BRANCH:
+        return min(np.int64(s.pools[n].opened), slots - 1)
+    i = action - FIRST_DEEPEN
+    i -= slots if i >= slots else 0  # a division would take longer than all that it saves
+    i -= slots if i >= slots else 0
+    return i
 
 
 @inline

@@ -127,16 +127,15 @@ class PoolState:
         """Have kernels find functions of the transition, which are compiled or loaded if no state of this process did.
 
         Args:
-            names: "begin", "act" or "play_round". A kernel that calls another raises ``RuntimeError``.
+            names: "begin", "perform" or "play_round". A kernel that calls another raises ``RuntimeError``.
 
         Raises:
             AutottsError: there is no such function.
         """
-        missing = [name for name in names if not isinstance(name, str) or name not in self._ready]
-        if missing:
-            for name in missing:
+        for name in names:
+            if not isinstance(name, str) or name not in self._ready:
                 transition.load(choice("name", name, transition.NAMES))
-            self._pack()
+                self._pack()
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels without what is shared, which the bank brings, without addresses, and without room left over."""
@@ -318,7 +317,7 @@ class PoolState:
         """
         actions = numbers("actions", actions, self._rows, self.admissible.shape[1])
         valid = np.empty(self.episodes, np.bool_)
-        self.require("act")
+        self.require("perform")
         kernels.act_all(self.addresses, actions, valid)
         return valid
 
@@ -406,7 +405,7 @@ class PoolState:
         text: str | None = self.answer_texts(np.array([n]), np.array([answer]))[0]
         return text
 
-    def answer_texts(self, rows: NDArray[np.integer[Any]], answers: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
+    def answer_texts(self, rows: Any, answers: Any) -> NDArray[np.object_]:
         """The strings of answers by their local ids, one an episode of ``rows``, (K,) object; None for -1.
 
         Raises:

@@ -17,7 +17,7 @@ PLAN = types.NamedTuple(
 
 _SIGNATURES: dict[str, Any] = {
     "begin": ((STATE, ROW, types.int64), types.none),
-    "act": ((STATE, ROW, types.int64), types.boolean),
+    "perform": ((STATE, ROW, types.int64), types.none),
     "play_round": ((STATE, ROW, PLAN), types.none),
 }
 
@@ -29,6 +29,6 @@ loaded: dict[str, int] = {}
 
 
 def load(name: str) -> None:
-    """Compile ``kernels.begin``, ``act`` or ``play_round``, or load its machine code, unless that has been done."""
+    """Compile ``kernels.begin``, ``perform`` or ``play_round``, or load its machine code, unless that has been done."""
     if name not in loaded:
         loaded[name] = machine_code(getattr(kernels, name).py_func, _SIGNATURES[name], name)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 OPTIONS = ("question", "branch_seed", "cost_weight")
 RENDER_MODES = ("ansi", "rgb_array")
-_OF_A_STEP = ("_outcomes", "_none", "_last", "_last_masks")
+_OF_A_STEP = ("encoder", "_outcomes", "_none", "_texts", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
 
 NO_ANSWER = ""
@@ -101,6 +102,13 @@ def _tell_missing(bank: Bank) -> None:
         )
 
 
+def _same(value: Any, count: int) -> NDArray[np.object_]:
+    """An array of one object; ``np.full`` would make a new text of every one."""
+    array = np.empty(count, object)
+    array.fill(value)
+    return array
+
+
 def observation_space(observation: Observation, max_branches: int) -> spaces.Space[Any]:
     """The space of one observation of an episode with so many branch slots."""
     low, high = observation.bounds(max_branches)
@@ -146,6 +154,9 @@ class Episodes:
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
         self._none[0] = -1
+        self._texts = {
+            key: [_same(text, episodes) for text in (None, NEUTRAL[key])] for key in ("answer", "stop_reason")
+        }
         self._last = self.empty()
         self._last_masks = np.empty((episodes, self.actions), np.int8)
 
@@ -162,7 +173,7 @@ class Episodes:
         """How many actions there are."""
         return layout.actions(rules.max_branches, rules.probe == "explicit")
 
-    @property
+    @cached_property
     def encoder(self) -> NDArray[np.int64]:
         """The words of the compiled encoder."""
         return self.observation.encoder(self.state.bank.signal_names)
@@ -226,7 +237,7 @@ class Episodes:
             AutottsError: the action is not in the action space.
         """
         chosen = number("action", action, self.actions)
-        self.state.require("begin", "act")
+        self.state.require("begin", "perform")
         out = self.empty()
         step: tuple[float, bool, int] = kernels.step_one(self.state.addresses, chosen, self.encoder, out)
         if step[2] != layout.RUNNING:
@@ -270,7 +281,7 @@ class Episodes:
 
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """The step of ``step_all``, with arguments that are right; returns how many episodes have ended."""
-        self.state.require("begin", "act")
+        self.state.require("begin", "perform")
 
         def step(first: int, end: int) -> int:
             ended: int = kernels.step_all(
@@ -313,15 +324,13 @@ class Episodes:
             blank: whether the others are left blank, as Gymnasium leaves rows that have no such info; else ``NEUTRAL``.
         """
         table = self._none.copy()
-        few = self._outcomes.take(rows, axis=1)
-        table[:, rows] = few
-        spread = dict(zip(layout.OUTCOME, table, strict=True))
-        spread["correct"] = table[1] != 0
-        for key, told in (("answer", self._answers(few[0])), ("stop_reason", _STOP_REASONS[few[-1]])):
-            spread[key] = np.empty(self.state.episodes, object)
-            spread[key].fill(None if blank else NEUTRAL[key])  # ``np.full`` would make a new text of every one
-            spread[key][rows] = told
-        return spread
+        texts = {key: arrays[not blank].copy() for key, arrays in self._texts.items()}
+        if len(rows):
+            few = self._outcomes.take(rows, axis=1)
+            table[:, rows] = few
+            texts["answer"][rows] = self._answers(few[0])
+            texts["stop_reason"][rows] = _STOP_REASONS[few[-1]]
+        return {**dict(zip(layout.OUTCOME, table, strict=True)), "correct": table[1] != 0, **texts}
 
     def _answers(self, answers: NDArray[np.int64]) -> NDArray[np.object_]:
         """What infos tell of answers, (K,)."""

@@ -3,9 +3,9 @@
 import numpy as np
 
 from autotts_gym.actions.kernels import PLAIN, mark_row, write_row
-from autotts_gym.engine.addresses import call_act, call_begin, call_encoder, call_reward, call_round, unpack
+from autotts_gym.engine.addresses import call_begin, call_encoder, call_reward, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import aggregated, clear_row, is_right
+from autotts_gym.engine.kernels import act, aggregated, clear_row, is_right
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
 from autotts_gym.engine.prefetch import fetch_rounds, fetch_steps
 
@@ -53,7 +53,7 @@ def _advance(s, n, action):
     pool = s.pools[n]
     total, sequential, worth = pool.total_tokens, pool.sequential_tokens, _worth(s, n)
     _keep(s, n)
-    valid = call_act(s.act, s, n, action)
+    valid = act(s, n, action)
     return _reward(s, n, total, sequential, worth), valid
 
 

@@ -87,7 +87,7 @@ class Observation:
         """F features of each branch slot."""
         return tuple(each for each in self.features if each.of_branch)
 
-    @property
+    @cached_property
     def in_two(self) -> bool:
         """Whether it comes as a dictionary of ``pool`` and ``branches``, else as one vector."""
         return self.name == "dict"
@@ -106,11 +106,15 @@ class Observation:
         """A fresh array for N observations, (N, P + M F)."""
         return np.empty((episodes, self.width(max_branches)), np.float32)
 
+    @cached_property
+    def _parts(self) -> int:
+        return len(self.of_episode)
+
     def shown(self, encoded: NDArray[np.float32]) -> Any:
         """What an agent is given of one encoded observation (P + M F,), or of N of them."""
         if not self.in_two:
             return encoded
-        parts = len(self.of_episode)
+        parts = self._parts
         return {"pool": encoded[..., :parts], "branches": encoded[..., parts:]}
 
     @property
@@ -146,7 +150,7 @@ class Observation:
             encode, name = _generate(self.of_episode, self.of_branch, own, of_signals)
             addresses = [each.address for each in own]
             if name not in _compiled:
-                _compiled[name] = machine_code(encode, _SIGNATURE, f"observation {quote(self.name)}")
+                _compiled[name] = machine_code(encode, _SIGNATURE, f"observation {quote(self.name)}", apart=True)
             self._encoders[signal_names] = read_only(
                 np.concatenate([np.array([_compiled[name], *addresses], np.int64), words.ravel()])
             )
@@ -173,10 +177,7 @@ def _generate(
     own: Sequence[Feature],
     of_signals: Sequence[SignalFeature],
 ) -> tuple[Callable[..., int], str]:
-    """The encoder of a list of features, and its name, which holds a digest of its text.
-
-    All numbers are computed before any is written, as the compiler has to suppose that a write changes the state.
-    """
+    """The encoder of a list of features, and its name, which holds a digest of its text."""
     known: dict[str, Any] = {
         "np": np,
         "call_feature": call_feature,
@@ -184,20 +185,21 @@ def _generate(
         "number_of": number_of,
     }
 
-    def compute(features: Sequence[AnyFeature], arguments: str, space: str) -> list[str]:
+    def compute(features: Sequence[AnyFeature], arguments: str, to: str, space: str) -> list[str]:
         lines = []
         for k, each in enumerate(features):
+            out = f"out[{to}{k}]"
             if isinstance(each, BuiltIn):
                 function = each.label.replace(".", "_")
                 known[function] = each.part
-                lines.append(f"x{k} = np.float32({function}({', '.join((arguments, *each.uses))}))")
+                lines.append(f"{out} = np.float32({function}({', '.join((arguments, *each.uses))}))")
                 continue
             if isinstance(each, SignalFeature):
                 at = 1 + len(own) + 3 * of_signals.index(each)
                 lines += [
                     f"y = s.signals[n, i, words[{at}]].{each.field} - number_of(words, {at + 1})",
                     f"y = min(max(y * number_of(words, {at + 2}), 0.0), 1.0)",
-                    f"x{k} = np.float32(y if s.slots[n, i].depth > 0 else 0.0)",
+                    f"{out} = np.float32(y if s.slots[n, i].depth > 0 else 0.0)",
                 ]
                 continue
             call = "call_branch_feature" if each.of_branch else "call_feature"
@@ -205,7 +207,7 @@ def _generate(
                 f"y = {call}(words[{1 + own.index(each)}], {arguments})",
                 "if np.isnan(y):",
                 f"    raise ValueError({f'feature {each.name}: expected a number, got NaN'!r})",
-                f"x{k} = np.float32(min(max(y, {each.low!r}), {each.high!r}))",
+                f"{out} = np.float32(min(max(y, {each.low!r}), {each.high!r}))",
             ]
         return [space + line for line in lines]
 
@@ -213,12 +215,10 @@ def _generate(
     lines = [f"    {name} = shared_{name}(s, n)" for name in SHARED if name in asked]
     known |= {f"shared_{name}": SHARED[name] for name in asked}
     width, wide = len(of_branch), len(of_episode)
-    lines += compute(of_episode, "s, n", "    ")
-    lines += [f"    out[{k}] = x{k}" for k in range(wide)]
+    lines += compute(of_episode, "s, n", "", "    ")
     if of_branch:
         lines += [f"    at = {wide}", "    for i in range(s.pools[n].opened):"]
-        lines += compute(of_branch, "s, n, i", "        ")
-        lines += [f"        out[at + {k}] = x{k}" for k in range(width)]
+        lines += compute(of_branch, "s, n, i", "at + ", "        ")
         lines += [f"        at += {width}"]
         lines += [f"    for k in range(at, {wide} + {width} * s.rules[0].max_branches):", "        out[k] = 0.0"]
     text = "\n".join([*lines, "    return 0", ""])

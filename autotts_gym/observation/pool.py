@@ -48,22 +48,22 @@ def budget_left(s, n):
 
 @GROUP.define("opened branches / max_branches")
 def opened(s, n):
-    return np.float64(s.pools[n].opened) / s.rules[0].max_branches
+    return s.pools[n].opened * (1.0 / s.rules[0].max_branches)
 
 
 @GROUP.define("active branches / max_branches")
 def active(s, n):
-    return np.float64(s.pools[n].active) / s.rules[0].max_branches
+    return s.pools[n].active * (1.0 / s.rules[0].max_branches)
 
 
 @GROUP.define("finished branches / max_branches")
 def finished(s, n):
-    return np.float64(s.pools[n].finished) / s.rules[0].max_branches
+    return s.pools[n].finished * (1.0 / s.rules[0].max_branches)
 
 
 @GROUP.define("pruned branches / max_branches")
 def pruned(s, n):
-    return np.float64(s.pools[n].pruned) / s.rules[0].max_branches
+    return s.pools[n].pruned * (1.0 / s.rules[0].max_branches)
 
 
 @GROUP.define("1 if BRANCH is admissible")
@@ -135,7 +135,7 @@ def active_on_finished_leader(s, n):
 @GROUP.define("votes by which the finished branches' leader leads / max_branches")
 def finished_margin(s, n):
     pool = s.pools[n]
-    return (pool.finished_leader_votes - pool.finished_runner_up) / s.rules[0].max_branches
+    return (pool.finished_leader_votes - pool.finished_runner_up) * (1.0 / s.rules[0].max_branches)
 
 
 @GROUP.define("tokens spent since the leader last changed, squashed at 50 k")
