@@ -64,6 +64,7 @@ def check_program(
         return Checked(source, betas, {})
     processes = Processes(source, [{"betas": betas}], [MAX_SCHEDULE], sandbox)
     try:
+        processes.begin()
         (content,) = processes.receive([0], SCHEDULE)
     finally:
         processes.close()

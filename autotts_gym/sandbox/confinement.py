@@ -6,7 +6,6 @@ Standard library only: the process that is confined loads this file by itself, w
 import ctypes
 import errno
 import os
-import platform
 import resource
 import struct
 from collections.abc import Callable
@@ -172,7 +171,7 @@ def find_vdso() -> Vdso:
         OSError: it can't be found here.
         ValueError: its functions can't be told apart.
     """
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine != "x86_64":
         raise OSError(errno.ENOSYS, f"clock: expected a processor of x86_64, whose clock can be taken, got {machine}")
     places: dict[str, list[tuple[int, int]]] = {}
@@ -242,7 +241,7 @@ def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
 
 def seccomp() -> None:
     """Allow the calls of the list; others fail with EPERM, and one of another architecture ends the process."""
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _CALLS:
         raise OSError(errno.ENOSYS, f"seccomp: no list of system calls for {machine}")
     architecture, calls = _CALLS[machine]

@@ -71,6 +71,7 @@ class Lockstep:
         hellos = [{**told, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
         bounds = (8 * (7 + 3 * slots) * sizes).tolist()
         self._processes = Processes(source, hellos, bounds, sandbox, batch.servers, batch.since)
+        self._begun = False
 
     def close(self) -> None:
         """End the processes."""
@@ -81,8 +82,11 @@ class Lockstep:
 
         Raises:
             ProgramError: the program failed.
-            ControllerError: it was not told what the last round revealed.
+            ControllerError: a process can't start, or it was not told what the last round revealed.
         """
+        if not self._begun:
+            self._begun = True
+            self._processes.begin()
         self._asked = rows = self._rows[self._awaited[self._rows]]
         if not len(rows):
             raise ControllerError("decide: expected a call of look after each round that leaves episodes running")

@@ -55,13 +55,14 @@ class ForkServer:
     def __init__(self, sandbox: Sandbox) -> None:
         self._lock = threading.Lock()
         self.missing: dict[str, str] = {}
+        unwritten = ["-B"] * sys.dont_write_bytecode
         paths = sorted({_home(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)})
         try:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    # No site, no user's site, no folder of the script, no bytecode; nothing of the environment.
-                    [sys.executable, *["-S", "-s", "-P", "-B"], str(_SCRIPT), str(theirs.fileno())],
+                    # No site, no user's site, no folder of the script; nothing of the environment.
+                    [sys.executable, *["-S", "-s", "-P"], *unwritten, str(_SCRIPT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -227,34 +228,43 @@ def standing(sandbox: Sandbox) -> ForkServer:
         if key not in _fork_servers:
             made: list[ForkServer] = []
             with undisturbed():
-                started(sandbox, 1, made)
+                try:
+                    _start(sandbox, 1, made)
+                    _await(sandbox, made)
+                except BaseException:
+                    for each in made:
+                        each.close()
+                    raise
                 (_fork_servers[key],) = made
         return _fork_servers[key]
 
 
-def started(sandbox: Sandbox, count: int, made: list[ForkServer]) -> None:
-    """Start so many fork servers, which are added to a list; after a failure they have ended.
+def _start(sandbox: Sandbox, count: int, made: list[ForkServer]) -> None:
+    """Start so many fork servers, which are added to a list; they are not ready yet.
 
     Raises:
-        ControllerError: one can't start, a required layer is missing here, or this is not Linux.
+        ControllerError: one can't start, or this is not Linux.
     """
     require_linux()
-    try:
-        for _ in range(count):
-            with undisturbed():
-                made.append(ForkServer(sandbox))
-        for each in made:
-            each.await_start()
-            for layer in sandbox.require:
-                if layer in each.missing:
-                    raise ControllerError(
-                        f"sandbox: the layer {layer} is required but missing here ({each.missing[layer]}); "
-                        "Sandbox(require=...) names those that must be there"
-                    )
-    except BaseException:
-        for each in made:
-            each.close()
-        raise
+    for _ in range(count):
+        with undisturbed():
+            made.append(ForkServer(sandbox))
+
+
+def _await(sandbox: Sandbox, servers: Sequence[ForkServer]) -> None:
+    """Wait until fork servers are ready.
+
+    Raises:
+        ControllerError: one does not get so far, or a required layer is missing here.
+    """
+    for each in servers:
+        each.await_start()
+        for layer in sandbox.require:
+            if layer in each.missing:
+                raise ControllerError(
+                    f"sandbox: the layer {layer} is required but missing here ({each.missing[layer]}); "
+                    "Sandbox(require=...) names those that must be there"
+                )
 
 
 @atexit.register
@@ -273,6 +283,8 @@ def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
 
 class Processes:
     """Confined processes that run one program, and the talk with them.
+
+    Starting them is in two steps, so that fork servers can load side by side: the second is ``begin``.
 
     Args:
         source: the program.
@@ -293,32 +305,42 @@ class Processes:
         since: float | None = None,
     ) -> None:
         self._source = source
+        self._hellos = hellos
         self._sandbox = sandbox
         self._bounds = bounds
         self._end = (time.monotonic() if since is None else since) + sandbox.seconds
         packages = tuple(name for name in sandbox.packages if name.partition(".")[0] in source.packages)
-        loaded = replace(sandbox, packages=packages)
+        self._loaded = replace(sandbox, packages=packages)
         self._own = servers > 0
         self._servers: list[ForkServer] = []
         self._sockets: list[socket.socket] = []
         self._pids: dict[int, int] = {}
+        self._child: dict[int, int] = {}
         self._late: set[int] = set()
-        told = {"code": source.code.hex(), "style": source.style}
         try:
-            if self._own:
-                started(loaded, servers, self._servers)
-            else:
-                self._servers.append(standing(loaded))
-            for c in range(len(hellos)):
-                with undisturbed():
-                    pid, ours = self._server(c).fork()
-                    self._sockets.append(ours)
-                    self._pids[c] = pid
-            self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
-            self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(hellos)})
+            _start(self._loaded, servers, self._servers)
         except BaseException:
             self.close()
             raise
+
+    def begin(self) -> None:
+        """Fork the processes, once their fork servers are ready, and tell each what it is told first.
+
+        Raises:
+            ControllerError: one can't start, a required layer is missing here, or this is not Linux.
+        """
+        if self._own:
+            _await(self._loaded, self._servers)
+        else:
+            self._servers.append(standing(self._loaded))
+        for c in range(len(self._hellos)):
+            with undisturbed():
+                pid, ours = self._server(c).fork()
+                self._sockets.append(ours)
+                self._pids[c] = pid
+        self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
+        told = {"code": self._source.code.hex(), "style": self._source.style}
+        self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(self._hellos)})
 
     def _server(self, c: int) -> ForkServer:
         return self._servers[c % len(self._servers)]
