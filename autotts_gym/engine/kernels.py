@@ -28,6 +28,13 @@ from autotts_gym.engine.layout import (
     UNLIMITED,
 )
 
+
+@inline
+def _at(index):
+    """An index that is not negative, as the compiler can't know: one that may be costs a check at every access."""
+    return np.uint64(index)
+
+
 # ---------------------------------------------------------------------------------------------------- random numbers
 
 
@@ -83,11 +90,11 @@ def _elect(s, n):
     top = pool.leader_votes
     if top == 0:
         return np.int32(-1)
-    if pool.leader >= 0 and s.tally[n, top] == 1 and s.answers[n, pool.leader].votes == top:
+    if pool.leader >= 0 and s.tally[n, _at(top)] == 1 and s.answers[n, _at(pool.leader)].votes == top:
         return pool.leader
     for i in range(pool.opened):
         slot = s.slots[n, i]
-        if slot.status != PRUNED and slot.answer >= 0 and s.answers[n, slot.answer].votes == top:
+        if slot.status != PRUNED and slot.answer >= 0 and s.answers[n, _at(slot.answer)].votes == top:
             return slot.answer
     return np.int32(-1)
 
@@ -99,26 +106,26 @@ def _move_vote(s, n, old, new):
     top = pool.leader_votes
     contested = False
     if old >= 0:
-        votes = s.answers[n, old].votes
-        s.answers[n, old].votes = votes - 1
-        s.tally[n, votes] -= 1
-        s.tally[n, votes - 1] += 1
+        votes = s.answers[n, _at(old)].votes
+        s.answers[n, _at(old)].votes = votes - 1
+        s.tally[n, _at(votes)] -= 1
+        s.tally[n, _at(votes - 1)] += 1
         pool.voters -= 1
         if votes == 1:
             pool.distinct -= 1
         contested = votes == top
     if new >= 0:
-        votes = s.answers[n, new].votes + 1
-        s.answers[n, new].votes = votes
-        s.tally[n, votes - 1] -= 1
-        s.tally[n, votes] += 1
+        votes = s.answers[n, _at(new)].votes + 1
+        s.answers[n, _at(new)].votes = votes
+        s.tally[n, _at(votes - 1)] -= 1
+        s.tally[n, _at(votes)] += 1
         pool.voters += 1
         if votes == 1:
             pool.distinct += 1
         contested = contested or votes >= top
         top = max(top, votes)
     if contested:
-        while top > 0 and s.tally[n, top] == 0:
+        while top > 0 and s.tally[n, _at(top)] == 0:
             top -= 1
         pool.leader_votes = top
         leader = _elect(s, n)
@@ -141,13 +148,13 @@ def _finished_first(s, n, a, b):
 def _count_finished(s, n, answer, depth):
     """A finished branch of a depth votes; finished votes are never taken back."""
     pool = s.pools[n]
-    given = s.answers[n, answer]
+    given = s.answers[n, _at(answer)]
     votes = given.finished_votes + 1
     given.finished_votes = votes
     given.finished_depth += depth
     pool.finished_voters += 1
     if votes == 1:
-        s.finished_answers[n, pool.finished_distinct] = answer
+        s.finished_answers[n, _at(pool.finished_distinct)] = answer
         pool.finished_distinct += 1
     leader = pool.finished_leader
     if answer == leader:
@@ -170,14 +177,13 @@ def _count_finished(s, n, answer, depth):
 def _showed(s, n, i, stored):
     """Whether a branch has revealed an answer (a stored id) before the depth that it is at."""
     start, before = s.hidden_slots[n, i].start, max(s.slots[n, i].depth - 1, 0)
-    probes = s.probes[start : start + before]
     count = 0
     if s.rules[0].explicit:
-        for k in range(len(probes)):
-            count += probes[k] == stored and s.probed[n, i, k]
+        for k in range(before):
+            count += s.probes[_at(start + k)] == stored and s.probed[n, i, k]
     else:
-        for k in range(len(probes)):  # to its end, so that it compiles to vectors
-            count += probes[k] == stored
+        for k in range(before):  # to its end, so that it compiles to vectors
+            count += s.probes[_at(start + k)] == stored
     return count > 0
 
 
@@ -187,7 +193,7 @@ def _record(s, n, i, answer, depth):
     pool = s.pools[n]
     slot = s.slots[n, i]
     k = pool.recorded
-    change = s.history[n, k]
+    change = s.history[n, _at(k)]
     change.answer = answer
     change.depth = depth
     change.before = slot.newest
@@ -202,11 +208,11 @@ def _reveal(s, n, i, stored, depth):
     slot = s.slots[n, i]
     answer = np.int32(-1)
     if stored >= 0:
-        if s.local_ids[n, stored] == 0:
-            s.stored_ids[n, pool.answers_seen] = stored
+        if s.local_ids[n, _at(stored)] == 0:
+            s.stored_ids[n, _at(pool.answers_seen)] = stored
             pool.answers_seen += 1
-            s.local_ids[n, stored] = pool.answers_seen
-        answer = np.int32(s.local_ids[n, stored] - 1)
+            s.local_ids[n, _at(stored)] = pool.answers_seen
+        answer = np.int32(s.local_ids[n, _at(stored)] - 1)
     old = slot.answer
     if slot.revealed > 0 and answer == old:
         slot.run += 1
@@ -221,9 +227,9 @@ def _reveal(s, n, i, stored, depth):
     if answer != old:
         slot.answer = answer
         if old >= 0:
-            s.answers[n, old].abandoned += 1
-        if answer >= 0 and s.answers[n, answer].abandoned > 0 and _showed(s, n, i, stored):
-            s.answers[n, answer].abandoned -= 1
+            s.answers[n, _at(old)].abandoned += 1
+        if answer >= 0 and s.answers[n, _at(answer)].abandoned > 0 and _showed(s, n, i, stored):
+            s.answers[n, _at(answer)].abandoned -= 1
         _move_vote(s, n, old, answer)
     slot.off_leader = 0 if answer == pool.leader else slot.off_leader + 1
 
@@ -272,8 +278,8 @@ def _finish(s, n, i):
     pool = s.pools[n]
     slot = s.slots[n, i]
     final = s.hidden_slots[n, i].final
-    shown = slot.answer == (s.local_ids[n, final] - 1 if final >= 0 else -1)
-    unseen = final >= 0 and s.local_ids[n, final] == 0
+    shown = slot.answer == (s.local_ids[n, _at(final)] - 1 if final >= 0 else -1)
+    unseen = final >= 0 and s.local_ids[n, _at(final)] == 0
     if slot.revealed == 0 or unseen or not shown:
         _reveal(s, n, i, final, slot.depth + 1)  # which is behind its last probe
     _close(s, n, i)
@@ -336,7 +342,7 @@ def _deepen(s, n, i, exact):
         if rules.explicit:
             s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 1
         else:
-            _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1], slot.depth)
+            _reveal(s, n, i, s.probes[_at(hidden.start + slot.depth - 1)], slot.depth)
         if exact and slot.depth == hidden.probes and behind <= interval:
             _finish(s, n, i)
     _withdraw(s, n)
@@ -356,9 +362,9 @@ def _repeat(s, n, i, steps, exact):
     if s.rules[0].explicit or slot.revealed == 0:
         return np.int64(0)
     most = min(steps, np.int64(hidden.probes) - 1 - slot.depth)  # the last interval may finish the branch
-    stored = s.stored_ids[n, slot.answer] if slot.answer >= 0 else np.int32(-1)
+    stored = s.stored_ids[n, _at(slot.answer)] if slot.answer >= 0 else np.int32(-1)
     first, count = hidden.start + slot.depth, np.int64(0)
-    while count < most and s.probes[np.uint64(first + count)] == stored:  # an index that may be negative costs a check
+    while count < most and s.probes[_at(first + count)] == stored:
         count += 1
     left = pool.budget - pool.total_tokens
     if exact:
@@ -441,7 +447,7 @@ def _probe(s, n, i):
     s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 0
     s.probed[n, i, slot.depth - 1] = True
     paid = _charge(s, n, i, rules.probe_cost)
-    _reveal(s, n, i, s.probes[hidden.start + slot.depth - 1], slot.depth)
+    _reveal(s, n, i, s.probes[_at(hidden.start + slot.depth - 1)], slot.depth)
     _withdraw(s, n)
     return paid
 
@@ -462,7 +468,7 @@ def aggregated(s, n):
 @inline
 def is_right(s, n, answer):
     """Whether an answer (a local id; -1: none) is the gold one."""
-    return answer >= 0 and s.stored_ids[n, answer] == s.hidden_pools[n].gold
+    return answer >= 0 and s.stored_ids[n, _at(answer)] == s.hidden_pools[n].gold
 
 
 @inline
