@@ -92,11 +92,11 @@ class Program(Controller):
         return batch
 
     def begin(self, revealed: Revealed) -> Lockstep:
-        """Start a process for every episode."""
+        """A process for every episode; they start with the first round."""
         return self.begin_batch(revealed, alone(revealed.episodes))
 
     def begin_batch(self, revealed: Revealed, batch: Batch) -> Lockstep:
-        """Start the processes of a batch."""
+        """Start the fork servers of a batch, whose processes start with its first round."""
         return Lockstep(self.source, self._betas(batch.rows), revealed, self.limits, batch)
 
     def _betas(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from numba.np import numpy_support
 
 from autotts_gym.engine.addresses import REVEALED_STATE
 from autotts_gym.engine.cache import KernelCache
+from autotts_gym.engine.jit import ApartCompiler
 from autotts_gym.engine.layout import POOL
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.extensions import is_reference, load
@@ -31,17 +32,6 @@ class _Native(CFunc):
             return super()._compile_uncached()  # type: ignore[misc]
 
 
-class _Apart(Compiler):
-    """Compiles a function whose arguments do not overlap: what it writes to one is not read through another.
-
-    So the compiler need not read the state again after each number that is written.
-    """
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)  # type: ignore[no-untyped-call]
-        self.state.flags.noalias = True
-
-
 _kept: list[Any] = []
 """Libraries of machine code. What is called by its address stays for as long as the process."""
 
@@ -53,12 +43,12 @@ def machine_code(function: Callable[..., Any], signature: Any, what: str, apart:
         function: to be compiled.
         signature: the types of its arguments, and of what it returns.
         what: it is, for messages.
-        apart: whether its arguments never overlap, see ``_Apart``.
+        apart: whether its arguments never overlap, see ``ApartCompiler``.
 
     Raises:
         AutottsError: it cannot be compiled.
     """
-    compiled: Any = _Native(function, signature, {}, {"error_model": "numpy"}, _Apart if apart else Compiler)
+    compiled: Any = _Native(function, signature, {}, {"error_model": "numpy"}, ApartCompiler if apart else Compiler)
     compiled._cache = KernelCache(function)
     try:
         compiled.compile()

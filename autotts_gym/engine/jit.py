@@ -75,6 +75,17 @@ class _PartCompiler(Compiler):
         return result._replace(entry_point=entry)
 
 
+class ApartCompiler(Compiler):
+    """Compiles a function whose arguments do not overlap: what it writes to one is not read through another.
+
+    So the compiler need not read the state again after each number that is written.
+    """
+
+    def _compile_core(self) -> Any:
+        self.state.flags.noalias = True
+        return super()._compile_core()
+
+
 class _Stopwatch(event.Listener):
     """Says that code is being compiled, and keeps how long that takes.
 

@@ -27,7 +27,7 @@ _WRONG = {
 
 
 class Lockstep:
-    """All episodes of a program that one batch plays, in lockstep.
+    """All episodes of a program that one batch plays, in lockstep; their processes start with the first ``decide``.
 
     Args:
         source: the program.
