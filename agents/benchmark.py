@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from autotts_gym.cli import ending
-from autotts_gym.cli.arguments import LineParser, processors, whole
+from autotts_gym.cli.arguments import LineParser, integer, processors
 from autotts_gym.cli.screen import Fitted, show
 from autotts_gym.controllers import Controller, make_controller
 from autotts_gym.controllers.policies import Policy
@@ -498,7 +498,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for results, tables, figures, budget curves")
     parser.add_argument(
-        "--seeds", metavar="N", type=whole, default=preset.seeds, help="orders 0 to N - 1 (default: %(default)s)"
+        "--seeds", metavar="N", type=integer, default=preset.seeds, help="orders 0 to N - 1 (default: %(default)s)"
     )
     parser.add_argument(
         "--accounting",
@@ -509,22 +509,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--points",
         metavar="K",
-        type=whole,
+        type=integer,
         default=POINTS,
         help="cost weights of a policy (default: %(default)s)",
     )
     parser.add_argument(
         "--betas",
         metavar="K",
-        type=whole,
+        type=integer,
         default=BETAS,
         help="values of beta of a program (default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", metavar="W", type=whole, default=processors(), help="processes (default: %(default)s)"
+        "--workers", metavar="W", type=integer, default=processors(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
-        "--resamples", metavar="R", type=whole, default=2000, help="bootstrap resamples (default: %(default)s)"
+        "--resamples", metavar="R", type=integer, default=2000, help="bootstrap resamples (default: %(default)s)"
     )
     return parser
 

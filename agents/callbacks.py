@@ -160,7 +160,7 @@ class Sitting:
         """Seconds of training, over all sittings, each from its first step on."""
         return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
 
-    def share(self, steps: int) -> float:
+    def fraction(self, steps: int) -> float:
         """Share of the training that is done after so many steps, in [0, 1]."""
         config = self.config
         of_steps = steps / config.total_steps if config.total_steps else 0.0
@@ -392,7 +392,7 @@ class Conductor(CallbackList):
             if is_on_policy(sitting.config.algo):
                 self.model._last_episode_starts = self.locals["dones"]
             self.conduct()
-        sitting.progress.update(sitting.share(self.num_timesteps))
+        sitting.progress.update(sitting.fraction(self.num_timesteps))
         return True
 
     def _on_rollout_start(self) -> None:
@@ -407,13 +407,13 @@ class Conductor(CallbackList):
         """
         sitting, counters = self.sitting, self.sitting.counters
         counters.steps, counters.seconds = self.num_timesteps, sitting.seconds
-        share = sitting.share(counters.steps)
+        share = sitting.fraction(counters.steps)
         sitting.over = share >= 1.0
         # Rates that have fallen stay so when a run is continued under a longer limit: raised again, they undo it.
         counters.annealed = max(counters.annealed, share)
         for job in self.jobs:
             job.between()
-        sitting.progress.update(sitting.share(counters.steps))
+        sitting.progress.update(sitting.fraction(counters.steps))
         if sitting.over or sitting.interrupted:
             raise Stop
 

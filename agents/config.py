@@ -11,7 +11,7 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.memory import require_memory
-from autotts_gym.validation import MAX_WHOLE, is_real
+from autotts_gym.validation import MAX_INTEGER, is_real
 
 CONFIGS = Path(__file__).parent / "configs"
 """Where the configurations lie that come with the repository."""
@@ -254,7 +254,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if hint is float:
         _require(name, value, math.isfinite(value), "a finite number")
     if hint is int:
-        _require(name, value, abs(value) <= MAX_WHOLE, f"a whole number of at most {MAX_WHOLE}")
+        _require(name, value, abs(value) <= MAX_INTEGER, f"a whole number of at most {MAX_INTEGER}")
     return value
 
 

@@ -85,7 +85,7 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
     if not resume:
         run.begin(command)
     card = policy_card(config, [store.name for store in training], command, git_commit(), observation.signals)
-    progress = Progress("training", 1.0, config.progress, share=True)
+    progress = Progress("training", 1.0, config.progress, percent=True)
     conductor = Conductor(run, counters, env, validation, observation, card, progress)
     with progress, _interrupts(conductor) as signals:
         try:

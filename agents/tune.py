@@ -18,7 +18,7 @@ from agents.provenance import command_line
 from agents.runs import RunFolder, run_path
 from agents.train import train
 from autotts_gym.cli import ending
-from autotts_gym.cli.arguments import LineParser, whole
+from autotts_gym.cli.arguments import LineParser, integer
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> int:
         parser = LineParser("python -m agents.tune", description=__doc__.split("\n")[0])
         parser.add_argument("--config", help="what the trials have in common; by default the configuration of --algo")
-        parser.add_argument("--trials", type=whole, default=20, help="trials to add (default: 20)")
+        parser.add_argument("--trials", type=integer, default=20, help="trials to add (default: 20)")
         add_options(parser)
         options = parser.parse_args(arguments)
         values = chosen(options)

@@ -24,11 +24,11 @@ class Progress:
         what: the work, in a word or two.
         total: steps; None: unknown.
         show: whether to tell anything.
-        share: tell a share in percent instead of steps.
+        percent: show a fraction in percent instead of steps.
     """
 
-    def __init__(self, what: str, total: float | None = None, show: bool = True, share: bool = False) -> None:
-        self._what, self._total, self._share = what, total, share
+    def __init__(self, what: str, total: float | None = None, show: bool = True, percent: bool = False) -> None:
+        self._what, self._total, self._percent = what, total, percent
         self._done = 0.0
         self._told = ""
         self._began = time.monotonic()
@@ -89,7 +89,7 @@ class Progress:
     def _count(self) -> str:
         if self._total is None:
             return ""
-        if self._share:
+        if self._percent:
             return f"{100 * self._done / self._total:.0f} %"
         return f"{self._done:.0f}/{self._total:.0f}"
 

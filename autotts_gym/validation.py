@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from autotts_gym.errors import AutottsError, quote
 
-MAX_WHOLE = 2**31 - 1
+MAX_INTEGER = 2**31 - 1
 """The largest whole number that kernels hold in their smallest counters."""
 
 
@@ -37,13 +37,13 @@ def check(name: str, value: Any, good: bool, expected: str, error: type[AutottsE
         raise error(f"{name}: expected {expected}, got {quote(value)}")
 
 
-def is_whole(value: Any, low: int = 0, high: int = MAX_WHOLE) -> bool:
+def is_integer(value: Any, low: int = 0, high: int = MAX_INTEGER) -> bool:
     """Whether a value is a whole number, of Python or NumPy, in ``low .. high``; truth values are none."""
     return not isinstance(value, _NO_NUMBERS) and isinstance(value, Integral) and low <= int(value) <= high
 
 
-def wholes(low: int = 0, high: int = MAX_WHOLE) -> str:
-    """What ``is_whole`` expects, in words."""
+def integers(low: int = 0, high: int = MAX_INTEGER) -> str:
+    """What ``is_integer`` expects, in words."""
     return f"a whole number from {low} to {high}"
 
 
@@ -58,13 +58,15 @@ def is_real(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     return math.isfinite(number) and low <= number <= high
 
 
-def whole(name: str, value: Any, low: int = 0, high: int = MAX_WHOLE, error: type[AutottsError] = AutottsError) -> int:
+def integer(
+    name: str, value: Any, low: int = 0, high: int = MAX_INTEGER, error: type[AutottsError] = AutottsError
+) -> int:
     """A whole number in ``low .. high``.
 
     Raises:
         AutottsError: it is none; or what ``error`` names.
     """
-    check(name, value, is_whole(value, low, high), wholes(low, high), error)
+    check(name, value, is_integer(value, low, high), integers(low, high), error)
     return int(value)
 
 

@@ -15,12 +15,12 @@ from agents.config import Config
 from agents.runs import RunFolder
 from agents.train import train
 from agents.vec_env import ReplayVecEnv
-from autotts_gym.envs import kernels
+from autotts_gym.envs import steps as compiled
 from benchmarks import run
 
 PARTS: tuple[tuple[str, Any, str], ...] = (
     ("environment", ReplayVecEnv, "step_wait"),
-    ("  compiled, all threads", kernels, "step_rounds"),
+    ("  compiled, all threads", compiled, "step_rounds"),
     ("actions of the policy", MaskableActorCriticPolicy, "forward"),
     ("gradient steps", MaskablePPO, "train"),
     ("evaluations, checkpoints, charts", Conductor, "conduct"),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPILE = """
 import numpy as np
 from autotts_gym.engine import layout
-from autotts_gym.sandbox.kernels import find_growth
+from autotts_gym.sandbox.messages import find_growth
 
 pools, slots = np.zeros(1, layout.POOL), np.zeros((1, 2), layout.SLOT)
 words = [np.zeros(2, np.int64) for _ in range(3)]

@@ -56,7 +56,7 @@ def test_nothing_is_told_after_the_end_and_nothing_where_it_is_not_wanted(monkey
 
 def test_a_share_is_told_in_percent_and_a_line_steers_no_terminal(monkeypatch):
     listening(monkeypatch)
-    work = Progress("training", 1.0, share=True)
+    work = Progress("training", 1.0, percent=True)
     work.update(0.25, "\x1b[31m red")
     assert re.match(r"training: 25 %, 0:0\d so far, about ", work.line())
     assert "\x1b" not in work.line()

@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 
 from autotts_gym.errors import AutottsError, ControllerError
-from autotts_gym.validation import MAX_WHOLE, check, choice, is_real, is_whole, shaped, whole
+from autotts_gym.validation import MAX_INTEGER, check, choice, integer, is_integer, is_real, shaped
 
 
-@pytest.mark.parametrize("value", [0, 7, MAX_WHOLE, np.int8(3), np.uint64(3)])
+@pytest.mark.parametrize("value", [0, 7, MAX_INTEGER, np.int8(3), np.uint64(3)])
 def test_whole_numbers_of_python_and_numpy_are_whole(value):
-    assert is_whole(value)
-    assert whole("n", value) == int(value)
-    assert type(whole("n", value)) is int
+    assert is_integer(value)
+    assert integer("n", value) == int(value)
+    assert type(integer("n", value)) is int
 
 
-@pytest.mark.parametrize("value", [-1, MAX_WHOLE + 1, 2**200, 1.0, "1", True, np.True_, None, np.array([1]), math.nan])
+@pytest.mark.parametrize(
+    "value", [-1, MAX_INTEGER + 1, 2**200, 1.0, "1", True, np.True_, None, np.array([1]), math.nan]
+)
 def test_whatever_is_no_whole_number_in_the_range_is_refused(value):
-    assert not is_whole(value)
+    assert not is_integer(value)
     with pytest.raises(AutottsError, match=r"^n: expected a whole number from 0 to 2147483647, got "):
-        whole("n", value)
+        integer("n", value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400, "1", True, np.False_, None, 1j])

@@ -20,16 +20,16 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from autotts_gym.actions import kernels
+from autotts_gym.actions import effects
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.addresses import REVEALED_STATE
+from autotts_gym.engine.entries import PLAN
 from autotts_gym.engine.functions import Compiled
 from autotts_gym.engine.plan import PlanArrays, arrays_of
 from autotts_gym.engine.summaries import STUBBORN
-from autotts_gym.engine.transition import PLAN
 from autotts_gym.errors import AutottsError, ControllerError, quote
 from autotts_gym.extensions import is_reference, load
-from autotts_gym.validation import check, numbers, whole
+from autotts_gym.validation import check, integer, numbers
 
 Write = Callable[[Revealed, NDArray[np.int64], RoundPlan], None]
 
@@ -109,7 +109,7 @@ def macro(meaning: str) -> Callable[[Callable[..., None]], OwnMacro]:
 
 @dataclass(frozen=True)
 class BuiltIn(Macro):
-    """A macro whose rule is compiled into the kernels.
+    """A macro whose rule is compiled into the effects.
 
     Attributes:
         code: which rule.
@@ -125,18 +125,18 @@ class BuiltIn(Macro):
         Raises:
             AutottsError: there is no such rule, or the amount is no number of steps.
         """
-        whole("BuiltIn.code", self.code, 0, kernels.MACRO_READ)
-        whole("BuiltIn.amount", self.amount, 0, np.iinfo(np.int8).max)
+        integer("BuiltIn.code", self.code, 0, effects.MACRO_READ)
+        integer("BuiltIn.amount", self.amount, 0, np.iinfo(np.int8).max)
 
 
 def _write(code: int, amount: int, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
     rows = numbers("rows", rows, None, revealed.episodes)
     arrays = arrays_of(plan, revealed.slots.shape)
-    kernels.write_compiled(revealed.addresses, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
+    effects.write_compiled(revealed.addresses, np.array([[code, amount]]), rows, np.zeros_like(rows), arrays)
 
 
 def _write_own(rule: _Rule, revealed: Revealed, rows: NDArray[np.int64], plan: RoundPlan) -> None:
-    _write(kernels.OWN, rule.address, revealed, rows, plan)
+    _write(effects.OWN, rule.address, revealed, rows, plan)
 
 
 def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
@@ -144,43 +144,43 @@ def _macro(name: str, code: int, amount: int, meaning: str) -> Macro:
 
 
 MACROS = (
-    _macro("stop", kernels.MACRO_STOP, 0, "stop with the aggregator's answer"),
-    _macro("deepen_all", kernels.MACRO_ALL, 1, "one interval of every active branch"),
-    _macro("deepen_all_4", kernels.MACRO_ALL, 4, "four intervals of every active branch"),
-    _macro("deepen_leader", kernels.MACRO_LEADER, 2, "two intervals of the active branches on the leader"),
-    _macro("deepen_others", kernels.MACRO_OTHERS, 2, "two intervals of the active branches off the leader"),
+    _macro("stop", effects.MACRO_STOP, 0, "stop with the aggregator's answer"),
+    _macro("deepen_all", effects.MACRO_ALL, 1, "one interval of every active branch"),
+    _macro("deepen_all_4", effects.MACRO_ALL, 4, "four intervals of every active branch"),
+    _macro("deepen_leader", effects.MACRO_LEADER, 2, "two intervals of the active branches on the leader"),
+    _macro("deepen_others", effects.MACRO_OTHERS, 2, "two intervals of the active branches off the leader"),
     _macro(
-        "deepen_furthest", kernels.MACRO_FURTHEST, 4, "four intervals of the deepest quarter of the active branches"
+        "deepen_furthest", effects.MACRO_FURTHEST, 4, "four intervals of the deepest quarter of the active branches"
     ),
-    _macro("open_1", kernels.MACRO_OPEN, 1, "open one branch"),
-    _macro("open_4", kernels.MACRO_OPEN, 4, "open four branches"),
-    _macro("open_16", kernels.MACRO_OPEN, 16, "open sixteen branches"),
+    _macro("open_1", effects.MACRO_OPEN, 1, "open one branch"),
+    _macro("open_4", effects.MACRO_OPEN, 4, "open four branches"),
+    _macro("open_16", effects.MACRO_OPEN, 16, "open sixteen branches"),
     _macro(
         "prune_dissenters",
-        kernels.MACRO_DISSENTERS,
+        effects.MACRO_DISSENTERS,
         8,
         "prune the active branches off the leader for 8 answers in a row",
     ),
-    _macro("prune_least_advanced", kernels.MACRO_LEAST, 1, "prune the shallowest quarter of the active branches"),
+    _macro("prune_least_advanced", effects.MACRO_LEAST, 1, "prune the shallowest quarter of the active branches"),
     _macro(
         "prune_longest",
-        kernels.MACRO_LONGEST,
+        effects.MACRO_LONGEST,
         1,
         "prune the active branches more than 1.5 times as deep as the finished ones on average",
     ),
     _macro(
         "stop_weighted",
-        kernels.MACRO_STOP_WEIGHTED,
+        effects.MACRO_STOP_WEIGHTED,
         0,
         "stop with the majority of the finished branches, long and abandoned answers counting less",
     ),
     _macro(
         "prune_stubborn",
-        kernels.MACRO_DISSENTERS,
+        effects.MACRO_DISSENTERS,
         STUBBORN,
         "prune the active branches off the leader for 24 answers in a row",
     ),
-    _macro("read_1", kernels.MACRO_READ, 1, "open one branch and read it whole"),
+    _macro("read_1", effects.MACRO_READ, 1, "open one branch and read it whole"),
 )
 """The macro actions of ``AutoTTS-ReplayRounds-v0``, in the order of their numbers; the first one stops."""
 
@@ -207,7 +207,7 @@ def choose_macros(macros: Sequence[str | Macro]) -> tuple[Macro, ...]:
 def _pair(macro: Macro) -> tuple[int, int]:
     if isinstance(macro, BuiltIn):
         return macro.code, macro.amount
-    return (kernels.OWN, macro.rule.address) if isinstance(macro, OwnMacro) else (kernels.PLAIN, 0)
+    return (effects.OWN, macro.rule.address) if isinstance(macro, OwnMacro) else (effects.PLAIN, 0)
 
 
 class MacroTable:
@@ -232,7 +232,7 @@ class MacroTable:
 
     @cached_property
     def compiled(self) -> NDArray[np.int64]:
-        """The pairs of the macros, (K, 2); see ``actions.kernels``.
+        """The pairs of the macros, (K, 2); see ``actions.effects``.
 
         Raises:
             AutottsError: a macro cannot be compiled.
@@ -252,7 +252,7 @@ class MacroTable:
         """
         self._require(revealed)
         masks = np.empty((len(self._every), len(self.macros)), np.int8)
-        kernels.mark_compiled(revealed.addresses, self.compiled, self._plan.arrays, masks)
+        effects.mark_compiled(revealed.addresses, self.compiled, self._plan.arrays, masks)
         self._mark_plain(revealed, masks)
         return masks
 
@@ -269,7 +269,7 @@ class MacroTable:
             self._plan.clear()
             self.macros[k].write(revealed, self._every.copy(), self._plan)
             arrays = arrays_of(self._plan, revealed.slots.shape)
-            kernels.mark_effective(revealed.admissible, revealed.slots.shape[1], arrays, masks, k)
+            effects.mark_effective(revealed.admissible, revealed.slots.shape[1], arrays, masks, k)
 
     def plan_plain(
         self, revealed: Revealed, actions: NDArray[np.int64], masks: NDArray[np.int8], restart: NDArray[np.bool_]
@@ -314,7 +314,7 @@ class MacroTable:
         arrays = arrays_of(plan, revealed.slots.shape)
         rows = numbers("rows", rows, None, len(self._every))
         actions = numbers("actions", actions, rows.shape, len(self.macros))
-        kernels.write_compiled(revealed.addresses, self.compiled, rows, actions, arrays)
+        effects.write_compiled(revealed.addresses, self.compiled, rows, actions, arrays)
         self._write_plain(revealed, actions, rows, plan)
 
     def _write_plain(

@@ -40,7 +40,7 @@ class LineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {plain(message, 1000)} (see {self.prog} --help)\n")
 
 
-def whole(text: str) -> int:
+def integer(text: str) -> int:
     """Read a whole number up to ``LARGEST``."""
     try:
         number = int(text)
@@ -51,7 +51,7 @@ def whole(text: str) -> int:
     return number
 
 
-whole.__name__ = "whole number"  # as argparse names it: invalid whole number value: 'x'
+integer.__name__ = "whole number"  # as argparse names it: invalid whole number value: 'x'
 
 
 def label(text: str) -> str:
@@ -104,12 +104,12 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-branches",
         metavar="M",
-        type=whole,
+        type=integer,
         default=64,
         help="branch slots of an episode (default: %(default)s)",
     )
     parser.add_argument(
-        "--token-budget", metavar="T", type=whole, help="total tokens of an episode (default: no limit)"
+        "--token-budget", metavar="T", type=integer, help="total tokens of an episode (default: no limit)"
     )
     parser.add_argument(
         "--aggregator",
@@ -145,7 +145,7 @@ def read_rules(arguments: argparse.Namespace) -> "Rules":
     from autotts_gym.engine import Rules
 
     if arguments.token_budget is not None:  # a budget of nothing is for tests of environments
-        validation.whole("token_budget", arguments.token_budget, 1)
+        validation.integer("token_budget", arguments.token_budget, 1)
     return Rules(
         max_branches=arguments.max_branches,
         token_budget=arguments.token_budget,

@@ -9,10 +9,10 @@ from autotts_gym.cli.arguments import (
     Subparsers,
     add_controller,
     add_rules,
+    integer,
     read_controller,
     read_rules,
     read_stores,
-    whole,
 )
 from autotts_gym.cli.screen import Fitted, heading, pasted, plain_table, show, wrapped
 
@@ -34,12 +34,12 @@ def add_parsers(subparsers: Subparsers) -> None:
     add_controller(parser)
     add_rules(parser)
     parser.add_argument(
-        "--seeds", metavar="N", type=whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
+        "--seeds", metavar="N", type=integer, default=100, help="orders 0 to N - 1 (default: %(default)s)"
     )
     parser.add_argument(
         "--examples",
         metavar="K",
-        type=whole,
+        type=integer,
         default=1,
         help="episodes to look at for each thing that went wrong (default: %(default)s)",
     )

@@ -13,11 +13,11 @@ from autotts_gym.cli.arguments import (
     Subparsers,
     add_controller,
     add_rules,
+    integer,
     processors,
     read_controller,
     read_rules,
     read_stores,
-    whole,
 )
 from autotts_gym.cli.screen import Fitted, heading, one_line, plain_table, show, wrapped
 from autotts_gym.errors import AutottsError
@@ -52,9 +52,9 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     add_controller(parser)
     add_rules(parser)
     parser.add_argument(
-        "--seeds", metavar="N", type=whole, default=100, help="orders 0 to N - 1 (default: %(default)s)"
+        "--seeds", metavar="N", type=integer, default=100, help="orders 0 to N - 1 (default: %(default)s)"
     )
-    parser.add_argument("--workers", metavar="W", type=whole, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--workers", metavar="W", type=integer, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print a JSON list, one object per store")
     parser.add_argument(
         "--twin",
@@ -65,7 +65,7 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--twin-seed",
         metavar="S",
-        type=whole,
+        type=integer,
         help="of the twins' draws, to repeat a run (default: a fresh one, so that no table holds the twin too)",
     )
     parser.set_defaults(run=_evaluate)
@@ -206,16 +206,16 @@ def _add_benchmark(subparsers: Subparsers) -> None:
         help="compare this controller only; may be repeated. Savings are relative to sc",
     )
     parser.add_argument(
-        "--seeds", metavar="N", type=whole, help="orders 0 to N - 1 of the branches (default: the preset's)"
+        "--seeds", metavar="N", type=integer, help="orders 0 to N - 1 of the branches (default: the preset's)"
     )
     parser.add_argument("--accounting", choices=("exact", "autotts"), help="what is charged (default: the preset's)")
     parser.add_argument(
-        "--workers", metavar="W", type=whole, default=processors(), help="processes (default: %(default)s)"
+        "--workers", metavar="W", type=integer, default=processors(), help="processes (default: %(default)s)"
     )
     parser.add_argument(
         "--resamples",
         metavar="R",
-        type=whole,
+        type=integer,
         default=2000,
         help="bootstrap resamples behind the intervals (default: %(default)s)",
     )
@@ -278,9 +278,9 @@ def _add_trace(subparsers: Subparsers) -> None:
     )
     parser.add_argument("store", metavar="STORE", help="a .h5 file, or the name of a store")
     add_controller(parser)
-    parser.add_argument("--question", metavar="I", type=whole, required=True, help="index of the question, from 0")
+    parser.add_argument("--question", metavar="I", type=integer, required=True, help="index of the question, from 0")
     parser.add_argument(
-        "--seed", metavar="S", type=whole, default=0, help="order of the branches (default: %(default)s)"
+        "--seed", metavar="S", type=integer, default=0, help="order of the branches (default: %(default)s)"
     )
     add_rules(parser)
     parser.add_argument(

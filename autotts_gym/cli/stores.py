@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotts_gym.cli.arguments import Subparsers, label, whole
+from autotts_gym.cli.arguments import Subparsers, integer, label
 from autotts_gym.errors import StoreError
 
 if TYPE_CHECKING:
@@ -227,12 +227,12 @@ def _add_synth(subparsers: Subparsers) -> None:
         description="Make a store from a statistical model: for tests of scale and examples, no model's results.",
     )
     parser.add_argument("-o", "--output", metavar="DST", type=Path, required=True, help="the .h5 file to write")
-    parser.add_argument("--questions", type=whole, default=30, help="default: %(default)s")
-    parser.add_argument("--branches", type=whole, default=128, help="branches per question (default: %(default)s)")
+    parser.add_argument("--questions", type=integer, default=30, help="default: %(default)s")
+    parser.add_argument("--branches", type=integer, default=128, help="branches per question (default: %(default)s)")
     parser.add_argument(
-        "--interval-tokens", type=whole, default=500, help="tokens between probes (default: %(default)s)"
+        "--interval-tokens", type=integer, default=500, help="tokens between probes (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=whole, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=integer, default=0, help="default: %(default)s")
     parser.add_argument(
         "--model", type=label, default="synthetic", help="name to store as the model (default: %(default)s)"
     )

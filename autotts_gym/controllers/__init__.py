@@ -1,6 +1,6 @@
 """Policies over revealed state: the base class of controllers and the hand-written ones."""
 
-from autotts_gym.controllers import confidence, probing, whole
+from autotts_gym.controllers import confidence, probing, self_consistency
 from autotts_gym.controllers.base import Controller, HandWritten
 from autotts_gym.controllers.families import controller_families
 from autotts_gym.controllers.registry import check_stores, lacks, make_controller, needs_probes
@@ -15,5 +15,5 @@ __all__ = [
     "make_controller",
     "needs_probes",
     "probing",
-    "whole",
+    "self_consistency",
 ]

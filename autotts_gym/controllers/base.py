@@ -162,7 +162,7 @@ class HandWritten(Controller):
     """Base of the hand-written controllers: a dataclass of knobs, checked, with its name and its one-knob form.
 
     Attributes:
-        rule: its compiled rule, see ``controllers.kernels``; one that has none writes a ``decide`` of its own.
+        rule: its compiled rule, see ``controllers.decisions``; one that has none writes a ``decide`` of its own.
     """
 
     rule: ClassVar[Callable[..., None]]
@@ -222,12 +222,12 @@ def require(name: str, knob: str, value: Any, good: bool, expected: str) -> None
     validation.check(f"{name}: {knob}", value, good, expected, ControllerError)
 
 
-def whole(name: str, knob: str, value: Any, low: int) -> None:
+def integer(name: str, knob: str, value: Any, low: int) -> None:
     """Require a whole number of at least ``low`` that the kernels can hold."""
-    validation.whole(f"{name}: {knob}", value, low, error=ControllerError)
+    validation.integer(f"{name}: {knob}", value, low, error=ControllerError)
 
 
-def share(name: str, knob: str, value: Any) -> None:
+def fraction(name: str, knob: str, value: Any) -> None:
     """Require a number in [0, 1]."""
     require(name, knob, value, validation.is_real(value, 0, 1), "a number in [0, 1]")
 

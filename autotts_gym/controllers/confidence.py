@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, Places, require, share, whole
+from autotts_gym.controllers import decisions
+from autotts_gym.controllers.base import HandWritten, Places, fraction, integer, require
 from autotts_gym.controllers.families import register
-from autotts_gym.controllers.whole import width
+from autotts_gym.controllers.self_consistency import width
 from autotts_gym.engine import Revealed
 from autotts_gym.errors import ControllerError, plain, quote
 
@@ -77,7 +77,7 @@ class DeepConf(_OnSignal):
     """
 
     name = "deepconf"
-    rule = kernels.deepconf
+    rule = decisions.deepconf
     branches: int = 64
     keep: float = 0.9
     warm_up: int = 16
@@ -87,9 +87,9 @@ class DeepConf(_OnSignal):
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "branches", self.branches, 1)
-        whole(self.name, "warm_up", self.warm_up, 1)
-        share(self.name, "keep", self.keep)
+        integer(self.name, "branches", self.branches, 1)
+        integer(self.name, "warm_up", self.warm_up, 1)
+        fraction(self.name, "keep", self.keep)
         require(self.name, "keep", self.keep, self.keep > 0, "a share above 0")
         require(self.name, "weight", self.weight, self.weight in WEIGHTS, f"one of {', '.join(WEIGHTS)}")
         good = isinstance(self.consensus, int | float) and 0.5 < self.consensus < 10
@@ -137,7 +137,7 @@ class Deer(_OnSignal):
     """
 
     name = "deer"
-    rule = kernels.deer
+    rule = decisions.deer
     needs_probes = True
     use_of_probes = "ends a branch that is sure of its probe"
     branches: int = 1
@@ -146,8 +146,8 @@ class Deer(_OnSignal):
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "branches", self.branches, 1)
-        share(self.name, "threshold", self.threshold)
+        integer(self.name, "branches", self.branches, 1)
+        fraction(self.name, "threshold", self.threshold)
         require(self.name, "signal", self.signal, isinstance(self.signal, str), "the name of a signal")
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:

@@ -18,10 +18,10 @@ from autotts_gym.actions.macros import Macro
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.engine.layout import BRANCH, FIRST_DEEPEN, RUNNING
 from autotts_gym.engine.summaries import STUBBORN
-from autotts_gym.observation import shared
+from autotts_gym.observation import quantities
 from autotts_gym.observation.encoding import Observation
 from autotts_gym.observation.features import Feature
-from autotts_gym.observation.kernels import encode
+from autotts_gym.observation.rows import encode
 from autotts_gym.observation.signals import Ranges
 from autotts_gym.replay.records import Branch, Question, build_store
 
@@ -47,7 +47,7 @@ def identity(
     told = {
         "features": dict(zip(_names(observation), seen, strict=True)),
         "actions": done,
-        "constants": {name: value for name, value in vars(shared).items() if name.endswith("_SCALE")}
+        "constants": {name: value for name, value in vars(quantities).items() if name.endswith("_SCALE")}
         | {"STUBBORN": STUBBORN},
         "ledger": ledger,
     }

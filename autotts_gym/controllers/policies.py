@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.actions.macros import MACROS, Macro, MacroTable, choose_macros
-from autotts_gym.controllers.base import Controller, Places, remembered, share
+from autotts_gym.controllers.base import Controller, Places, fraction, remembered
 from autotts_gym.controllers.fingerprints import differences, identity
 from autotts_gym.engine import Revealed, RoundPlan, layout
 from autotts_gym.engine.plan import arrays_of
 from autotts_gym.errors import AutottsError, ControllerError, plain, quote
 from autotts_gym.observation.encoding import Observation, choose_observation
 from autotts_gym.observation.features import Feature
-from autotts_gym.observation.kernels import encode
+from autotts_gym.observation.rows import encode
 from autotts_gym.validation import check, is_real
 
 CARD = "autotts.json"
@@ -172,7 +172,7 @@ class Policy(Controller):
         if cost_weight is not None and beta is not None:
             raise ControllerError(f"{self.name}: expected cost_weight or beta, got both")
         if cost_weight is None:
-            share(self.name, "beta", 0.5 if beta is None else beta)
+            fraction(self.name, "beta", 0.5 if beta is None else beta)
             cost_weight = math.exp(math.log(high) + (0.5 if beta is None else beta) * math.log(low / high))
         good = (
             isinstance(cost_weight, int | float) and not isinstance(cost_weight, bool) and 0 <= cost_weight < math.inf

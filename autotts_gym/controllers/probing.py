@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, Places, share, whole
+from autotts_gym.controllers import decisions
+from autotts_gym.controllers.base import HandWritten, Places, fraction, integer
 from autotts_gym.controllers.families import register
-from autotts_gym.controllers.whole import width
+from autotts_gym.controllers.self_consistency import width
 from autotts_gym.engine import Revealed
 
 _INT32, _FLOAT64 = np.dtype(np.int32), np.dtype(np.float64)
@@ -30,7 +30,7 @@ class AnswerConsistency(HandWritten):
     """
 
     name = "answer_consistency"
-    rule = kernels.answer_consistency
+    rule = decisions.answer_consistency
     needs_probes = True
     use_of_probes = "ends a branch whose probes have settled"
     branches: int = 64
@@ -38,8 +38,8 @@ class AnswerConsistency(HandWritten):
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "branches", self.branches, 1)
-        whole(self.name, "patience", self.patience, 1)
+        integer(self.name, "branches", self.branches, 1)
+        integer(self.name, "patience", self.patience, 1)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,14 +64,14 @@ class ShortM(HandWritten):
     """
 
     name = "short_m"
-    rule = kernels.short_m
+    rule = decisions.short_m
     branches: int = 5
     finishes: int = 3
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "branches", self.branches, 1)
-        whole(self.name, "finishes", self.finishes, 1)
+        integer(self.name, "branches", self.branches, 1)
+        integer(self.name, "finishes", self.finishes, 1)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class ParallelProbe(HandWritten):
     """
 
     name = "parallel_probe"
-    rule = kernels.parallel_probe
+    rule = decisions.parallel_probe
     needs_probes = True
     use_of_probes = "prunes and stops by what branches show before they finish"
     branches: int = 64
@@ -113,8 +113,8 @@ class ParallelProbe(HandWritten):
     def __post_init__(self) -> None:
         """Check the knobs."""
         for knob in ("branches", "stable_rounds", "prune_patience", "max_rounds"):
-            whole(self.name, knob, getattr(self, knob), 1)
-        whole(self.name, "warm_up", self.warm_up, 0)
+            integer(self.name, knob, getattr(self, knob), 1)
+        integer(self.name, "warm_up", self.warm_up, 0)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class ParallelProbe(HandWritten):
 
     def places(self, revealed: Revealed) -> Places:
         """Phase, round and leader of each episode; and of each branch how long it is off the leader."""
-        return (kernels.PROBE_MEMORY, (revealed.episodes,)), (_INT32, revealed.slots.shape)
+        return (decisions.PROBE_MEMORY, (revealed.episodes,)), (_INT32, revealed.slots.shape)
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
         """The knobs."""
@@ -150,14 +150,14 @@ class ConfidenceMomentum(HandWritten):
     """
 
     name = "cmc"
-    rule = kernels.confidence_momentum
+    rule = decisions.confidence_momentum
     needs_probes = True
     use_of_probes = "prunes branches whose probes dissent and grows those that agree faster"
     beta: float = 0.5
 
     def __post_init__(self) -> None:
         """Check the knob."""
-        share(self.name, "beta", self.beta)
+        fraction(self.name, "beta", self.beta)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -195,7 +195,7 @@ class ConfidenceMomentum(HandWritten):
     def places(self, revealed: Revealed) -> Places:
         """Momentum and trend of each episode; of each branch how long it is off, its rank, and its depth before."""
         n, slots = revealed.episodes, (_INT32, revealed.slots.shape)
-        return (kernels.MOMENTUM_MEMORY, (n,)), (_FLOAT64, (n, self.counts[4])), slots, slots, slots
+        return (decisions.MOMENTUM_MEMORY, (n,)), (_FLOAT64, (n, self.counts[4])), slots, slots, slots
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
         """What follows from beta."""

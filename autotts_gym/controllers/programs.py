@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers.base import Controller, require, share
+from autotts_gym.controllers.base import Controller, fraction, require
 from autotts_gym.controllers.families import controller_families
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.plan import arrays_of
@@ -51,7 +51,7 @@ class Program(Controller):
         self.path = os.fspath(path)
         file = Path(self.path)
         self.name = file.name if file.stem in controller_families() else file.stem
-        share(self.name, "beta", beta)
+        fraction(self.name, "beta", beta)
         good = sandbox is None or isinstance(sandbox, Sandbox)
         require(self.name, "sandbox", sandbox, good, "a Sandbox, as Python makes one, or None")
         self.beta = float(beta)

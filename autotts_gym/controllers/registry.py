@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from autotts_gym import validation
-from autotts_gym.controllers.base import MEMBERS, Controller, as_controller, knobs, share
+from autotts_gym.controllers.base import MEMBERS, Controller, as_controller, fraction, knobs
 from autotts_gym.controllers.families import controller_families
 from autotts_gym.controllers.policies import Policy
 from autotts_gym.controllers.programs import Program
@@ -66,7 +66,7 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     if "beta" in known or "beta" not in params:
         return family(**params)
     free = {knob: value for knob, value in params.items() if knob != "beta"}
-    share(name, "beta", params["beta"])
+    fraction(name, "beta", params["beta"])
     family(**free)  # checks the values before others are computed from them
     set_by_beta = family.knobs_of_beta(params["beta"], free)
     taken = sorted(set(free) & set(set_by_beta))

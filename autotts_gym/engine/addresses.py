@@ -117,19 +117,19 @@ def call_reward(_context: Any, address: Any, before: Any, after: Any, was_right:
 
 @intrinsic
 def call_begin(_context: Any, address: Any, state: Any, n: Any, question: Any) -> Any:
-    """Call ``kernels.begin`` by its address, inside a kernel."""
+    """Call ``transition.begin`` by its address, inside a kernel."""
     return types.none(types.int64, state, ROW, types.int64), _call
 
 
 @intrinsic
 def call_perform(_context: Any, address: Any, state: Any, n: Any, action: Any) -> Any:
-    """Call ``kernels.perform`` by its address, inside a kernel."""
+    """Call ``transition.perform`` by its address, inside a kernel."""
     return types.none(types.int64, state, ROW, types.int64), _call
 
 
 @intrinsic
 def call_round(_context: Any, address: Any, state: Any, n: Any, plan: Any) -> Any:
-    """Call ``kernels.play_round`` by its address, inside a kernel."""
+    """Call ``transition.play_round`` by its address, inside a kernel."""
     return types.none(types.int64, state, ROW, plan), _call
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import kernels
+from autotts_gym.engine import transition
 from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
 from autotts_gym.errors import AutottsError
-from autotts_gym.validation import check, shaped, whole, within
+from autotts_gym.validation import check, integer, shaped, within
 
 if TYPE_CHECKING:
     from autotts_gym.replay import ReplayStore
@@ -130,9 +130,9 @@ class Bank:
         Raises:
             AutottsError: it is no number of slots.
         """
-        whole("max_branches", max_branches, 1)
+        integer("max_branches", max_branches, 1)
         if max_branches not in self._changes:
-            told = kernels.count_changes(self.questions, self.branches, self.probes, max_branches)
+            told = transition.count_changes(self.questions, self.branches, self.probes, max_branches)
             self._changes[max_branches] = int(told)
         return self._changes[max_branches]
 
@@ -142,7 +142,7 @@ class Bank:
         Raises:
             AutottsError: there is no such question.
         """
-        whole("question", question, 0, self.num_questions - 1)
+        integer("question", question, 0, self.num_questions - 1)
         store = bisect_right(self.first_questions, question) - 1
         return self.stores[store], question - self.first_questions[store]
 

@@ -3,7 +3,7 @@
 ::
 
     <cache>/<version>-<python>-<numba>-<digest>/
-      kernels.act_all-….nbc  the machine code of a kernel for one signature
+      transition.act_all-….nbc  the machine code of a kernel for one signature
       seconds                the longest that a process has compiled for this folder
       told-<pid>             that process, or one that it started, has said that code is being compiled
 
@@ -61,7 +61,10 @@ _SETTINGS = (
 """Settings of Numba that change machine code, and are not in the keys of its own cache."""
 
 
-_COMPILED = ("**/kernels.py", "engine/*.py", "observation/*.py", "sandbox/protocol.py", "version.py")
+_COMPILED = (
+    *("actions/effects.py", "controllers/decisions.py", "engine/*.py", "envs/steps.py", "evaluation/hindsight.py"),
+    *("observation/*.py", "sandbox/messages.py", "sandbox/protocol.py", "version.py"),
+)
 """Where code and constants that are compiled stand."""
 
 

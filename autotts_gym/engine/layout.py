@@ -316,7 +316,7 @@ BY_EPISODE = tuple(array.name for array in TABLE if array.axes[:1] == ("episodes
 FUNCTIONS = ("reward", "aggregator", "begin", "perform", "play_round")
 """Functions that kernels call, of which ``Addresses`` hold where they are, behind all sizes; 0: there is none.
 
-The first two are a user's; the others are the transition, see ``transition.py``."""
+The first two are a user's; the others are the transition, see ``entries.py``."""
 
 
 def named(*owners: str) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import kernels
+from autotts_gym.engine import transition
 from autotts_gym.engine.addresses import Addresses
 from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import RevealedArrays
 from autotts_gym.engine.rules import Rules
 from autotts_gym.errors import AutottsError
-from autotts_gym.validation import choice, shaped, whole, within
+from autotts_gym.validation import choice, integer, shaped, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +119,8 @@ class Revealed:
         Raises:
             AutottsError: there is no such episode, no such branch slot, or no such signal.
         """
-        whole("n", n, 0, self.episodes - 1)
-        whole("i", i, 0, self.rules.max_branches - 1)
+        integer("n", n, 0, self.episodes - 1)
+        integer("i", i, 0, self.rules.max_branches - 1)
         depth = int(self.slots["depth"][n, i])
         return self.arrays.signal_history[n, i, :depth, self._signal(name)].copy()
 
@@ -130,8 +130,8 @@ class Revealed:
         Raises:
             AutottsError: there is no such episode, or no such branch slot.
         """
-        whole("n", n, 0, self.episodes - 1)
-        whole("i", i, 0, self.rules.max_branches - 1)
+        integer("n", n, 0, self.episodes - 1)
+        integer("i", i, 0, self.rules.max_branches - 1)
         return self._reveals(*np.array([[n], [i], [0]], np.int64))
 
     def reveals(
@@ -159,7 +159,7 @@ class Revealed:
         self, rows: NDArray[np.int64], slots: NDArray[np.int64], starts: NDArray[np.int64]
     ) -> NDArray[np.int32]:
         out = np.empty(int((self.slots["depth"][rows, slots] - starts).sum()), np.int32)
-        kernels.reveals(self.addresses, rows, slots, starts, out)
+        transition.reveals(self.addresses, rows, slots, starts, out)
         return out
 
 
@@ -203,5 +203,5 @@ class EpisodeRecord:
         Raises:
             AutottsError: another episode than 0 is asked for.
         """
-        whole("n", n, 0, 0)
+        integer("n", n, 0, 0)
         return self

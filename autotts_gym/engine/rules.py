@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import layout
 from autotts_gym.engine.functions import Aggregator, Reward, choose
-from autotts_gym.validation import check, choice, is_real, is_whole, wholes
+from autotts_gym.validation import check, choice, integers, is_integer, is_real
 
 ACCOUNTINGS = ("exact", "autotts")
 PROBES = ("auto", "explicit")
@@ -66,7 +66,7 @@ class Rules:
         ):
             limit = getattr(self, name)
             if not (optional and limit is None):
-                check(name, limit, is_whole(limit, least), wholes(least) + (" or None" if optional else ""))
+                check(name, limit, is_integer(limit, least), integers(least) + (" or None" if optional else ""))
                 object.__setattr__(self, name, int(limit))  # numbers of NumPy overflow where they are reckoned with
         choice("probe", self.probe, PROBES)
         choice("accounting", self.accounting, ACCOUNTINGS)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import kernels, layout, transition
+from autotts_gym.engine import entries, layout, transition
 from autotts_gym.engine.bank import Bank
 from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import Arrays, RevealedArrays
@@ -16,7 +16,18 @@ from autotts_gym.engine.votes import confidence_table
 from autotts_gym.errors import AutottsError, ControllerError, StoreError, plain
 from autotts_gym.memory import require_memory
 from autotts_gym.replay.pools import pool_order
-from autotts_gym.validation import check, choice, is_whole, numbers, read_only, shaped, spread, whole, wholes, within
+from autotts_gym.validation import (
+    check,
+    choice,
+    integer,
+    integers,
+    is_integer,
+    numbers,
+    read_only,
+    shaped,
+    spread,
+    within,
+)
 
 _COUNTED = ("total_tokens", "sequential_tokens", "opened", "pruned")
 
@@ -40,7 +51,7 @@ class PoolState:
         """
         check("bank", bank, isinstance(bank, Bank), "a Bank")
         check("rules", rules, isinstance(rules, Rules), "Rules")
-        whole("episodes", episodes, 1)
+        integer("episodes", episodes, 1)
         if rules.probe == "explicit" and bank.probeless:
             names = plain(", ".join(bank.probeless))
             raise StoreError(
@@ -120,7 +131,7 @@ class PoolState:
     def _pack(self) -> None:
         own = {"reward": self.rules.own_reward, "aggregator": self.rules.own_aggregator}
         used = {name: each.address for name, each in own.items() if each is not None}
-        self._ready = {**transition.loaded}
+        self._ready = {**entries.loaded}
         self.addresses = pack(self.arrays, used | self._ready)
 
     def require(self, *names: str) -> None:
@@ -134,7 +145,7 @@ class PoolState:
         """
         for name in names:
             if not isinstance(name, str) or name not in self._ready:
-                transition.load(choice("name", name, transition.NAMES))
+                entries.load(choice("name", name, entries.NAMES))
                 self._pack()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -254,7 +265,7 @@ class PoolState:
         if wrong.size:
             raise AutottsError(f"question: expected 0 .. {self.bank.num_questions - 1}, got {wrong[0]}")
         self.require("begin")
-        kernels.begin_all(self.addresses, chosen, picks)
+        transition.begin_all(self.addresses, chosen, picks)
 
     def deal(self, chosen: NDArray[np.bool_], orders: NDArray[np.int32]) -> None:
         """Give episodes that have just begun the order of their pools instead of a drawn one.
@@ -283,7 +294,7 @@ class PoolState:
         fresh = self.running & (self.pools["opened"] == 0)
         if not fresh[chosen].all():
             raise AutottsError("orders: expected episodes that have just begun; call begin before deal or shuffle")
-        kernels.deal_all(self.addresses, chosen, orders)
+        transition.deal_all(self.addresses, chosen, orders)
 
     def shuffle(self, chosen: NDArray[np.bool_], seeds: NDArray[np.integer[Any]]) -> None:
         """Give episodes that have just begun the published orders of their pools.
@@ -318,7 +329,7 @@ class PoolState:
         actions = numbers("actions", actions, self._rows, self.admissible.shape[1])
         valid = np.empty(self.episodes, np.bool_)
         self.require("perform")
-        kernels.act_all(self.addresses, actions, valid)
+        transition.act_all(self.addresses, actions, valid)
         return valid
 
     def play(self, plan: RoundPlan) -> int:
@@ -332,7 +343,7 @@ class PoolState:
             ControllerError: an episode is stopped with an answer that it has not seen; nothing is done.
         """
         self.require("play_round")
-        running = int(kernels.play_rounds(self.addresses, arrays_of(plan, self.slots.shape)))
+        running = int(transition.play_rounds(self.addresses, arrays_of(plan, self.slots.shape)))
         if running < 0:
             n = -running - 1
             raise ControllerError(
@@ -375,7 +386,7 @@ class PoolState:
         Raises:
             AutottsError: there is no such episode.
         """
-        whole("n", n, 0, self.episodes - 1)
+        integer("n", n, 0, self.episodes - 1)
         own: dict[str, NDArray[Any]] = self._revealed.arrays._asdict()
         shown = {name: array[n : n + 1] if name in layout.BY_EPISODE else array for name, array in own.items()}
         seen = int(self.pools["answers_seen"][n])
@@ -400,8 +411,8 @@ class PoolState:
         Raises:
             AutottsError: there is no such episode, or it has not seen such an answer.
         """
-        whole("n", n, 0, self.episodes - 1)
-        check("answer", answer, is_whole(answer, -1), wholes(-1))
+        integer("n", n, 0, self.episodes - 1)
+        check("answer", answer, is_integer(answer, -1), integers(-1))
         text: str | None = self.answer_texts(np.array([n]), np.array([answer]))[0]
         return text
 

@@ -12,9 +12,9 @@ STUBBORN = 24
 
 
 @inline
-def ratio(part, whole):
-    """Part of a whole; 0 where there is nothing."""
-    return part / whole if whole > 0 else 0.0
+def ratio(part, total):
+    """The ratio of a part to the total; 0 where there is nothing."""
+    return part / total if total > 0 else 0.0
 
 
 @inline

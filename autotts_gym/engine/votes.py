@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.memory import require_memory
-from autotts_gym.validation import read_only, whole
+from autotts_gym.validation import integer, read_only
 
 
 @lru_cache
@@ -25,7 +25,7 @@ def confidence_table(max_votes: int) -> NDArray[np.float64]:
     Raises:
         AutottsError: it is no count, or there is no memory for so large a table.
     """
-    size = whole("max_votes", max_votes) + 2
+    size = integer("max_votes", max_votes) + 2
     require_memory(f"max_branches: the confidence in votes of {max_votes} branches", 24 * size * size)
     cdf = np.zeros((size, size))
     cdf[0, 1:] = 1.0

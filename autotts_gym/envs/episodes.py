@@ -11,12 +11,12 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from autotts_gym.engine import Bank, PoolState, Rules, layout
-from autotts_gym.envs import kernels
-from autotts_gym.envs.shares import Shares
+from autotts_gym.envs import steps
+from autotts_gym.envs.threads import Threads
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.memory import require_memory
 from autotts_gym.observation.encoding import Observation, Wanted, choose_observation
-from autotts_gym.observation.kernels import encode
+from autotts_gym.observation.rows import encode
 from autotts_gym.replay import StoreLike, resolve_stores
 from autotts_gym.validation import check, describe, dimensions, number, numbers, shaped, spread, within
 
@@ -144,7 +144,7 @@ class Episodes:
         self.actions = self._count_actions(rules)
         self.action_space = spaces.Discrete(self.actions)
         self._width = self.observation.width(slots)
-        self.shares = Shares(threads, episodes)
+        self.threads = Threads(threads, episodes)
         self.ahead = 1
         self._make_room()
 
@@ -239,9 +239,9 @@ class Episodes:
         chosen = number("action", action, self.actions)
         self.state.require("begin", "perform")
         out = self.empty()
-        step: tuple[float, bool, int] = kernels.step_one(self.state.addresses, chosen, self.encoder, out)
+        step: tuple[float, bool, int] = steps.step_one(self.state.addresses, chosen, self.encoder, out)
         if step[2] != layout.RUNNING:
-            kernels.tell_one(self.state.addresses, self._outcomes)
+            steps.tell_one(self.state.addresses, self._outcomes)
         return out, *step
 
     def _results(self) -> Results:
@@ -284,12 +284,12 @@ class Episodes:
         self.state.require("begin", "perform")
 
         def step(first: int, end: int) -> int:
-            ended: int = kernels.step_all(
+            ended: int = steps.step_all(
                 self.state.addresses, first, end, actions, restart, again, self.encoder, results, self.ahead
             )
             return ended
 
-        return self.shares.sum(step)
+        return self.threads.sum(step)
 
     def encode(self, chosen: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
         """Write the observations of the chosen episodes into their rows.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.actions.macros import MACROS, Macro, MacroTable, choose_macros
 from autotts_gym.engine import Rules
-from autotts_gym.envs import kernels
+from autotts_gym.envs import steps
 from autotts_gym.envs.episodes import UNSET, Episodes, Options, Results
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
@@ -67,7 +67,7 @@ class RoundEpisodes(Episodes):
         at_once = again and table.compiled_only  # the last masks of macros in plain Python are for Python to find
 
         def step(first: int, end: int) -> int:
-            ended: int = kernels.step_rounds(
+            ended: int = steps.step_rounds(
                 self.state.addresses,
                 first,
                 end,
@@ -85,7 +85,7 @@ class RoundEpisodes(Episodes):
             return ended
 
         self._masks = None  # whatever interrupts the step, they are not those of before
-        ended = self.shares.sum(step)
+        ended = self.threads.sum(step)
         if table.compiled_only:
             self._masks = after
         elif ended and again:

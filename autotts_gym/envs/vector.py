@@ -14,12 +14,12 @@ from autotts_gym.engine import Revealed, Rules
 from autotts_gym.engine.functions import Aggregator, Reward
 from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, stream_of_seed, whole_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
-from autotts_gym.envs.shares import Shares
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
+from autotts_gym.envs.threads import Threads
 from autotts_gym.errors import AutottsError, quote
 from autotts_gym.observation.encoding import Wanted
 from autotts_gym.replay import StoreLike
-from autotts_gym.validation import check, choice, dimensions, whole
+from autotts_gym.validation import check, choice, dimensions, integer
 
 _NONE = np.zeros(0, np.int64)
 
@@ -88,7 +88,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             shaping: reward correctness as it changes, not at the end; as in ``ReplayEnv``.
             reward: a compiled function in place of the default reward; as in ``ReplayEnv``.
             aggregator: a compiled function in place of the default answer of STOP; as in ``ReplayEnv``.
-            threads: how many step a share of the environments each; the results are the same.
+            threads: how many step a part of the environments each; the results are the same.
 
         Raises:
             AutottsError: an argument is out of its range.
@@ -96,10 +96,10 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """
         if render_mode is not None:
             choice("render_mode", render_mode, RENDER_MODES)
-        num_envs = whole("num_envs", num_envs, 1)
-        threads = whole("threads", threads, 1)
+        num_envs = integer("num_envs", num_envs, 1)
+        threads = integer("threads", threads, 1)
         named = {"max_steps": max_steps, "max_episode_steps": max_episode_steps}
-        limits = [whole(name, limit, 1) for name, limit in named.items() if limit is not None]
+        limits = [integer(name, limit, 1) for name, limit in named.items() if limit is not None]
         modes = [mode.value for mode in AutoresetMode]
         if not isinstance(autoreset_mode, AutoresetMode):
             choice("autoreset_mode", autoreset_mode, modes)
@@ -287,18 +287,18 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     @property
     def threads(self) -> int:
-        """How many threads step a share of the environments each."""
-        return len(self._episodes.shares.bounds)
+        """How many threads step a part of the environments each."""
+        return len(self._episodes.threads.bounds)
 
     @threads.setter
     def threads(self, threads: int) -> None:
-        threads = whole("threads", threads, 1)
-        self._episodes.shares.close()
-        self._episodes.shares = Shares(threads, self.num_envs)
+        threads = integer("threads", threads, 1)
+        self._episodes.threads.close()
+        self._episodes.threads = Threads(threads, self.num_envs)
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the threads."""
-        self._episodes.shares.close()
+        self._episodes.threads.close()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions are admissible, (N, actions) bool."""

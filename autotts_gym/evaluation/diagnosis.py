@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from autotts_gym.controllers import Controller, check_stores
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, plain
-from autotts_gym.evaluation import kernels
+from autotts_gym.evaluation import hindsight
 from autotts_gym.evaluation.results import setting_label
 from autotts_gym.evaluation.runner import checked_seeds, chunk_size, play
 from autotts_gym.evaluation.sketch import sketch
@@ -92,7 +92,7 @@ BAND_EDGES = (0.2, 0.5, 0.8)
 """From these shares of the pool that know, "hard" ends and "medium", "likely", "easy" begin; "none" is a share of 0."""
 
 _BAND_TEXTS = ("none knows", "below 20 %", "20 to 50 %", "50 to 80 %", "80 % and more")
-_OUTCOMES = {name: getattr(kernels, name.upper()) for name in CAUSES}
+_OUTCOMES = {name: getattr(hindsight, name.upper()) for name in CAUSES}
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Diagnosis:
             kind=kind,
             name=name,
             episodes=len(each),
-            accuracy=_share(each["outcome"] == kernels.RIGHT),
+            accuracy=_share(each["outcome"] == hindsight.RIGHT),
             mean_tokens=float(tokens.mean()),
             causes={cause: _share(masks[cause]) for cause in CAUSES},
             cause_tokens={cause: int(tokens[masks[cause]].sum()) / spent for cause in CAUSES},
@@ -452,7 +452,7 @@ class _Pooled:
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """Which episodes have each cause and each sign."""
         each = self.episodes
-        right = each["outcome"] == kernels.RIGHT
+        right = each["outcome"] == hindsight.RIGHT
         causes = {cause: each["outcome"] == outcome for cause, outcome in _OUTCOMES.items()}
         signs = {
             "pruned_knew": ~right & each["pruned_knew"],
@@ -466,7 +466,7 @@ class _Pooled:
     def wasted(self) -> dict[str, NDArray[np.int64]]:
         """Tokens wasted in each episode."""
         each = self.episodes
-        right = each["outcome"] == kernels.RIGHT
+        right = each["outcome"] == hindsight.RIGHT
         waste = each["total_tokens"] - each["settled_tokens"]
         return {"wasted_right": np.where(right, waste, 0), "wasted_wrong": np.where(right, 0, waste)}
 
@@ -542,7 +542,7 @@ def diagnose(
 def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], rules: Rules) -> NDArray[np.void]:
     """Play a store; returns (seeds, questions) EPISODE."""
     bank = Bank([store])
-    episodes = np.zeros((len(seeds), store.num_questions), kernels.EPISODE)
+    episodes = np.zeros((len(seeds), store.num_questions), hindsight.EPISODE)
     episodes["standing"] = -1
     episodes["cheapest_tokens"] = -1
     flat = episodes.reshape(-1)
@@ -555,13 +555,13 @@ def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], 
         state.begin(every, questions)
         state.shuffle(every, np.array(seeds)[rows])
         play(controller, state, _noting(state, chunk))
-        kernels.judge(state.addresses, chunk)
+        hindsight.judge(state.addresses, chunk)
     return episodes
 
 
 def _noting(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
     """Watch rounds and note what stands after each."""
-    return lambda _: kernels.note_round(state.addresses, episodes)
+    return lambda _: hindsight.note_round(state.addresses, episodes)
 
 
 def _difficulty(store: ReplayStore) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.memory import require_memory
 from autotts_gym.progress import Progress
 from autotts_gym.replay import ReplayStore, StoreLike, resolve_stores
-from autotts_gym.validation import MAX_WHOLE, check, whole
+from autotts_gym.validation import MAX_INTEGER, check, integer
 
 _BYTES_PER_SEED = 80
 _BYTES_PER_EPISODE = 64
@@ -200,7 +200,7 @@ def evaluate_all(
     """
     seeds = checked_seeds(seeds, sum(store.num_questions for store in stores), len(controllers))
     rules = rules or Rules()
-    workers = whole("workers", workers, 1)
+    workers = integer("workers", workers, 1)
     for controller in controllers:
         check_stores(controller, stores)
     job = _Job(tuple(controllers), tuple(Bank([store]) for store in stores), rules, seeds, answers, {}, {})
@@ -257,7 +257,7 @@ def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[
     given = tuple(seeds)
     if not given:
         raise AutottsError("seeds: expected at least one, got none")
-    return tuple(whole("seeds", seed, -MAX_WHOLE) for seed in given)
+    return tuple(integer("seeds", seed, -MAX_INTEGER) for seed in given)
 
 
 def chunk_size(controller: Controller, bank: Bank) -> int:

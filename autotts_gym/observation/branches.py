@@ -4,7 +4,7 @@ import numpy as np
 
 from autotts_gym.engine.layout import ACTIVE, FINISHED, PRUNED
 from autotts_gym.observation.features import Group
-from autotts_gym.observation.shared import COUNT_SCALE, DEPTH_SCALE, squash
+from autotts_gym.observation.quantities import COUNT_SCALE, DEPTH_SCALE, squash
 
 GROUP = Group("branches")
 FEATURES = GROUP.features

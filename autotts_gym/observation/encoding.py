@@ -27,7 +27,7 @@ from autotts_gym.errors import AutottsError, quote
 from autotts_gym.extensions import is_reference, load
 from autotts_gym.observation import branches, evidence, pool
 from autotts_gym.observation.features import BuiltIn, Feature
-from autotts_gym.observation.shared import SHARED
+from autotts_gym.observation.quantities import QUANTITIES
 from autotts_gym.observation.signals import MEANINGS, Ranges, SignalFeature, columns, signal_features
 from autotts_gym.validation import read_only
 
@@ -212,8 +212,8 @@ def _generate(
         return [space + line for line in lines]
 
     asked = {name for each in (*of_episode, *of_branch) if isinstance(each, BuiltIn) for name in each.uses}
-    lines = [f"    {name} = shared_{name}(s, n)" for name in SHARED if name in asked]
-    known |= {f"shared_{name}": SHARED[name] for name in asked}
+    lines = [f"    {name} = shared_{name}(s, n)" for name in QUANTITIES if name in asked]
+    known |= {f"shared_{name}": QUANTITIES[name] for name in asked}
     width, wide = len(of_branch), len(of_episode)
     lines += compute(of_episode, "s, n", "", "    ")
     if of_branch:

@@ -9,7 +9,7 @@ import numpy as np
 from autotts_gym.engine.summaries import deviation, ratio
 from autotts_gym.observation import pool
 from autotts_gym.observation.features import Group
-from autotts_gym.observation.shared import COUNT_SCALE, PRICE_SCALE, VOTES_SCALE, active_votes, squash
+from autotts_gym.observation.quantities import COUNT_SCALE, PRICE_SCALE, VOTES_SCALE, active_votes, squash
 
 GROUP = Group("evidence")
 FEATURES = GROUP.features

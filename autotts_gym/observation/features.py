@@ -62,7 +62,7 @@ class BuiltIn:
         name: that of its function.
         meaning: what it tells, in a line.
         part: its function.
-        uses: the quantities of ``observation.shared`` that it asks for.
+        uses: the quantities of ``observation.quantities`` that it asks for.
     """
 
     low: ClassVar[float] = 0.0
@@ -103,7 +103,7 @@ class Group:
         """Decorator: a function becomes the next feature.
 
         It takes the state, the number of the episode, ``i`` if it is of a branch slot, and any quantities of
-        ``observation.shared`` by their names; it returns a number in [0, 1].
+        ``observation.quantities`` by their names; it returns a number in [0, 1].
         """
 
         def add(function: Callable[..., Any]) -> BuiltIn:

@@ -5,7 +5,7 @@ import numpy as np
 from autotts_gym.engine.layout import BRANCH, UNLIMITED
 from autotts_gym.engine.summaries import ratio
 from autotts_gym.observation.features import Group
-from autotts_gym.observation.shared import (
+from autotts_gym.observation.quantities import (
     COST_WEIGHT_SCALE,
     COUNT_SCALE,
     DEPTH_SCALE,

@@ -52,7 +52,7 @@ def evaluate(text: str) -> Value:
     """
     if len(text) > MAX_LENGTH:
         raise NoValueError
-    return _Reader(text).whole()
+    return _Reader(text).integer()
 
 
 # -------------------------------------------------------------------- arithmetic
@@ -349,7 +349,7 @@ class _Reader:
                 raise NoValueError
         self.tokens = [token for token in spaced if token[0] != "space"]
 
-    def whole(self) -> Value:
+    def integer(self) -> Value:
         value = self.sum()
         if self.peek() != _END:
             raise NoValueError

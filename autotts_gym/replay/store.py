@@ -24,7 +24,7 @@ from autotts_gym.replay.columns import (
     StringTable,
     checked_signal,
 )
-from autotts_gym.validation import is_whole, whole
+from autotts_gym.validation import integer, is_integer
 
 MAX_TOKENS = 2**31 - 1
 """Largest number of tokens, and largest Δ, that a store holds (int32)."""
@@ -125,7 +125,7 @@ class ReplayStore:
         for field, text in (("model", model), ("benchmark", benchmark)):
             if not isinstance(text, str) or not text or not text.isprintable():
                 raise StoreError(f"{where}: {field}: expected a printable name, got {quote(text)}")
-        interval_tokens = whole(f"{where}: interval_tokens", interval_tokens, 1, MAX_TOKENS, StoreError)
+        interval_tokens = integer(f"{where}: interval_tokens", interval_tokens, 1, MAX_TOKENS, StoreError)
         columns.check(where)
         if len(answers) != (expected := int(columns.answer_offsets[-1])):
             raise StoreError(f"{where}: answers: expected {expected} strings, got {len(answers)}")
@@ -440,7 +440,7 @@ class ReplayStore:
             StoreError: if there is none, one occurs twice, or there is no such question.
         """
         last = self.num_questions - 1
-        good = isinstance(questions, Collection) and all(is_whole(question, 0, last) for question in questions)
+        good = isinstance(questions, Collection) and all(is_integer(question, 0, last) for question in questions)
         chosen = [int(question) for question in questions] if good else []
         if not chosen or len(set(chosen)) < len(chosen):
             raise StoreError(

@@ -36,7 +36,7 @@ from autotts_gym.memory import require_memory
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import BYTES_PER_BRANCH, MAX_TOKENS, ReplayStore
-from autotts_gym.validation import check, is_whole
+from autotts_gym.validation import check, is_integer
 
 GENERATOR_VERSION = 2
 """Goes up when the same seed starts to give other data."""
@@ -135,12 +135,12 @@ def synthesize(
     """
     check("statistics", statistics, isinstance(statistics, Statistics), "Statistics", StoreError)
     for field, value, least in (("questions", questions, 1), ("branches", branches, 1), ("seed", seed, 0)):
-        if not is_whole(value, least, sys.maxsize):
+        if not is_integer(value, least, sys.maxsize):
             raise StoreError(f"{field}: expected at least {least}, got {quote(value)}")
     questions, branches, seed = int(questions), int(branches), int(seed)  # numbers of NumPy may overflow
     require_memory(f"questions, branches: {questions} x {branches}", questions * branches * BYTES_PER_BRANCH)
     most = (MAX_TOKENS - statistics.finish_max) / (statistics.max_depth + statistics.cap_overrun[1])
-    if not is_whole(interval_tokens, 1, int(most)):
+    if not is_integer(interval_tokens, 1, int(most)):
         raise StoreError(f"interval_tokens: expected 1 to {MAX_TOKENS // 100}, got {quote(interval_tokens)}")
     interval_tokens = int(interval_tokens)
     made = [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
-from autotts_gym.validation import check, whole
+from autotts_gym.validation import check, integer
 
 WARP = 0.1
 """By which share a branch of a twin is at most longer or shorter than the branch that it was made from, about."""
@@ -43,7 +43,7 @@ def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
         AutottsError: the store or the seed is none.
     """
     check("store", store, isinstance(store, ReplayStore), "a ReplayStore")
-    rng = np.random.default_rng([whole("seed", seed), 0x7714])
+    rng = np.random.default_rng([integer("seed", seed), 0x7714])
     bounds = store.branch_offsets
     branches = np.concatenate([rng.permutation(np.arange(*pair)) for pair in pairwise(bounds)])
     factors = np.exp(rng.uniform(-WARP, WARP, branches.size))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from autotts_gym.engine import Revealed, RoundPlan
 from autotts_gym.engine.layout import RUNNING
 from autotts_gym.errors import ControllerError, quote
-from autotts_gym.sandbox import kernels
+from autotts_gym.sandbox import messages
 from autotts_gym.sandbox.batches import Batch
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.processes import Processes
@@ -16,13 +16,13 @@ from autotts_gym.sandbox.protocol import MAX_STEPS, ROUND
 from autotts_gym.sandbox.static import Source
 
 _WRONG = {
-    kernels.TORN: "ends in the middle of a request",
-    kernels.ROW: "asks for an episode that is not its turn",
-    kernels.NUMBER: "asks for more branches than there are",
-    kernels.SLOT: "names a branch that is not open",
-    kernels.ANSWER: "names an answer that was not seen",
-    kernels.SILENT: "leaves out an episode",
-    kernels.OWED: "does not open the branches that it asked for",
+    messages.TORN: "ends in the middle of a request",
+    messages.ROW: "asks for an episode that is not its turn",
+    messages.NUMBER: "asks for more branches than there are",
+    messages.SLOT: "names a branch that is not open",
+    messages.ANSWER: "names an answer that was not seen",
+    messages.SILENT: "leaves out an episode",
+    messages.OWED: "does not open the branches that it asked for",
 }
 
 
@@ -99,15 +99,15 @@ class Lockstep:
     def _read(self, revealed: Revealed, plan: RoundPlan, rows: NDArray[np.int64]) -> None:
         """Write what the processes of these episodes ask for."""
         processes = np.unique(self._process_of[rows])
-        messages = self._processes.receive(processes.tolist(), ROUND)
-        words = np.frombuffer(b"".join(messages), np.int64)
-        ends = np.cumsum([len(message) // 8 for message in messages])
-        wrong = kernels.read_requests(
+        received = self._processes.receive(processes.tolist(), ROUND)
+        words = np.frombuffer(b"".join(received), np.int64)
+        ends = np.cumsum([len(message) // 8 for message in received])
+        wrong = messages.read_requests(
             *(words, ends, processes, self._rows, self._firsts, self._awaited, revealed.pools),
             *(revealed.rules.max_branches, self._sure, self._asking, MAX_STEPS, plan.arrays),
         )
         if wrong:
-            self._processes.fail("answer" if wrong == kernels.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
+            self._processes.fail("answer" if wrong == messages.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
 
     def look(self, revealed: Revealed) -> None:
         """Tell the processes what the last round revealed."""
@@ -121,13 +121,13 @@ class Lockstep:
         told = pools[rows]
         opened = int(told["opened"].sum())
         grown: NDArray[np.int64] = np.empty((3, opened), np.int64)
-        grown = grown[:, : kernels.find_growth(pools, slots, rows, self._known_depth, *grown)]
+        grown = grown[:, : messages.find_growth(pools, slots, rows, self._known_depth, *grown)]
         answers = revealed.reveals(*grown)
         size = 8 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
         history = revealed.arrays.signal_history
         size += len(answers) * history.shape[3]
         words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
-        kernels.write_reveals(
+        messages.write_reveals(
             *(pools, slots, history, rows, self._numbers[rows], self._sure),
             *(*grown, answers, words, words.view(np.float64), ends),
         )
@@ -136,5 +136,5 @@ class Lockstep:
         stops = ends[np.flatnonzero(np.diff(processes, append=-1))]
         data = words.data.cast("B")
         bounds = pairwise([0, *(8 * stops).tolist()])
-        messages = zip(processes[np.diff(processes, prepend=-1) != 0].tolist(), bounds, strict=True)
-        self._processes.send({c: data[start:stop] for c, (start, stop) in messages if stop > start})
+        parts = zip(processes[np.diff(processes, prepend=-1) != 0].tolist(), bounds, strict=True)
+        self._processes.send({c: data[start:stop] for c, (start, stop) in parts if stop > start})

@@ -62,7 +62,7 @@ def stand_in(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def whole(stores, seeds_of_search, tmp_path_factory):
+def integer(stores, seeds_of_search, tmp_path_factory):
     """A run with everything real but the proposer."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     proposer = Tinkerer()

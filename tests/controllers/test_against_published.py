@@ -25,7 +25,7 @@ from reference import Episode, deal
 from scipy import stats
 from worlds import World
 
-from autotts_gym.controllers import Controller, make_controller, whole
+from autotts_gym.controllers import Controller, make_controller, self_consistency
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.replay import Branch, Question
 
@@ -285,7 +285,7 @@ def test_a_controller_is_deterministic_and_pickles_in_the_middle_of_an_episode(n
 
 @pytest.mark.parametrize("counts", [[1], [2, 1], [3, 3], [5, 2, 1, 1], [10, 9, 8], [40, 20, 3, 1]], ids=str)
 def test_the_dirichlet_criterion_is_the_probability_of_the_largest_share(counts: list[int]):
-    log_cdf, density = whole._gamma_tables(64)
+    log_cdf, density = self_consistency._gamma_tables(64)
     top, *others = counts
     tables = float((density[top] * np.exp(sum((log_cdf[v] for v in others), np.zeros(log_cdf.shape[1])))).sum())
     assert tables == pytest.approx(dirichlet_confidence(counts), abs=1e-4)
@@ -295,7 +295,7 @@ def test_the_dirichlet_criterion_is_the_probability_of_the_largest_share(counts:
 
 @pytest.mark.parametrize("largest", [1, 8, 64, 200])
 def test_the_tables_of_the_dirichlet_criterion_are_those_of_gamma_distributions(largest: int):
-    log_cdf, density = whole._gamma_tables(largest)
+    log_cdf, density = self_consistency._gamma_tables(largest)
     np.testing.assert_allclose(density.sum(1), 1.0, atol=1e-4)
     end = largest + 1 + 12 * np.sqrt(largest + 1.0)
     grid = np.linspace(0.0, end, log_cdf.shape[1])
@@ -340,4 +340,4 @@ def test_asc_on_equal_answers_stops_by_hand(criterion: str, threshold: float, re
     state.begin()
     play(make_controller("asc", criterion=criterion, threshold=threshold), state)
     assert state.pools["opened"].tolist() == [read]
-    assert set(CRITERIA) == set(whole.CRITERIA)
+    assert set(CRITERIA) == set(self_consistency.CRITERIA)

@@ -12,7 +12,7 @@ from reference import random_plan
 from wild import WILD, attempt, is_clear, maybe_wild
 from worlds import World, worlds
 
-from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, kernels
+from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules, transition
 from autotts_gym.engine.fitting import pack
 from autotts_gym.engine.layout import FUNCTIONS, HIDDEN, REVEALED, Arrays, Sizes, footprint, named
 from autotts_gym.engine.plan import arrays_of
@@ -275,7 +275,7 @@ def test_a_bank_answers_or_refuses_whatever_it_is_asked(world: World, question: 
 )
 def test_a_kernel_that_reaches_too_far_is_caught_where_bounds_are_checked():
     with pytest.raises(IndexError):
-        kernels.act_all(begun().addresses, np.zeros(10 * N, np.int64), np.zeros(10 * N, np.bool_))
+        transition.act_all(begun().addresses, np.zeros(10 * N, np.int64), np.zeros(10 * N, np.bool_))
 
 
 @pytest.mark.parametrize(

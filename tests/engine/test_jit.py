@@ -1,6 +1,7 @@
 """The compile cache is stale as soon as any source of compiled code changes."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,14 @@ def imported(file: Path) -> set[Path]:
     return {path for path in found if path is not None}
 
 
+def files_of_kernels() -> set[Path]:
+    """Every file in which a function is compiled."""
+    return {path for path in PACKAGE.rglob("*.py") if re.search(r"^@(kernel|inline)\b", path.read_text(), re.MULTILINE)}
+
+
 def compiled_sources() -> set[Path]:
-    """Every kernels.py, and all of the package that their code and constants come from."""
-    sources, new = set(), set(PACKAGE.rglob("kernels.py"))
+    """Every file of kernels, and all of the package that their code and constants come from."""
+    sources, new = set(), files_of_kernels()
     while new:
         sources |= new
         new = set().union(*map(imported, new)) - sources
@@ -43,10 +49,10 @@ def test_the_digest_covers_every_source_of_compiled_code(monkeypatch: pytest.Mon
     assert {file.relative_to(PACKAGE).as_posix() for file in compiled_sources() - read} == set()
 
 
-def test_the_digest_changes_with_any_kernels_file(monkeypatch: pytest.MonkeyPatch):
+def test_the_digest_changes_with_any_file_of_kernels(monkeypatch: pytest.MonkeyPatch):
     read_bytes = Path.read_bytes
-    files = sorted(PACKAGE.rglob("kernels.py"))
-    assert len(files) >= 3
+    files = sorted(files_of_kernels())
+    assert len(files) >= 10
     digests = {cache._digest()}
     for changed in files:
         monkeypatch.setattr(
@@ -57,7 +63,7 @@ def test_the_digest_changes_with_any_kernels_file(monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_kernel_carries_the_digest_in_its_stamp():
-    from autotts_gym.engine import kernels
+    from autotts_gym.engine import transition
 
-    stamp = kernels.act_all._cache._cache_file._source_stamp
+    stamp = transition.act_all._cache._cache_file._source_stamp
     assert cache.DIGEST in stamp

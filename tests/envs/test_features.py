@@ -16,7 +16,7 @@ from autotts_gym.engine import Bank, PoolState, Rules
 from autotts_gym.errors import AutottsError
 from autotts_gym.observation import branches, evidence, pool
 from autotts_gym.observation.encoding import BUILT_IN, choose_observation
-from autotts_gym.observation.kernels import encode
+from autotts_gym.observation.rows import encode
 
 IDS = ("AutoTTS-Replay-v0", "AutoTTS-ReplayRounds-v0")
 STORE = synthesize(6, 12, seed=2)

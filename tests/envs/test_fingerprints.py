@@ -5,7 +5,7 @@ import pytest
 from autotts_gym.actions.macros import MACROS, Macro, choose_macros
 from autotts_gym.controllers import fingerprints
 from autotts_gym.controllers.fingerprints import differences, identity
-from autotts_gym.observation import shared
+from autotts_gym.observation import quantities
 from autotts_gym.observation.encoding import KINDS, Observation, choose_observation
 
 FRONTIER = choose_macros(["stop", "stop_weighted", "read_1"])
@@ -34,7 +34,7 @@ def test_another_constant_name_order_macro_or_ledger_is_named(frontier, monkeypa
     turned = identity(EVIDENCE, (FRONTIER[0], FRONTIER[2], FRONTIER[1]), 64, "autotts")
     assert differences(frontier, turned) == ["actions come in another order"]
     with monkeypatch.context() as patch:
-        patch.setattr(shared, "PRICE_SCALE", 0.01)
+        patch.setattr(quantities, "PRICE_SCALE", 0.01)
         assert "constant 'PRICE_SCALE' is another" in differences(frontier, identity(EVIDENCE, FRONTIER, 64, "autotts"))
     another = Observation("evidence", (choose_observation("pool").features[0], *EVIDENCE.features[1:]))
     found = differences(frontier, identity(another, FRONTIER, 64, "autotts"))

@@ -20,7 +20,7 @@ def number(what: str, name: str, value: object, *, zero: bool = False) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def whole(what: str, name: str, value: object, least: int) -> int:
+def integer(what: str, name: str, value: object, least: int) -> int:
     """A whole number.
 
     Raises:

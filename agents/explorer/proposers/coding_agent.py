@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from agents.explorer.proposers.arguments import number, variables, whole, word
+from agents.explorer.proposers.arguments import integer, number, variables, word
 from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usage
 from agents.explorer.proposers.processes import Command, TimedOutError, TooMuchOutputError, ended, found, run
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, extract_program, one_line
@@ -312,8 +312,8 @@ class Codex(CodingAgent):
     def __init__(
         self, model: str = "", *, max_input_tokens: int = 1_000_000, max_output_tokens: int = 50_000, **options: Any
     ) -> None:
-        self.max_input_tokens = whole(self.kind, "max_input_tokens", max_input_tokens, 1)
-        self.max_output_tokens = whole(self.kind, "max_output_tokens", max_output_tokens, 1)
+        self.max_input_tokens = integer(self.kind, "max_input_tokens", max_input_tokens, 1)
+        self.max_output_tokens = integer(self.kind, "max_output_tokens", max_output_tokens, 1)
         super().__init__(model, **options)
 
     @property

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from agents.explorer.proposers.arguments import number, whole, word
+from agents.explorer.proposers.arguments import integer, number, word
 from agents.explorer.proposers.base import Proposal, Request, Usage
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, extract_program, one_line
 from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
@@ -113,7 +113,7 @@ class EndpointProposer(ABC):
         self.model = model
         self.check = check
         self.base_url = checked_url(kind, base_url)
-        self.max_tokens = whole(kind, "max_tokens", max_tokens, 1)
+        self.max_tokens = integer(kind, "max_tokens", max_tokens, 1)
         self.temperature = None if temperature is None else number(kind, "temperature", temperature, zero=True)
         self.connect_timeout = number(kind, "connect_timeout", connect_timeout)
         self.read_timeout = number(kind, "read_timeout", read_timeout)
@@ -121,8 +121,8 @@ class EndpointProposer(ABC):
         self._key = api_key
         rate = None if requests_per_minute is None else number(kind, "requests_per_minute", requests_per_minute)
         self._retry = Retry(
-            retries=whole(kind, "retries", retries, 0),
-            paid_attempts=whole(kind, "paid_attempts", paid_attempts, 1),
+            retries=integer(kind, "retries", retries, 0),
+            paid_attempts=integer(kind, "paid_attempts", paid_attempts, 1),
             timeout=number(kind, "timeout", timeout),
             first_wait=number(kind, "first_wait", first_wait, zero=True),
             rate=RateLimit(rate),
@@ -351,7 +351,7 @@ class StreamError(Exception):
         self.body = body
 
 
-def is_whole(response: httpx2.Response) -> bool:
+def is_integer(response: httpx2.Response) -> bool:
     """Whether a server has answered a request for a stream by one whole message, as some do: its type decides."""
     return "json" in response.headers.get("content-type", "").partition(";")[0].lower()
 

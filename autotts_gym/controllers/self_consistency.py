@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.controllers import kernels
-from autotts_gym.controllers.base import HandWritten, require, share, whole
+from autotts_gym.controllers import decisions
+from autotts_gym.controllers.base import HandWritten, fraction, integer, require
 from autotts_gym.controllers.families import register
 from autotts_gym.engine import Revealed
 from autotts_gym.memory import require_memory
@@ -34,12 +34,12 @@ class SelfConsistency(HandWritten):
     """
 
     name = "sc"
-    rule = kernels.self_consistency
+    rule = decisions.self_consistency
     branches: int = 64
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "branches", self.branches, 1)
+        integer(self.name, "branches", self.branches, 1)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,18 +94,18 @@ class AdaptiveConsistency(HandWritten):
     """
 
     name = "asc"
-    rule = kernels.adaptive_consistency
+    rule = decisions.adaptive_consistency
     branches: int = 64
     threshold: float | None = None
     criterion: str = "beta"
 
     def __post_init__(self) -> None:
         """Check the knobs and fill in the threshold."""
-        whole(self.name, "branches", self.branches, 1)
+        integer(self.name, "branches", self.branches, 1)
         require(self.name, "criterion", self.criterion, self.criterion in CRITERIA, f"one of {', '.join(CRITERIA)}")
         if self.threshold is None:
             object.__setattr__(self, "threshold", _THRESHOLDS[self.criterion])
-        share(self.name, "threshold", self.threshold)
+        fraction(self.name, "threshold", self.threshold)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class AdaptiveConsistency(HandWritten):
         """The knobs, and the tables of the Dirichlet criterion, empty for the others."""
         criterion = CRITERIA.index(self.criterion)
         unused = np.zeros((0, 0))
-        tables = _gamma_tables(revealed.rules.max_branches) if criterion == kernels.DIRICHLET else (unused, unused)
+        tables = _gamma_tables(revealed.rules.max_branches) if criterion == decisions.DIRICHLET else (unused, unused)
         return self.branches, criterion, float(self.threshold or 0.0), *tables
 
 
@@ -133,14 +133,14 @@ class EarlyStopping(HandWritten):
     """
 
     name = "esc"
-    rule = kernels.early_stopping
+    rule = decisions.early_stopping
     branches: int = 64
     window: int = 8
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "window", self.window, 1)
-        whole(self.name, "branches", self.branches, self.window)
+        integer(self.name, "window", self.window, 1)
+        integer(self.name, "branches", self.branches, self.window)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,16 +166,16 @@ class Doubling(HandWritten):
     """
 
     name = "doubling"
-    rule = kernels.doubling
+    rule = decisions.doubling
     branches: int = 64
     threshold: float = 0.75
     first: int = 2
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        whole(self.name, "branches", self.branches, 1)
-        whole(self.name, "first", self.first, 1)
-        share(self.name, "threshold", self.threshold)
+        integer(self.name, "branches", self.branches, 1)
+        integer(self.name, "first", self.first, 1)
+        fraction(self.name, "threshold", self.threshold)
 
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from autotts_gym.engine.addresses import call_macro, unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import clear_row
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FIRST_DEEPEN
 from autotts_gym.engine.summaries import overdue, weighted_votes
+from autotts_gym.engine.transition import clear_row
 
 (
     MACRO_STOP,

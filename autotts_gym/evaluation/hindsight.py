@@ -7,8 +7,8 @@ import numpy as np
 
 from autotts_gym.engine.addresses import unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import aggregated, is_right
 from autotts_gym.engine.layout import FINISHED, PRUNED
+from autotts_gym.engine.transition import aggregated, is_right
 
 RIGHT, LOST_TIE, OVERRULED, STOPPED_EARLY, PRUNED_RIGHT, OUTVOTED, NEVER_OPENED, OUT_OF_SLOTS, OUT_OF_REACH = range(9)
 """What became of an episode; diagnosis.py says what each means."""

@@ -1,4 +1,4 @@
-"""Threads that play a share of the episodes each; the kernels hold no interpreter lock."""
+"""Threads that play a part of the episodes each; the kernels hold no interpreter lock."""
 
 import os
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 
-class Shares:
-    """N episodes in as many shares, alike in size, as there are threads.
+class Threads:
+    """N episodes in as many parts, alike in size, as there are threads.
 
-    The first share is the calling thread's. The other threads start when first needed; a copy, an unpickled one and one
+    The first part is the calling thread's. The other threads start when first needed; a copy, an unpickled one and one
     in a forked process start their own.
 
     Attributes:
-        bounds: first and end of every share.
+        bounds: first and end of every part.
     """
 
     def __init__(self, threads: int, episodes: int) -> None:
@@ -27,13 +27,13 @@ class Shares:
         return {"bounds": self.bounds, "_pool": None}
 
     def sum(self, play: Callable[[int, int], int]) -> int:
-        """Call ``play(first, end)`` for every share; returns the sum of what it returns."""
+        """Call ``play(first, end)`` for every part; returns the sum of what it returns."""
         own, *others = self.bounds
         if not others:
             return play(*own)
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = os.getpid(), ThreadPoolExecutor(len(others), "autotts-env")
-        futures = [self._pool[1].submit(play, *share) for share in others]
+        futures = [self._pool[1].submit(play, *part) for part in others]
         try:
             total = play(*own)
         finally:

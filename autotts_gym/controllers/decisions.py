@@ -13,8 +13,8 @@ import numpy as np
 
 from autotts_gym.engine.addresses import call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import clear_row
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FINISHED, FIRST_DEEPEN, RUNNING
+from autotts_gym.engine.transition import clear_row
 
 FULL_DEPTH = 127
 """Steps that read on as far as one round can (int8)."""

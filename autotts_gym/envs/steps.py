@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from autotts_gym.actions.kernels import PLAIN, mark_row, write_row
+from autotts_gym.actions.effects import PLAIN, mark_row, write_row
 from autotts_gym.engine.addresses import call_begin, call_encoder, call_reward, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
-from autotts_gym.engine.kernels import act, aggregated, clear_row, is_right
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
 from autotts_gym.engine.prefetch import fetch_rounds, fetch_steps
+from autotts_gym.engine.transition import act, aggregated, clear_row, is_right
 
 
 @inline

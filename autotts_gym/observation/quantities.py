@@ -66,5 +66,5 @@ def units(s, n):
     )
 
 
-SHARED = {"top_two": top_two, "weighted": weighted_votes, "late": late, "units": units}
+QUANTITIES = {"top_two": top_two, "weighted": weighted_votes, "late": late, "units": units}
 """Each is computed once an episode, where a feature that is observed asks for it."""
