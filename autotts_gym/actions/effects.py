@@ -112,7 +112,7 @@ def write_compiled(addresses, compiled, rows, actions, plan):
     for r in range(len(rows)):
         code, amount = compiled[actions[r], 0], compiled[actions[r], 1]
         if code != PLAIN:
-            write_row(revealed, rows[r], code, amount, plan)
+            write_row(revealed, np.uint64(rows[r]), code, amount, plan)
 
 
 @inline
@@ -197,11 +197,11 @@ def mark_compiled(addresses, compiled, plan, masks):
     """Write to masks (N, K) int8 where the compiled ones of K macros would change something; see write_compiled."""
     revealed = unpack(addresses)
     for n in range(len(masks)):
-        mark_row(revealed, n, compiled, plan, masks)
+        mark_row(revealed, np.uint64(n), compiled, plan, masks)
 
 
 @kernel
 def mark_effective(admissible, max_branches, plan, masks, column):
     """Write to a column of masks (N, K) int8 where a plan would change something."""
     for n in range(len(admissible)):
-        masks[n, column] = _effective(admissible, n, max_branches, plan)
+        masks[n, column] = _effective(admissible, np.uint64(n), max_branches, plan)

@@ -33,8 +33,8 @@ def _advance(s, n, plan, left):
 _LOOP = """
 def {name}(addresses, memory, knobs, plan, rounds):
     s = unpack(addresses)
-    for n in range(len(s.pools)):
-        left = rounds
+    for k in range(len(s.pools)):
+        n, left = row(k), rounds
         while s.pools[n].stop_reason == RUNNING:
             decide(s, n, memory, knobs, plan)
             if not advance(s, n, plan, left):
@@ -49,7 +49,8 @@ def rule(decide: Callable[..., None]) -> Callable[..., None]:
     With ``rounds`` 0 the kernel writes the next round of each into the plan. Else it plays each, so many rounds at the
     most, one after the other, each in the processor's first cache: the addresses are then those of a state.
     """
-    known: dict[str, Any] = {"unpack": unpack, "advance": _advance, "RUNNING": RUNNING, "decide": inline(decide)}
+    known: dict[str, Any] = {"unpack": unpack, "advance": _advance, "RUNNING": RUNNING, "row": np.uint64}
+    known["decide"] = inline(decide)
     name = decide.__name__
     exec(compile(_LOOP.format(name=name), str(Path(__file__)), "exec"), known)
     loop: Callable[..., None] = known[name]
@@ -284,7 +285,9 @@ def parallel_probe(s, n, memory, knobs, plan):
         own.round += 1
         growing = False
         for i in range(pool.opened):
-            growing = growing or s.admissible[n, FIRST_DEEPEN + i] != 0
+            if s.admissible[n, FIRST_DEEPEN + i] != 0:
+                growing = True
+                break
         if own.stable >= stable_rounds or not growing or own.round >= max_rounds:
             plan.stop[n] = True
             plan.answer[n] = pool.leader

@@ -179,7 +179,7 @@ def call_encoder(_context: Any, encoder: Any, state: Any, n: Any, out: Any) -> A
         address = builder.load(functions.data)
         return _call(context, builder, callee, [address, arguments[1], arguments[2], functions.data, row])
 
-    return types.int64(encoder, state, types.int64, out), codegen
+    return types.int64(encoder, state, ROW, out), codegen
 
 
 @intrinsic

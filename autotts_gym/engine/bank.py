@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym.engine import transition
 from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
 from autotts_gym.errors import AutottsError
 from autotts_gym.validation import check, integer, shaped, within
@@ -84,7 +83,6 @@ class Bank:
         self.signal_values = np.zeros((len(self.probes), 0), np.float32)
         if columns:
             self.signal_values = np.ascontiguousarray(np.stack(columns, axis=1))
-        self._changes: dict[int, int] = {}
         for array in (self.questions, self.problems, self.branches, self.probes, self.signal_values):
             array.setflags(write=False)
 
@@ -131,10 +129,25 @@ class Bank:
             AutottsError: it is no number of slots.
         """
         integer("max_branches", max_branches, 1)
-        if max_branches not in self._changes:
-            told = transition.count_changes(self.questions, self.branches, self.probes, max_branches)
-            self._changes[max_branches] = int(told)
-        return self._changes[max_branches]
+        every, largest = self._changes
+        return int(np.minimum(every, max_branches * largest).max())
+
+    @cached_property
+    def _changes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each question the changes of answers that all its branches show, and the most that one shows, (Q,) each.
+
+        A branch that is read shows its probes, or some of them, and its final answer: no more changes than these have.
+        """
+        start, count = self.branches["start"], self.branches["probes"]
+        probed = count > 0
+        changed = np.empty(len(self.probes), np.bool_)
+        changed[:-1] = self.probes[1:] != self.probes[:-1]
+        ends = (start + count - 1)[probed]
+        changed[ends] = self.probes[ends] != self.branches["final"][probed]
+        changes = np.ones(len(self.branches), np.int64)
+        changes[probed] += np.add.reduceat(changed, start[probed], dtype=np.int64) if len(ends) else 0
+        first = self.questions["first_branch"]
+        return np.add.reduceat(changes, first), np.maximum.reduceat(changes, first)
 
     def locate(self, question: int) -> "tuple[ReplayStore, int]":
         """The store that a question of the bank comes from, and its number there.

@@ -1,6 +1,7 @@
 """Asking the memory, before an episode is stepped, for what the steps of those behind it will need.
 
-Many episodes side by side are larger than the caches: a step of one after the other would wait at each of its arrays.
+A thousand episodes side by side are larger than the caches: a primitive step of one after the other would wait at each
+of its arrays. Rounds do more with what they read, and a training has fewer episodes: for these it is worth nothing.
 ``python -m benchmarks.prefetching`` prints the speed with and without.
 """
 
@@ -22,12 +23,11 @@ from autotts_gym.engine.layout import (
     HIDDEN_SLOT,
     POOL,
     SLOT,
-    STORED_BRANCH,
 )
 
 _LINE = 64
-_POOL, _SLOT, _HIDDEN_POOL, _HIDDEN_SLOT, _ANSWER, _CHANGE, _STORED_BRANCH = (
-    dtype.itemsize for dtype in (POOL, SLOT, HIDDEN_POOL, HIDDEN_SLOT, ANSWER, CHANGE, STORED_BRANCH)
+_POOL, _SLOT, _HIDDEN_POOL, _HIDDEN_SLOT, _ANSWER, _CHANGE = (
+    dtype.itemsize for dtype in (POOL, SLOT, HIDDEN_POOL, HIDDEN_SLOT, ANSWER, CHANGE)
 )
 _ID = np.dtype(np.int32).itemsize
 
@@ -106,57 +106,3 @@ def fetch_steps(s, n, end, actions, ahead):
             i = _slot_of(s, first, actions[first])
             _fetch(s.probes, (s.hidden_slots[first, i].start + s.slots[first, i].depth) * _ID)
             _fetch(s.history, (first * s.history.shape[1] + s.pools[first].recorded) * _CHANGE)
-
-
-@inline
-def _fetch_lines(array, offset, size, most):
-    """The cache lines from a place on that so many bytes are in, at most so many lines."""
-    for line in range(min((size + _LINE - 1) // _LINE, most)):
-        _fetch(array, offset + line * _LINE)
-
-
-@inline
-def _fetch_slots(s, n):
-    """The slots of the active branches, the one that is opened next, and the one that is dealt then."""
-    slots = s.slots.shape[1]
-    opened = np.int64(s.pools[n].opened)
-    first = 0 if s.pools[n].active > 0 else opened
-    count = min(opened + 1, slots) - first
-    _fetch_lines(s.slots, (n * slots + first) * _SLOT, count * _SLOT, slots)
-    _fetch_lines(s.hidden_slots, (n * slots + first) * _HIDDEN_SLOT, (count + 1) * _HIDDEN_SLOT, slots)
-
-
-@inline
-def _next_branch(s, n):
-    """The row of the bank's branches that the episode opens next; -1: none, or it is not dealt yet."""
-    opened = np.int64(s.pools[n].opened)
-    return s.hidden_slots[n, opened].branch if opened < s.slots.shape[1] else np.int64(-1)
-
-
-@inline
-def fetch_rounds(s, n, end, ahead):
-    """What rounds behind that of episode n need, in four stages: each needs what the one before fetched.
-
-    Its records, the slots of its branches, the branch that it opens next, and the answers that this one shows first.
-    See ``fetch_steps``.
-    """
-    if ahead > 0:
-        if n + 4 * ahead < end:
-            each = n + 4 * ahead
-            _fetch_pool(s, each)
-            _fetch_rest(s, each)
-            _fetch_lines(s.admissible, each * s.admissible.shape[1], s.admissible.shape[1], 4)
-            _fetch(s.finished_answers, each * s.slots.shape[1] * _ID)
-        if n + 3 * ahead < end:
-            _fetch_slots(s, n + 3 * ahead)
-        if n + 2 * ahead < end:
-            each = n + 2 * ahead
-            branch = _next_branch(s, each)
-            if branch >= 0:
-                _fetch(s.branches, branch * _STORED_BRANCH)
-            _fetch_lines(s.history, (each * s.history.shape[1] + s.pools[each].recorded) * _CHANGE, 2 * _LINE, 2)
-        if n + ahead < end:
-            branch = _next_branch(s, n + ahead)
-            if branch >= 0:
-                stored = s.branches[branch]
-                _fetch_lines(s.probes, stored.start * _ID, stored.probes * _ID, 4)

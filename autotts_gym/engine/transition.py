@@ -331,8 +331,7 @@ def _deepen(s, n, i, exact):
     if slot.depth == hidden.probes:
         cost = max(behind, 0)
         paid = _charge(s, n, i, cost)
-        if paid == cost:
-            _finish(s, n, i)
+        ends = paid == cost
     else:
         paid = _charge(s, n, i, min(max(behind, 0), interval) if exact else interval)
         slot.depth += 1
@@ -342,9 +341,10 @@ def _deepen(s, n, i, exact):
         if rules.explicit:
             s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 1
         else:
-            _reveal(s, n, i, s.probes[_at(hidden.start + slot.depth - 1)], slot.depth)
-        if exact and slot.depth == hidden.probes and behind <= interval:
-            _finish(s, n, i)
+            _reveal(s, n, i, s.probes[_at(hidden.start + slot.depth - 1)], np.int64(slot.depth))
+        ends = exact and slot.depth == hidden.probes and behind <= interval
+    if ends:
+        _finish(s, n, i)
     _withdraw(s, n)
     return paid
 
@@ -402,8 +402,8 @@ def _grow(s, n, i, steps, exact):
 
 
 @inline
-def _open(s, n, exact):
-    """Open the next slot and generate its first interval. Returns the tokens paid.
+def _open(s, n):
+    """Open the next slot, whose first interval is then to be generated. Returns its index.
 
     The slot behind it is dealt too, which depends on no action.
     """
@@ -426,7 +426,7 @@ def _open(s, n, exact):
     s.admissible[n, FIRST_DEEPEN + s.rules[0].max_branches + i] = 1
     if pool.opened == pool.slots:
         s.admissible[n, BRANCH] = 0
-    return _deepen(s, n, i, exact)
+    return i
 
 
 @inline
@@ -447,7 +447,7 @@ def _probe(s, n, i):
     s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] = 0
     s.probed[n, i, slot.depth - 1] = True
     paid = _charge(s, n, i, rules.probe_cost)
-    _reveal(s, n, i, s.probes[_at(hidden.start + slot.depth - 1)], slot.depth)
+    _reveal(s, n, i, s.probes[_at(hidden.start + slot.depth - 1)], np.int64(slot.depth))
     _withdraw(s, n)
     return paid
 
@@ -564,10 +564,9 @@ def perform(s, n, action):
     spent = np.int64(0)
     if action == STOP:
         _stop(s, n, np.int32(-1), STOPPED)
-    elif action == BRANCH:
-        spent = _open(s, n, exact)
     elif action < FIRST_DEEPEN + max_branches:
-        spent = _deepen(s, n, action - FIRST_DEEPEN, exact)
+        i = _open(s, n) if action == BRANCH else action - FIRST_DEEPEN
+        spent = _deepen(s, n, i, exact)
     elif action < FIRST_DEEPEN + 2 * max_branches:
         _prune(s, n, action - FIRST_DEEPEN - max_branches)
     else:
@@ -586,16 +585,6 @@ def act(s, n, action):
 
 
 @inline
-def _play_branch(s, n, i, steps, probe):
-    """Deepen a branch so many steps and probe it if asked. Returns the tokens paid."""
-    rules = s.rules[0]
-    spent = _grow(s, n, i, np.int64(steps), rules.exact)
-    if probe and s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] != 0:
-        spent += _probe(s, n, i)
-    return spent
-
-
-@inline
 def play_round(s, n, plan):
     """One round: prune, deepen, open, stop. Inadmissible parts do nothing."""
     pool = s.pools[n]
@@ -606,22 +595,24 @@ def play_round(s, n, plan):
     for i in range(among):
         if plan.prune[n, i] and s.admissible[n, FIRST_DEEPEN + rules.max_branches + i] != 0:
             _prune(s, n, i)
-    for i in range(among):
-        probe = rules.explicit and plan.probe[n, i]
-        if plan.deepen[n, i] > 0 or probe:
-            longest = max(longest, _play_branch(s, n, i, plan.deepen[n, i], probe))
-    for _ in range(plan.open[n]):
-        if s.admissible[n, BRANCH] == 0:
+    # In one loop, so that the code that grows a branch is part of this function once.
+    deepened_or_opened = among + plan.open[n]
+    for k in range(deepened_or_opened + plan.read[n]):
+        if k >= among and s.admissible[n, BRANCH] == 0:
             break
-        i = pool.opened
-        spent = _open(s, n, rules.exact)
-        spent += _play_branch(s, n, i, 0, rules.explicit and plan.probe[n, i])
-        longest = max(longest, spent)
-    for _ in range(plan.read[n]):
-        if s.admissible[n, BRANCH] == 0:
-            break
-        i = pool.opened
-        spent = _open(s, n, True) + _grow(s, n, i, UNLIMITED, True)
+        i, steps, exact = np.int64(k), np.int64(1), rules.exact
+        if k < among:
+            steps = np.int64(plan.deepen[n, i])
+            if steps == 0 and not rules.explicit:
+                continue
+        else:
+            i = np.int64(_open(s, n))
+            if k >= deepened_or_opened:
+                steps, exact = np.int64(UNLIMITED), True
+        spent = _grow(s, n, i, steps, exact)
+        probe = rules.explicit and k < deepened_or_opened and plan.probe[n, i]
+        if probe and s.admissible[n, FIRST_DEEPEN + 2 * rules.max_branches + i] != 0:
+            spent += _probe(s, n, i)
         longest = max(longest, spent)
     pool.sequential_tokens += longest
     if plan.stop[n]:
@@ -675,7 +666,7 @@ def act_all(addresses, actions, valid):
     """One primitive action (N,) int64 in every running episode; writes valid (N,) bool."""
     s = unpack(addresses)
     for n in range(actions.shape[0]):
-        valid[n] = s.pools[n].stop_reason == RUNNING and act(s, n, actions[n])
+        valid[n] = s.pools[n].stop_reason == RUNNING and act(s, np.uint64(n), actions[n])
 
 
 @kernel
@@ -696,28 +687,6 @@ def play_rounds(addresses, plan):
             call_round(s.play_round, s, n, plan)
             running += s.pools[n].stop_reason == RUNNING
     return running
-
-
-@kernel
-def count_changes(questions, branches, probes, max_branches):
-    """How often the branches of an episode of so many slots can show another answer than before, at the most.
-
-    A branch that is read shows its probes, or some of them, and its final answer: no more changes than these have.
-    """
-    most = 0
-    for question in questions:
-        changes, largest = 0, 0
-        for b in range(question.first_branch, question.first_branch + question.branches):
-            branch = branches[b]
-            last = branch.final
-            own = 1
-            for k in range(branch.start + branch.probes - 1, branch.start - 1, -1):
-                own += probes[k] != last
-                last = probes[k]
-            changes += own
-            largest = max(largest, own)
-        most = max(most, min(changes, max_branches * largest))
-    return most
 
 
 @inline

@@ -80,7 +80,6 @@ class RoundEpisodes(Episodes):
                 before,
                 after,
                 results,
-                self.ahead,
             )
             return ended
 

@@ -6,7 +6,7 @@ from autotts_gym.actions.effects import PLAIN, mark_row, write_row
 from autotts_gym.engine.addresses import call_begin, call_encoder, call_reward, call_round, unpack
 from autotts_gym.engine.jit import inline, kernel
 from autotts_gym.engine.layout import RUNNING, TRUNCATED
-from autotts_gym.engine.prefetch import fetch_rounds, fetch_steps
+from autotts_gym.engine.prefetch import fetch_steps
 from autotts_gym.engine.transition import act, aggregated, clear_row, is_right
 
 
@@ -94,15 +94,16 @@ def step_one(addresses, action, encoder, out):
         (reward, whether the action was admissible, stop reason).
     """
     s = unpack(addresses)
-    reward, valid = _advance(s, 0, action)
-    call_encoder(encoder, s, 0, out)
-    return reward, valid, s.pools[0].stop_reason
+    n = np.uint64(0)
+    reward, valid = _advance(s, n, action)
+    call_encoder(encoder, s, n, out)
+    return reward, valid, s.pools[n].stop_reason
 
 
 @kernel
 def tell_one(addresses, outcomes):
     """Write what is told of episode 0, which has ended, to outcomes (7, 1)."""
-    _tell(unpack(addresses), 0, outcomes)
+    _tell(unpack(addresses), np.uint64(0), outcomes)
 
 
 @inline
@@ -133,10 +134,10 @@ def step_all(addresses, first, end, actions, restart, again, encoder, results, a
     """
     s = unpack(addresses)
     ended = 0
-    for n in range(end):  # from 0: an index that may be negative costs a check at every access
-        if n >= first:
-            fetch_steps(s, n, end, actions, ahead)
-            ended += _step(s, n, actions[n], restart[n], again, encoder, results)
+    for k in range(first, end):
+        n = np.uint64(k)  # see addresses.ROW
+        fetch_steps(s, k, end, actions, ahead)
+        ended += _step(s, n, actions[n], restart[n], again, encoder, results)
     return ended
 
 
@@ -169,7 +170,7 @@ def _step_round(s, n, action, restart, again, encoder, compiled, plan, masks_bef
 
 @kernel
 def step_rounds(
-    addresses, first, end, actions, restart, again, encoder, compiled, plan, masks_before, masks_after, results, ahead
+    addresses, first, end, actions, restart, again, encoder, compiled, plan, masks_before, masks_after, results
 ):
     """Play the macros of episodes first .. end - 1 of N as rounds; all else as in ``step_all``.
 
@@ -179,10 +180,9 @@ def step_rounds(
     """
     s = unpack(addresses)
     ended = 0
-    for n in range(end):  # from 0, as in step_all
-        if n >= first:
-            fetch_rounds(s, n, end, ahead)
-            ended += _step_round(
-                s, n, actions[n], restart[n], again, encoder, compiled, plan, masks_before, masks_after, results
-            )
+    for k in range(first, end):
+        n = np.uint64(k)
+        ended += _step_round(
+            s, n, actions[n], restart[n], again, encoder, compiled, plan, masks_before, masks_after, results
+        )
     return ended

@@ -39,7 +39,8 @@ _KEPT, _OPENED, _SLOTS = 0, 1, 2
 def note_round(addresses, episodes):
     """Note what stands after a round, in episodes (N,) EPISODE; an episode that has ended changes no more."""
     s = unpack(addresses)
-    for n in range(len(episodes)):
+    for k in range(len(episodes)):
+        n = np.uint64(k)
         tokens = s.pools[n].total_tokens
         standing = aggregated(s, n)
         if standing != episodes[n].standing:
@@ -121,7 +122,8 @@ def judge(addresses, episodes):
     """Complete episodes (N,) EPISODE that have ended, whose orders were dealt and whose rounds were noted."""
     s = unpack(addresses)
     votes = np.empty(s.answers.shape[1], np.int32)
-    for n in range(len(episodes)):
+    for k in range(len(episodes)):
+        n = np.uint64(k)
         pool, hidden, episode = s.pools[n], s.hidden_pools[n], episodes[n]
         gold = hidden.gold
         episode.total_tokens = pool.total_tokens

@@ -58,6 +58,8 @@ def _rounds(
         yield
         if watch is None and isinstance(controller, HandWritten) and type(controller) in controller_families().values():
             controller.play_through(state, memory, MAX_ROUNDS)
+            if not state.running.any():
+                return
         yield from play_out(
             controller.name,
             state,

@@ -1,5 +1,7 @@
 """Compiled face of observations."""
 
+import numpy as np
+
 from autotts_gym.engine.addresses import call_encoder, unpack
 from autotts_gym.engine.jit import kernel
 
@@ -10,4 +12,4 @@ def encode(addresses, chosen, encoder, out):
     s = unpack(addresses)
     for n in range(len(chosen)):
         if chosen[n]:
-            call_encoder(encoder, s, n, out)
+            call_encoder(encoder, s, np.uint64(n), out)
