@@ -22,7 +22,7 @@ class _Repr(reprlib.Repr):
         self.maxstring = self.maxlong = self.maxother = 4 * LONGEST_QUOTE  # cut to the length of a quote as a whole
 
     def repr_int(self, x: int, level: int) -> str:
-        """A number of more digits than Python prints is told by its size."""
+        """A number of more digits than Python prints is described by its size."""
         if x.bit_length() > 10_000:
             return f"{'-' if x < 0 else ''}<a number of {x.bit_length()} bits>"
         return repr(x)

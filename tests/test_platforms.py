@@ -1,4 +1,4 @@
-"""On macOS and Windows everything but the sandbox works, as far as a Linux machine can tell."""
+"""On macOS and Windows everything but the sandbox works, as far as a Linux machine can check."""
 
 import subprocess
 import sys

@@ -120,7 +120,7 @@ class BuiltIn(Macro):
     amount: int
 
     def __post_init__(self) -> None:
-        """Check what the compiled rules are told.
+        """Check what the compiled rules are given.
 
         Raises:
             AutottsError: there is no such rule, or the amount is no number of steps.

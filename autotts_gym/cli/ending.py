@@ -28,11 +28,11 @@ class Terminated(BaseException):
 
 
 class OutputError(AutottsError):
-    """What is told cannot be written to standard output."""
+    """The output cannot be written to standard output."""
 
 
 class _ReaderGoneError(Exception):
-    """Who read standard output went away, as in ``autotts … | head``."""
+    """The reader of standard output went away, as in ``autotts … | head``."""
 
 
 def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lambda: "") -> int:
@@ -40,13 +40,13 @@ def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lamb
 
     Args:
         work: what it does; returns its exit code.
-        name: of the command, before what is told.
+        name: of the command, printed before messages.
         after: what to do after an interrupt, in words.
 
     Returns:
-        What the work returned; 2 for what a user can mend: bad use, and whatever the system refuses, such as memory,
+        What the work returned; 2 for what a user can mend: bad use, and all that the system refuses, such as memory,
         files, processes or standard output; 130 after an interrupt; 143 after SIGTERM; 141 if the reader of standard
-        output went away, of which nothing is told.
+        output went away, in which case nothing is printed.
     """
     prefix = f"{name}: " if name else ""
     with _streams(), _terminable():
@@ -58,19 +58,19 @@ def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lamb
             finally:  # on SystemExit, too: argparse has printed a help
                 sys.stdout.flush()
         except AutottsError as error:
-            told = f"error: {error}"
+            message = f"error: {error}"
         except MemoryError as error:
-            told = f"error: memory: expected enough for this, but it ran out: {plain(error)}"
+            message = f"error: memory: expected enough for this, but it ran out: {plain(error)}"
         except OSError as error:
-            told = f"error: {_refusal(error)}"
+            message = f"error: {_refusal(error)}"
         except (KeyboardInterrupt, Terminated) as stop:
             interrupted = isinstance(stop, KeyboardInterrupt)
             how, more = "interrupted" if interrupted else "terminated", after()
-            _tell(f"{prefix}{how}{f'; {more}' if more else ''}")
+            _report(f"{prefix}{how}{f'; {more}' if more else ''}")
             return INTERRUPTED if interrupted else TERMINATED
         except _ReaderGoneError:
             return READER_GONE
-        _tell(f"{prefix}{told}")
+        _report(f"{prefix}{message}")
         return BAD_USE
 
 
@@ -80,8 +80,8 @@ def _refusal(error: OSError) -> str:
     return f"{files or 'the system'}: {plain(error)}{_REMEDIES.get(error.errno or 0, '')}"
 
 
-def _tell(line: str) -> None:
-    """Print a line on standard error, unless that is full or closed: then nobody can be told."""
+def _report(line: str) -> None:
+    """Print a line on standard error, unless that is full or closed: then the line is lost."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -97,7 +97,7 @@ def _discard(stream: TextIO) -> None:
 
 
 class _Output:
-    """Standard output, whose troubles are told apart from those of other files and pipes.
+    """Standard output, whose errors are kept apart from those of other files and pipes.
 
     Characters that it cannot show are written as escapes.
     """

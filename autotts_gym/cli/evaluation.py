@@ -116,13 +116,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.aggregator:
         print(wrapped(f"STOP answers by {arguments.aggregator}."))
     for result, report in zip(results, reports, strict=False):
-        print(wrapped(f"Twin {seed} of {result.store}: {_told_of_twin(report)}"))
+        print(wrapped(f"Twin {seed} of {result.store}: {_twin_words(report)}"))
     if data:
-        print(f"{controller.name} holds {data}.{'' if twins else ' --twin tells whether it is a rule or a table.'}")
+        print(f"{controller.name} holds {data}.{'' if twins else ' --twin shows whether it is a rule or a table.'}")
     return 0
 
 
-def _told_of_twin(report: "TwinReport") -> str:
+def _twin_words(report: "TwinReport") -> str:
     """Return both figures, their difference with its interval, and the verdict."""
     lost, dearer = report.accuracy_difference, report.tokens_difference
     return (
@@ -255,7 +255,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 
 def _write_curves(folder: Path, families: "Sequence[Frontier]") -> str:
-    """Write budget curves for TensorBoard where it is installed; returns what to tell of it."""
+    """Write budget curves for TensorBoard where it is installed; returns what to say of it."""
     from importlib.util import find_spec
 
     if find_spec("tensorboard") is None:

@@ -65,8 +65,8 @@ class Controller:
     def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Batch]:
         """The batches of a chunk, which are played by turns: one where the controller waits for nothing.
 
-        While a round of one batch is played, those whom the controller waits for, told by ``look``, work on another. A
-        row may be in several batches, and must come out alike in all.
+        While a round of one batch is played, the processes that the controller waits for work on another, with what
+        ``look`` has sent them. A row may be in several batches, and must come out alike in all.
 
         Args:
             problems: (N,) int64, equal for episodes of one question.

@@ -44,14 +44,14 @@ def identity(
         of what the actions cost; and ``digest``, of all of these.
     """
     seen, done, ledger = _behaviour(observation, None if macros is None else tuple(macros), max_branches, accounting)
-    told = {
+    parts = {
         "features": dict(zip(_names(observation), seen, strict=True)),
         "actions": done,
         "constants": {name: value for name, value in vars(quantities).items() if name.endswith("_SCALE")}
         | {"STUBBORN": STUBBORN},
         "ledger": ledger,
     }
-    return {"digest": _digest(json.dumps(told).encode()), **told}
+    return {"digest": _digest(json.dumps(parts).encode()), **parts}
 
 
 def _names(observation: Observation) -> list[str]:

@@ -76,13 +76,13 @@ def read_identity(path: Path) -> dict[str, Any] | None:
         if IDENTITY not in file.namelist():
             return None
         try:
-            told = json.loads(file.read(IDENTITY))
+            saved = json.loads(file.read(IDENTITY))
         except ValueError as error:
             raise ControllerError(f"{path}: {IDENTITY}: expected JSON: {plain(error)}") from error
     parts = ("features", "actions", "constants")
-    if not isinstance(told, dict) or not all(isinstance(told.get(part), dict) for part in parts):
+    if not isinstance(saved, dict) or not all(isinstance(saved.get(part), dict) for part in parts):
         raise ControllerError(f"{path}: {IDENTITY}: expected an object with {', '.join(parts)}")
-    return told
+    return saved
 
 
 def identity_of(
@@ -134,7 +134,7 @@ class Policy(Controller):
     Attributes:
         path: its file.
         card: what the file says of its training.
-        cost_weight: reward per million total tokens that it is told; the knob that sweeps its frontier.
+        cost_weight: reward lost per million total tokens, which it observes; the knob that sweeps its frontier.
         observation: what it observes.
     """
 

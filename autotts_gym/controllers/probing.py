@@ -56,7 +56,7 @@ class AnswerConsistency(HandWritten):
 class ShortM(HandWritten):
     """short-m@k: k branches at once, all stopped when m have finished; their majority, ties to the shortest.
 
-    Hassid et al. 2025 (arXiv 2505.17813). Branches that finish in the same round are told apart by their tokens.
+    Hassid et al. 2025 (arXiv 2505.17813). Branches that finish in the same round are ordered by their tokens.
 
     Attributes:
         branches: k.

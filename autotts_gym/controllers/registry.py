@@ -101,7 +101,7 @@ def lacks(controller: Controller, stores: "Sequence[ReplayStore]") -> list[str]:
 
 
 def check_stores(controller: Controller, stores: "Sequence[ReplayStore]") -> None:
-    """Refuse a controller on stores that lack what it needs; that one misses probes is told once.
+    """Refuse a controller on stores that lack what it needs; a warning says once that one misses probes.
 
     Raises:
         ControllerError: it is refused.

@@ -132,8 +132,8 @@ class Bank:
         """
         integer("max_branches", max_branches, 1)
         if max_branches not in self._changes:
-            told = transition.count_changes(self.questions, self.branches, self.probes, max_branches)
-            self._changes[max_branches] = int(told)
+            most = transition.count_changes(self.questions, self.branches, self.probes, max_branches)
+            self._changes[max_branches] = int(most)
         return self._changes[max_branches]
 
     def locate(self, question: int) -> "tuple[ReplayStore, int]":

@@ -208,7 +208,7 @@ def record_seconds(seconds: float) -> None:
     if mine is None:
         return
     path = mine / "seconds"
-    with contextlib.suppress(OSError, ValueError):  # it is worth no failure; what cannot be kept is told by ``save``
+    with contextlib.suppress(OSError, ValueError):  # it is worth no failure; ``save`` says what cannot be kept
         if not path.exists() or float(path.read_text()) < seconds:
             _write(path, f"{seconds:.3f}\n".encode())
 
@@ -221,7 +221,7 @@ def tell_once(message: str) -> None:
     parent = parent_process()
     path = mine / f"told-{os.getpid() if parent is None else parent.pid}"
     since = _IMPORTED if parent is None else time.time() - _PATIENCE
-    with contextlib.suppress(OSError):  # nobody has been told
+    with contextlib.suppress(OSError):  # nothing has been said yet
         if path.stat().st_mtime < since:  # by an earlier process of this number, which was killed
             path.unlink()
     try:

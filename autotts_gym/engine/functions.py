@@ -25,7 +25,7 @@ _RECORD = numpy_support.from_dtype(POOL)
 
 
 class _Native(CFunc):
-    """A function that is compiled by itself; what Numba tells of its compilation is what it tells of a kernel's."""
+    """A function that is compiled by itself; Numba reports its compilation as it reports a kernel's."""
 
     def _compile_uncached(self) -> Any:
         with event.trigger_event("numba:compile", data={"dispatcher": self}):
@@ -53,8 +53,8 @@ def machine_code(function: Callable[..., Any], signature: Any, what: str, apart:
     try:
         compiled.compile()
     except NumbaError as error:
-        told = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
-        raise AutottsError(f"{what}: Numba cannot compile it: {plain(told)}") from error
+        reason = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        raise AutottsError(f"{what}: Numba cannot compile it: {plain(reason)}") from error
     _kept.append(compiled._library)
     # The function itself, not its wrapper for C, which would print what it raises and go on.
     address: int = compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc."))

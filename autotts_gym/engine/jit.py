@@ -89,7 +89,7 @@ class ApartCompiler(Compiler):
 class _Stopwatch(event.Listener):
     """Says that code is being compiled, and keeps how long that takes.
 
-    Numba tells of every compilation of the process, one at a time; kernels that a kernel calls are compiled within it.
+    Numba reports every compilation of the process, one at a time; kernels that a kernel calls are compiled within it.
     """
 
     def __init__(self) -> None:

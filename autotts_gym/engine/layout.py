@@ -192,7 +192,7 @@ OUTCOME = (
     "branches_pruned",
     "stop_reason",
 )
-"""What is told of an episode that has ended, an integer each."""
+"""What is reported of an episode that has ended, an integer each."""
 
 COUNTS = OUTCOME[1:-1]
 """Those of them that evaluations keep of every episode."""

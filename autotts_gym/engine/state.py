@@ -392,7 +392,7 @@ class PoolState:
         seen = int(self.pools["answers_seen"][n])
         texts = self.answer_texts(np.full(seen, n), np.arange(seen))
         store, question = self.bank.locate(int(self.questions[n]))
-        told = self.pools["stop_reason"][n] not in (layout.RUNNING, layout.TRUNCATED)
+        stopped = self.pools["stop_reason"][n] not in (layout.RUNNING, layout.TRUNCATED)
         return EpisodeRecord(
             revealed=Revealed(
                 self.rules,
@@ -402,7 +402,7 @@ class PoolState:
             texts=tuple(texts.tolist()),
             store=f"{store.model}/{store.benchmark}",
             question=question,
-            correct=bool(self.correct[n]) if told and self.labelled[n] else None,
+            correct=bool(self.correct[n]) if stopped and self.labelled[n] else None,
         )
 
     def answer_text(self, n: int, answer: int) -> str | None:

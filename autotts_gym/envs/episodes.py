@@ -28,12 +28,12 @@ _OF_A_STEP = ("encoder", "_outcomes", "_none", "_texts", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
 
 NO_ANSWER = ""
-"""What infos tell for no answer; no answer is spelled so."""
+"""What infos show for no answer; no answer is spelled so."""
 
 NEUTRAL: dict[str, Any] = dict(
     zip(layout.OUTCOME, (NO_ANSWER, False, 0, 0, 0, 0, layout.STOP_REASONS[layout.RUNNING]), strict=True)
 )
-"""What infos tell of an outcome before there is one; of the same types, so that infos can be stacked."""
+"""What infos show of an outcome before there is one; of the same types, so that infos can be stacked."""
 
 
 class Results(NamedTuple):
@@ -88,16 +88,16 @@ def stream_of_seed(seed: int | None) -> int:
     return draw_stream(seeding.np_random(seed)[0])
 
 
-def _tell_missing(bank: Bank) -> None:
+def _warn_of_missing(bank: Bank) -> None:
     """Say once what observations and rewards lack on stores without probes or labels."""
     if bank.probeless:
         logger.warning(
-            "%s: no probes, so that the features of answers tell nothing of a branch before it finishes",
+            "%s: no probes, so that the features of answers say nothing of a branch before it finishes",
             plain(", ".join(bank.probeless)),
         )
     if not bank.labelled:
         logger.warning(
-            "%s: unlabelled questions, whose answers are rewarded with nothing and told as not correct",
+            "%s: unlabelled questions, whose answers are rewarded with nothing and reported as not correct",
             plain(", ".join(store.name for store in bank.stores if not store.labelled.all())),
         )
 
@@ -135,7 +135,7 @@ class Episodes:
     def __init__(self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, threads: int = 1) -> None:
         bank = Bank(resolve_stores(store))
         self.observation = choose_observation(observation, signals=bank.signal_ranges)
-        _tell_missing(bank)
+        _warn_of_missing(bank)
         self.state = PoolState(bank, episodes, rules)
         slots = int(rules.max_branches)
         what = f"observation: {self.observation.name!r} of {episodes} episodes with max_branches={slots}"
@@ -149,7 +149,7 @@ class Episodes:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Arrays for what a step tells of episodes that end, see ``Results``; they are read before the next step."""
+        """Arrays for what a step reports of episodes that end, see ``Results``; they are read before the next step."""
         episodes = self.state.episodes
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
@@ -305,7 +305,7 @@ class Episodes:
         encode(self.state.addresses, chosen, self.encoder, out)
 
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """What the infos of episodes that have just ended tell of them, an array (K,) for every key.
+        """What the infos of episodes that have just ended say of them, an array (K,) for every key.
 
         Args:
             rows: (K,), which they are.
@@ -313,8 +313,8 @@ class Episodes:
         answers, correct, *counts, reasons = self._outcomes.take(
             numbers("rows", rows, None, self.state.episodes), axis=1
         )
-        told = (self._answers(answers), correct != 0, *counts, _STOP_REASONS[reasons])
-        return dict(zip(layout.OUTCOME, told, strict=True))
+        values = (self._answers(answers), correct != 0, *counts, _STOP_REASONS[reasons])
+        return dict(zip(layout.OUTCOME, values, strict=True))
 
     def spread(self, rows: NDArray[np.int64], blank: bool) -> dict[str, NDArray[Any]]:
         """The outcomes of some episodes among all of them, an array (N,) for every key.
@@ -333,7 +333,7 @@ class Episodes:
         return {**dict(zip(layout.OUTCOME, table, strict=True)), "correct": table[1] != 0, **texts}
 
     def _answers(self, answers: NDArray[np.int64]) -> NDArray[np.object_]:
-        """What infos tell of answers, (K,)."""
+        """What infos show of answers, (K,)."""
         texts = self.state.bank.answer_texts(answers)
         texts[answers < 0] = NO_ANSWER
         return texts

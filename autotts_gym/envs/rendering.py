@@ -84,7 +84,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _View:
-    """What both pictures tell of an episode.
+    """What both pictures show of an episode.
 
     Attributes:
         pool: POOL.

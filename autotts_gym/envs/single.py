@@ -67,7 +67,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     With ``shaping=True`` correctness is rewarded earlier: 1 when the answer that STOP would give becomes right, -1 when
     it no longer is, and at the end what the given answer differs. The return is the same (shaping by a potential, Ng,
-    Harada & Russell 1999), and far less of it is noise. Rewards then tell of gold before the end: it is for training,
+    Harada & Russell 1999), and far less of it is noise. Rewards then depend on gold before the end: it is for training,
     and no observation has it.
 
     ## Starting State
@@ -126,7 +126,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         reward: Reward | str | None = None,
         aggregator: Aggregator | str | None = None,
     ) -> None:
-        """Make the environment; the class docstring tells the arguments.
+        """Make the environment; the class docstring explains the arguments.
 
         Raises:
             AutottsError: an argument is out of its range.
@@ -195,7 +195,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         if reason == layout.RUNNING:
             return episodes.observation.shown(out[0]), reward, False, False, info
         self._ended = True
-        info.update({key: told.tolist()[0] for key, told in episodes.outcomes(_FIRST).items()})
+        info.update({key: values.tolist()[0] for key, values in episodes.outcomes(_FIRST).items()})
         truncated = reason == layout.TRUNCATED
         return episodes.observation.shown(out[0]), reward, not truncated, truncated, info
 

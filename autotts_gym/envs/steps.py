@@ -59,7 +59,7 @@ def _advance(s, n, action):
 
 @inline
 def _tell(s, n, outcomes):
-    """Write to column n of outcomes (7, N) what is told of an episode that has ended, in the order of OUTCOME."""
+    """Write to column n of outcomes (7, N) what is reported of an episode that has ended, in the order of OUTCOME."""
     pool, hidden = s.pools[n], s.hidden_pools[n]
     answer = np.int64(-1)
     if pool.answer >= 0:
@@ -101,7 +101,7 @@ def step_one(addresses, action, encoder, out):
 
 @kernel
 def tell_one(addresses, outcomes):
-    """Write what is told of episode 0, which has ended, to outcomes (7, 1)."""
+    """Write what is reported of episode 0, which has ended, to outcomes (7, 1)."""
     _tell(unpack(addresses), 0, outcomes)
 
 

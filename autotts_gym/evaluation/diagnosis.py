@@ -1,4 +1,4 @@
-"""What went wrong in a controller's episodes, told with hindsight.
+"""What went wrong in a controller's episodes, judged with hindsight.
 
 The evaluator knows what the controller could not: the rest of every branch, and the gold answer. Hindsight asks what
 more would have helped, a step at a time: reading the branches that were kept to their ends, then those that were pruned

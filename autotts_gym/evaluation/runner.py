@@ -166,7 +166,7 @@ def evaluate(
         aggregator: a way of one's own to answer where a controller leaves that open, or a reference to it; see
             ``autotts_gym.aggregator``.
         workers: processes; 1: this one.
-        progress: tell how far it is, on standard error.
+        progress: show how far it is, on standard error.
 
     Raises:
         AutottsError: an argument is out of its range, or the store is not one store.
@@ -212,10 +212,10 @@ def evaluate_all(
         for first in range(0, len(seeds) * bank.num_questions, size)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
-    with _mapper(job, min(workers, len(tasks))) as run, Progress("evaluating", len(tasks), progress) as told:
+    with _mapper(job, min(workers, len(tasks))) as run, Progress("evaluating", len(tasks), progress) as bar:
         for task, fields in zip(tasks, run(tasks), strict=True):
             parts.setdefault((task.controller, task.store), []).append(fields)
-            told.advance()
+            bar.advance()
     return [
         EvaluationResult(
             controller=controller.name,

@@ -165,7 +165,7 @@ class EventLog:
         )
 
     def hparams(self, values: Mapping[str, object], metrics: Mapping[str, str]) -> None:
-        """Say which hyper-parameters the run has, and which of its charts tell how good it is.
+        """Say which hyper-parameters the run has, and which of its charts show how good it is.
 
         Args:
             values: bools, numbers and texts; anything else is shown as text.

@@ -66,7 +66,7 @@ class TwinReport:
         """The verdict in words."""
         return {
             "rule": "It plays as well on the twin, within noise: a rule.",
-            "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would tell.",
+            "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would decide.",
             "table": "It loses more on the twin than rules do: it knows branches of this store by heart.",
         }[self.verdict]
 

@@ -110,7 +110,7 @@ class WorkerPool:
     def _exchange(self, seconds: float = LONGEST_WAIT) -> None:
         """Give tasks to workers that have none; wait for results, and give those that sent them more to do.
 
-        It looks whether all processes live, too: a pipe that a descendant holds open does not tell.
+        It looks whether all processes live, too: a pipe that a descendant holds open does not show it.
         """
         if self._lost is not None:
             raise self._lost
@@ -165,11 +165,11 @@ class _Call:
         """
         while self.reply is None:
             self.pool._exchange()
-        value, error, told = self.reply
+        value, error, trace = self.reply
         if error is None:
             return value
         if not isinstance(error, AutottsError):
-            error.add_note(told)
+            error.add_note(trace)
         raise error
 
 
@@ -245,5 +245,5 @@ def _serve(connection: Connection) -> None:
         try:
             connection.send(reply)
         except (TypeError, AttributeError, pickle.PicklingError):  # what the function returned or raised
-            told = f"workers: expected what can be sent between processes, got {quote(reply[1] or reply[0])}"
-            connection.send((None, AutottsError(told), ""))
+            message = f"workers: expected what can be sent between processes, got {quote(reply[1] or reply[0])}"
+            connection.send((None, AutottsError(message), ""))

@@ -19,7 +19,7 @@ class Feature(Compiled):
 
     Attributes:
         name: that of its function.
-        meaning: what it tells, in a line.
+        meaning: what it shows, in a line.
         low: the least that it can be.
         high: the most.
         of_branch: whether it is of a branch slot, else of the episode.
@@ -60,7 +60,7 @@ class BuiltIn:
     Attributes:
         group: "pool", "evidence" or "branches".
         name: that of its function.
-        meaning: what it tells, in a line.
+        meaning: what it shows, in a line.
         part: its function.
         uses: the quantities of ``observation.quantities`` that it asks for.
     """
@@ -132,7 +132,7 @@ def feature(meaning: str, low: float = 0.0, high: float = 1.0) -> Callable[[Call
         gym.make("AutoTTS-Replay-v0", observation=["evidence.price", "pool.top_share", restlessness])
 
     Args:
-        meaning: what it tells, in a line.
+        meaning: what it shows, in a line.
         low: the least that it can be; less counts as this.
         high: the most; more counts as this.
 
@@ -144,7 +144,7 @@ def feature(meaning: str, low: float = 0.0, high: float = 1.0) -> Callable[[Call
     Raises:
         AutottsError: the parameters are others, or the range is none.
     """
-    check("feature: meaning", meaning, isinstance(meaning, str) and bool(meaning), "a line that says what it tells")
+    check("feature: meaning", meaning, isinstance(meaning, str) and bool(meaning), "a line that says what it shows")
 
     def decorate(function: Callable[..., Any]) -> Feature:
         return Feature(function, meaning, low, high)

@@ -52,7 +52,7 @@ class SignalFeature:
 
     @property
     def meaning(self) -> str:
-        """What it tells, in a line."""
+        """What it shows, in a line."""
         return f"signal {self.signal}: {MEANINGS[self.field]}, between {self.least:g} and {self.most:g}"
 
 

@@ -72,7 +72,7 @@ def import_json(
             (``<model>__<benchmark>__br128__....jsonl``) or the name of the file's folder.
         benchmark: name of the benchmark; by default that in a raw Parallel-Probe name or the name of the file.
         equivalence: which answers are one: "exact" or "math"; see ``autotts_gym.replay.equivalence``.
-        layout: "autotts", "parallel-probe", or "auto" to tell them by their fields; or a reference such as
+        layout: "autotts", "parallel-probe", or "auto" to recognise them by their fields; or a reference such as
             "file.py:name" to an ``Importer`` of one's own. "auto" asks those that installed packages bring first.
         probes: "checked" (their number must fit the tokens, or there is none in the whole file), "unchecked" (taken as
             they are), or "none" (left out: the answer of a branch shows when it finishes).
@@ -197,7 +197,7 @@ def _imported(own: Importer, path: Path, data: bytes, model: str, benchmark: str
         raise StoreError(f"{path}: {plain(own.name)} failed: {type(error).__name__}: {plain(error)}") from error
 
 
-# -------------------------------------------------------------------- what a file tells
+# -------------------------------------------------------------------- what a file says
 
 
 @dataclass
@@ -352,7 +352,7 @@ class _Log:
         ]
 
     def check(self, row: _Row) -> None:
-        """Check that a branch has as many probes as its tokens tell."""
+        """Check that a branch has as many probes as its tokens say."""
         low = least_probes(row.tokens, self.interval_tokens)
         high = most_probes(row.tokens, self.interval_tokens)
         if not low <= len(row.probes) <= high:

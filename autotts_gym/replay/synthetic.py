@@ -273,7 +273,7 @@ def _probes(
 def _renumbered(
     probes: NDArray[np.int32], finals: NDArray[np.int32], size: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], list[int]]:
-    """Numbers answers by first appearance, gold last if unseen, as an importer does; so ids tell nothing.
+    """Numbers answers by first appearance, gold last if unseen, as an importer does; so ids reveal nothing.
 
     Returns:
         The new probes and final answers, and the raw ids in their new order. A final answer is its branch's last

@@ -1,8 +1,8 @@
 """Stores made from a store: other orders, lengths and beginnings of the same branches.
 
-A *twin* tells a rule from a table. A program that was tuned on thirty questions can know by heart which lengths belong
-to right branches, or which answers follow each other in them. On the twin nothing of that holds, and everything does
-that a rule lives on: how often branches are right, how long they are, how early and how firmly they agree.
+A *twin* distinguishes a rule from a table. A program that was tuned on thirty questions can hold the lengths of
+right branches, or which answers follow each other in them. On the twin none of that is true. What a rule depends on is
+as before: how often branches are right, how long they are, how early and how firmly they agree.
 """
 
 from itertools import pairwise

@@ -47,7 +47,7 @@ def assign(problems: NDArray[np.int64], batches: int, repeats: int, since: float
 
     An episode that is played twice is in two batches, and so in processes of two fork servers. In one of the two, by
     chance, it begins before all others of its process, so that nothing was left behind for it; in the other it has any
-    place. Nothing tells a process which of its episodes are played twice.
+    place. Nothing shows a process which of its episodes are played twice.
 
     Args:
         problems: (N,) int64, equal for episodes that may not share a process.

@@ -72,7 +72,7 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
 # compared by, the operand, and which outcome is allowed. Of the futex a process with one thread needs no more than to
 # wake nobody: one that is not private is a mailbox that every process of the machine finds which has the same file in
 # its memory, and waiting for one has a deadline, which is a clock. Huge pages are of a pool that all processes share,
-# merged pages tell by their delay what others hold, and memory that can be executed holds code that no Python wrote.
+# merged pages show by their delay what others hold, and memory that can be executed holds code that no Python wrote.
 _EQUAL, _ANY_BIT = 0x15, 0x45
 _EXECUTABLE = (32, _ANY_BIT, 4, False)  # PROT_EXEC
 _ARGUMENTS: dict[str, tuple[tuple[int, int, int, bool], ...]] = {
@@ -113,7 +113,7 @@ def find_number() -> set[int]:
 
 
 def forget_number(places: set[int]) -> None:
-    """Overwrite the number of this process, which grows from one to the next and so tells how many came before."""
+    """Overwrite the number of this process, which grows from one to the next and so shows how many came before."""
     words = _thread_words()
     for k in places & find_number():
         words[k] = 2
@@ -151,7 +151,7 @@ def no_new_privs() -> None:
 
 
 class Vdso(NamedTuple):
-    """The code that the kernel lends every process to read the clock without a call, and the pages that tell the time.
+    """The code that the kernel lends every process to read the clock without a call, and the pages that hold the time.
 
     Attributes:
         clocks: address and bytes of each mapping that holds the time.
@@ -169,7 +169,7 @@ def find_vdso() -> Vdso:
 
     Raises:
         OSError: it can't be found here.
-        ValueError: its functions can't be told apart.
+        ValueError: its functions can't be distinguished.
     """
     machine = os.uname().machine
     if machine != "x86_64":

@@ -3,7 +3,7 @@
 It is executed as a script, with nothing of the package but this folder's files for confined processes, and never runs a
 program itself. Its control socket carries one JSON object a message; it ends, and all its children with it, when the
 socket closes or its parent dies. It keeps no account of its children, since each of them would inherit that: the parent
-names them by the process ids that it was told.
+names them by the process ids that it was given.
 """
 
 import contextlib
@@ -122,7 +122,7 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     ours.close()
     _, status = os.waitpid(child, 0)
     if not reply:
-        raise OSError(f"a confined process ended with status {os.waitstatus_to_exitcode(status)} before it could tell")
+        raise OSError(f"a confined process ended with status {os.waitstatus_to_exitcode(status)} before it replied")
     missing: dict[str, str]
     missing, places = json.loads(reply)
     settings["number"] &= {*places}
@@ -149,7 +149,7 @@ def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
                     return
             elif command == "status":
                 reply = [_status(child) for child in children]
-            elif command == "tell":  # those that are late where they are
+            elif command == "alarm":  # those that are late report where they are
                 for child in children:
                     os.kill(child, signal.SIGALRM)
             elif command == "kill":

@@ -1,6 +1,6 @@
 """What runs inside a confined process: the session that a program acts through, and its episodes as coroutines.
 
-Standard library and greenlet only: the process holds none of the rest of the package. It is told what the actions of
+Standard library and greenlet only: the process holds none of the rest of the package. It is sent what the actions of
 its own episodes reveal and nothing else, so a program that takes it apart finds nothing.
 """
 
@@ -345,7 +345,7 @@ class Session:
         self._waits = False
         self._opening = self._reading = 0
 
-    def _told(self, words: tuple[int, ...], at: int) -> int:
+    def _update(self, words: tuple[int, ...], at: int) -> int:
         """Take in what a round revealed, from ``words[at]`` on; returns where it ends."""
         self._tokens, self._seen, opened, active, finished, sure, news = words[at : at + 7]
         if self._seen >= len(_labels):
@@ -519,8 +519,8 @@ def fail(kind: str, message: str, line: int | None) -> NoReturn:
 def serve() -> None:
     """Play the episodes that the first message lists, round by round, until the socket closes.
 
-    Whatever is left in a frame, a closure or a module is within a program's reach. So it is called with nothing below
-    it on the stack, and what the message told is in the program and the sessions alone.
+    All that is left in a frame, a closure or a module is within a program's reach. So it is called with nothing below
+    it on the stack, and what the message said is in the program and the sessions alone.
     """
     program: _Program | None = None
 
@@ -548,14 +548,14 @@ def _begin() -> tuple[_Program, list[tuple[Session, float]], list[float], list[i
     Returns:
         The program; its sessions, each with its beta, or the betas of its schedule; where requests are collected.
     """
-    told = json.loads(receive()[1])
-    program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"])
+    message = json.loads(receive()[1])
+    program = _Program(marshal.loads(bytes.fromhex(message["code"])), message["style"])
     out: list[int] = []
     episodes = [
-        (Session(k, told["slots"], told["sure"], interval, told["budget"], out, told["signals"]), beta)
-        for k, (beta, interval) in enumerate(told.get("episodes", ()))
+        (Session(k, message["slots"], message["sure"], interval, message["budget"], out, message["signals"]), beta)
+        for k, (beta, interval) in enumerate(message.get("episodes", ()))
     ]
-    return program, episodes, told.get("betas", []), out
+    return program, episodes, message.get("betas", []), out
 
 
 def _schedule(program: _Program, betas: list[float]) -> None:
@@ -592,7 +592,7 @@ def _play(program: _Program, episodes: list[tuple[Session, float]], out: list[in
         at, end = 0, len(words)
         while at < end:
             episode = words[at]
-            at = sessions[episode]._told(words, at + 1)
+            at = sessions[episode]._update(words, at + 1)
             threads[episode].switch()
 
 

@@ -30,7 +30,7 @@ MAX_TEXT = 1 << 16
 """Bytes of a message that is not a round's."""
 
 GRACE = 2.0
-"""Seconds beyond a round's time, in which a process that still obeys tells where it spins."""
+"""Seconds beyond a round's time, in which a process that still obeys reports where it spins."""
 
 START_SECONDS = 60.0
 """In which a fork server must have loaded what programs use."""
@@ -123,9 +123,9 @@ class ForkServer:
         (ended,) = self._ask(["status", [child]])
         return int(ended)
 
-    def tell(self, children: Sequence[int]) -> None:
-        """Have processes that are late tell where they are."""
-        self._ask(["tell", list(children)])
+    def alarm(self, children: Sequence[int]) -> None:
+        """Have processes that are late report where they are."""
+        self._ask(["alarm", list(children)])
 
     def kill(self, children: Sequence[int]) -> None:
         """End processes, and be sure that they have ended."""
@@ -165,11 +165,11 @@ class ForkServer:
             self._give_up(error)
         if not reply:
             self._give_up(BrokenPipeError())
-        told = json.loads(reply)
-        if isinstance(told, dict) and "error" in told:
+        content = json.loads(reply)
+        if isinstance(content, dict) and "error" in content:
             self.close()
-            raise ControllerError(f"sandbox: its fork server failed: {quote(told['error'])}")
-        return told
+            raise ControllerError(f"sandbox: its fork server failed: {quote(content['error'])}")
+        return content
 
     def _give_up(self, error: BaseException) -> NoReturn:
         """A talk that is broken off can't be taken up again, and ends the fork server."""
@@ -288,7 +288,7 @@ class Processes:
 
     Args:
         source: the program.
-        hellos: what each process is told first.
+        hellos: the first message of each process.
         bounds: the most bytes that each may send at once.
         sandbox: limits and layers.
         servers: how many new fork servers they come from, by turns; 0: the standing one.
@@ -324,7 +324,7 @@ class Processes:
             raise
 
     def begin(self) -> None:
-        """Fork the processes, once their fork servers are ready, and tell each what it is told first.
+        """Fork the processes, once their fork servers are ready, and send each its first message.
 
         Raises:
             ControllerError: one can't start, a required layer is missing here, or this is not Linux.
@@ -339,8 +339,8 @@ class Processes:
                 self._sockets.append(ours)
                 self._pids[c] = pid
         self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
-        told = {"code": self._source.code.hex(), "style": self._source.style}
-        self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(self._hellos)})
+        program = {"code": self._source.code.hex(), "style": self._source.style}
+        self.send({c: json.dumps({**program, **hello}).encode() for c, hello in enumerate(self._hellos)})
 
     def _server(self, c: int) -> ForkServer:
         return self._servers[c % len(self._servers)]
@@ -404,7 +404,8 @@ class Processes:
         if since >= self._end:
             self._fail_of_time()
         self._late.clear()
-        for c in reversed(children):  # who was told last is done last; when it is, few others are still to wait for
+        # The process that got its message last is done last; when it is, few others are still to wait for.
+        for c in reversed(children):
             try:
                 whole[c] = self._message(c, expected, since)
             except ProgramError as error:
@@ -447,12 +448,12 @@ class Processes:
         if len(data) < 8 + length:
             return None
         if kind == FAILURE:
-            self._fail_as_told(data[8:])
+            self._fail_as_reported(data[8:])
         if kind != expected or (kind == ROUND and length % 8):
             self.fail("protocol", "sent a message that is none of the protocol's")
         return data[8:]
 
-    def _fail_as_told(self, content: bytes) -> NoReturn:
+    def _fail_as_reported(self, content: bytes) -> NoReturn:
         try:
             kind, message, line = json.loads(content)
         except (ValueError, RecursionError, TypeError):
@@ -474,7 +475,7 @@ class Processes:
         self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
 
     def _wait(self, poll: Any, since: float, awaited: int | None = None) -> list[tuple[int, int]]:
-        """Events of a poll; ends what takes too long, once it had the chance to tell where it is."""
+        """Events of a poll; ends what takes too long, once it had the chance to report where it is."""
         deadline = since + self._sandbox.round_seconds + (GRACE if self._late else 0.0)
         left = min(self._end, deadline) - time.monotonic()
         events: list[tuple[int, int]] = poll.poll(min(max(0.0, left), LONGEST_WAIT) * 1000)
@@ -484,10 +485,10 @@ class Processes:
         if not events and now >= deadline:
             if self._late or awaited is None:
                 self.fail("timeout", self._too_slow())
-            self._tell_late()
+            self._alarm_late()
         return events
 
-    def _tell_late(self) -> None:
+    def _alarm_late(self) -> None:
         """Ask all processes that have said nothing where they are."""
         poll = select.poll()
         for c in self._pids:
@@ -497,7 +498,7 @@ class Processes:
         for k, server in enumerate(self._servers):
             late = [self._pids[c] for c in self._late if c % len(self._servers) == k]
             if late:
-                server.tell(late)
+                server.alarm(late)
 
 
 def _ending(status: int) -> tuple[str, str]:

@@ -9,12 +9,12 @@ A message is a header of two little-endian words of 4 bytes (length of the rest,
 ``sure`` is how many branches can surely be opened, those that are open included. Where all pools have as many branches
 as there are slots it is the number of slots. Elsewhere it grows as the program asks, and what it asked for it opens.
 
-Up, for every episode that was told something, in the same order::
+Up, for every episode that was sent something, in the same order::
 
     episode, verb, answer, open, read, prunes, deepens, the branches to prune, those to deepen, the steps of each
 
-The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks is
-told before the round is played, and what it then requests opens and reads at least what it was promised.
+The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks
+gets a message before the round is played, and what it then requests opens and reads at least what it was promised.
 
 The first message down and the other kinds up are JSON.
 """

@@ -52,19 +52,19 @@ class Literals:
 
     @property
     def warning(self) -> str | None:
-        """What to tell of a program that holds so much data that it may be a table rather than a rule; None: little.
+        """What to say of a program that holds so much data that it may be a table and no rule; None: it holds little.
 
         The limits are well above what the programs of this project and published controllers hold. A hint, no proof:
-        data can be hidden in many ways, and ``evaluation.twin`` tells what it is good for.
+        data can be hidden in many ways, and ``evaluation.twin`` measures what it is good for.
         """
-        told = []
+        findings = []
         if self.largest_bytes >= 400:
-            told.append(f"a literal of {self.largest_bytes:,} bytes at line {self.largest_line}")
+            findings.append(f"a literal of {self.largest_bytes:,} bytes at line {self.largest_line}")
         if self.numbers >= 200:
-            told.append(f"{self.numbers:,} different numbers")
+            findings.append(f"{self.numbers:,} different numbers")
         if self.text_bytes >= 16_000:
-            told.append(f"strings of {self.text_bytes:,} bytes")
-        return f"large literal data: {', '.join(told)}" if told else None
+            findings.append(f"strings of {self.text_bytes:,} bytes")
+        return f"large literal data: {', '.join(findings)}" if findings else None
 
 
 @dataclass(frozen=True)

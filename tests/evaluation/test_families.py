@@ -91,7 +91,7 @@ def test_all_looks_of_a_figure_differ_in_any_order(names: list[str], dice: rando
         assert len({look.marker for look in others}) == len(others)
 
 
-def test_training_seeds_and_programs_are_told_apart():
+def test_training_seeds_and_programs_are_distinguished():
     names = [f"seed{i}" for i in range(8)] + ["evolved", "best", "first"]
     found = looks(names)
     assert nearest([found[name].colour for name in names] + [each.colour for each in LOOKS.values()], "normal") > 8

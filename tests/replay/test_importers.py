@@ -128,7 +128,7 @@ def test_a_device_is_refused_before_it_is_read():
         ReplayStore.from_autotts_json("/dev/zero", model="m", benchmark="b")
 
 
-def test_the_layout_is_told_by_the_fields_and_may_be_forced(tmp_path):
+def test_the_layout_is_recognised_by_the_fields_and_may_be_forced(tmp_path):
     assert import_json(write(tmp_path, [RAW])).attributes["importer"] == "parallel-probe"
     assert import_json(write(tmp_path, [ITEM])).attributes["importer"] == "autotts"
     with pytest.raises(StoreError, match="question 0: each_branch: expected this field"):

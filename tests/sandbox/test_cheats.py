@@ -279,7 +279,7 @@ needles = [str(number) for number in {MARKS!r}]
 lengths = [-number for number in {[-each for each in LENGTHS]!r}]
 """
 
-# Before any episode of the process has been told anything, from all that the interpreter can reach.
+# Before any episode of the process has been sent anything, from all that the interpreter can reach.
 WALK = f"""
 if not hasattr(builtins, "walked"):
     builtins.walked = True
@@ -820,7 +820,7 @@ def test_nothing_within_reach_tells_settings_or_seeds(tmp_path: Path) -> None:
     seeds = [123_456_001, 123_456_002]
     needles = [limits.pop("memory_mib") << 20, *limits.values(), *seeds]
     check = (
-        f"told = found.intersection([-number for number in {[-each for each in needles]!r}])\nassert not told, told\n"
+        f"held = found.intersection([-number for number in {[-each for each in needles]!r}])\nassert not held, held\n"
     )
     sandbox = Sandbox(memory_mib=171, **limits, audit_share=0.5)  # type: ignore[arg-type]
     path = write(tmp_path, REACHABLE + check + HONEST, WITH_TOOLS)
@@ -849,10 +849,10 @@ def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
     try:
         start = {call}
         session.answers, sum(range(10**6))
-        told = {call} != start
+        changed = {call} != start
     except PermissionError:
-        told = False
-    if told:
+        changed = False
+    if changed:
         session.open()
     """
     assert (played(write(tmp_path, solve, WITH_TOOLS), seeds=range(2)).branches_opened == 1).all()
@@ -867,7 +867,7 @@ def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
     ],
 )
 def test_neither_the_processor_nor_memory_tells_the_time(tmp_path: Path, look: str) -> None:
-    """Each look tells it in a process without the layer, and ends one that has it."""
+    """Each look reads it in a process without the layer, and ends one that has it."""
     if not layers()["clock"]:
         pytest.skip("the layer clock is missing on this machine")
     tools = f"""
@@ -885,15 +885,15 @@ def code(text):
     return ctypes.CFUNCTYPE(ctypes.c_uint64)(at)
 
 
-told = []
+times = []
 for _ in range(2):
-    told.append({look})
+    times.append({look})
     for _ in range(10**7 if "vdso" in {look!r} else 1):
         pass
 if sys.argv[1:]:
     confinement.clock(vdso)
     {look}
-print(told)
+print(times)
 """
     script = tmp_path / "clock.py"
     script.write_text("import sys\n" + tools)
@@ -955,7 +955,7 @@ def test_an_episode_is_in_a_process_whose_server_has_served_nobody_before(tmp_pa
     """What a fork server remembers of earlier chunks and evaluations, its children would have in their memory."""
     version = "module('ctypes').c_uint64.from_address(id(special(sys.modules['__main__'], 'dict')) + 24).value"
     other = STORE.select([0, 1, 2])
-    path = write(tmp_path, f"told = {version}\nif told > LIMIT:\n    session.open()\nsession.open()", WITH_TOOLS)
+    path = write(tmp_path, f"version = {version}\nif version > LIMIT:\n    session.open()\nsession.open()", WITH_TOOLS)
     raw = write(tmp_path, f"raise ValueError({version})", WITH_TOOLS, name="raw.py")
     first = int(failure(raw, ROOMY).message.removeprefix("ValueError: "))
     path.write_text(path.read_text().replace("LIMIT", str(first + 60)))
@@ -1111,7 +1111,7 @@ def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_pat
         "        ctypes.set_errno(0)\n"
         "        values = [long(value) if type(value) is int else value for value in values]\n"
         "        return ctypes.CDLL(None, use_errno=True).syscall(*values), ctypes.get_errno()\n"
-        "    told = [\n"
+        "    results = [\n"
         "        call(futex, at, 1 | 128, 99),\n"
         "        {call(futex, at, op, 99, 0) for op in (0, 1, 3, 4, 5, 9, 10, 256, 257)},\n"
         "        {call(futex, at, op | 128, 0, when, 0, -1) for op in (0, 9, 256, 9 | 256, 11, 13)},\n"
@@ -1120,7 +1120,7 @@ def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_pat
         "        {call(map, 0, 4096, rights, 0x22, -1, 0) for rights in (4, 5, 7)},\n"
         "        {call(protect, at, 4096, rights) for rights in (4, 5, 7)},\n"
         "    ]\n"
-        "    raise ValueError(told)\n"
+        "    raise ValueError(results)\n"
     )
     with pytest.raises(ProgramError) as caught:
         evaluate(unchecked(path), STORE, seeds=range(1))
