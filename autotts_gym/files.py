@@ -29,14 +29,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool
     Raises:
         AutottsError: the folder or the file cannot be written.
     """
-    with _refusals(path):
+    with _system_errors(path):
         if (descriptor := _stream(path)) is not None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
             return
         target = Path(os.path.realpath(path))
         mode = _mode(target)
-        with _beside(target) as temporary:
+        with _temporary_path(target) as temporary:
             with temporary.open("xb") as file:
                 file.write(data)
                 if durable:
@@ -56,7 +56,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     Raises:
         AutottsError: the folder or the file cannot be written.
     """
-    with _refusals(path):
+    with _system_errors(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
     yield file
@@ -74,7 +74,7 @@ def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) 
     Raises:
         AutottsError: the folder or the file cannot be written.
     """
-    with _refusals(path):
+    with _system_errors(path):
         file_path = Path(path)
         file_path.parent.mkdir(parents=True, exist_ok=True)
         new = not file_path.exists()
@@ -104,13 +104,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         AutottsError: it cannot be written.
     """
     target = Path(path)
-    with _refusals(target), _beside(target) as temporary:
+    with _system_errors(target), _temporary_path(target) as temporary:
         yield temporary
         os.replace(temporary, target)
 
 
 @contextmanager
-def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
+def _system_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """What the system says of a path, as an error of the user's."""
     try:
         yield
@@ -121,7 +121,7 @@ def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def _temporary_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of a target; it goes if the block fails."""
     temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.tmp")  # a long name may leave no room for more
     try:

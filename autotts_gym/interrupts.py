@@ -13,7 +13,7 @@ itself is heeded only after the wait."""
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def interrupts_deferred() -> Iterator[None]:
     """Heed SIGINT and SIGTERM after what is done within, not in the middle of it.
 
     For short work that must not stop halfway, such as starting a process and keeping what ends it. Only the main thread

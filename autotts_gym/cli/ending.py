@@ -112,16 +112,16 @@ class _Output:
 
     def write(self, text: str) -> int:
         """As a stream does."""
-        with self._troubles():
+        with self._errors():
             return self._stream.write(text)
 
     def flush(self) -> None:
         """As a stream does."""
-        with self._troubles():
+        with self._errors():
             self._stream.flush()
 
     @contextmanager
-    def _troubles(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

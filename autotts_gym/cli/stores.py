@@ -70,7 +70,7 @@ def _add_import(subparsers: Subparsers) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     from autotts_gym.replay.importers import import_json, import_tree, logger, refuse_existing, tree_targets
 
-    notes = _Notes(logger)
+    notes = _DeferredWarnings(logger)
     source, output = arguments.source, arguments.output
     options = {
         "equivalence": arguments.equivalence,
@@ -102,7 +102,7 @@ def _import(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _Notes(logging.Handler):
+class _DeferredWarnings(logging.Handler):
     """Keeps what is warned of until the store that it is about is written; a run that fails says its error alone."""
 
     def __init__(self, logger: logging.Logger) -> None:

@@ -206,7 +206,7 @@ class HandWritten(Controller):
 
     def _memory(self, revealed: Revealed, memory: Any) -> tuple[NDArray[Any], ...]:
         places = self.places(revealed)
-        return remembered(self.name, memory, places) if places else ()
+        return checked_memory(self.name, memory, places) if places else ()
 
 
 def knobs(family: type[HandWritten]) -> str:
@@ -232,7 +232,7 @@ def fraction(name: str, knob: str, value: Any) -> None:
     require(name, knob, value, validation.is_real(value, 0, 1), "a number in [0, 1]")
 
 
-def remembered(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ...]:
+def checked_memory(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ...]:
     """The arrays that ``begin`` returned, checked, as whoever plays the controller holds them.
 
     Raises:

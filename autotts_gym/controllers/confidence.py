@@ -19,7 +19,7 @@ WEIGHTS = ("minimum", "tail", "mean")
 """By what a branch's vote is weighted: the lowest confidence of its intervals, that of its end, or their mean."""
 
 
-class _OnSignal(HandWritten):
+class _SignalController(HandWritten):
     """A controller that lives on one signal."""
 
     signal: str
@@ -58,7 +58,7 @@ class _OnSignal(HandWritten):
 
 @register
 @dataclass(frozen=True)
-class DeepConf(_OnSignal):
+class DeepConf(_SignalController):
     """DeepConf, online and offline: confident branches vote, others are given up (Fu et al. 2025, arXiv 2508.15260).
 
     The first ``warm_up`` branches are read whole. The threshold is the lowest confidence that the most confident
@@ -125,7 +125,7 @@ class DeepConf(_OnSignal):
 
 @register
 @dataclass(frozen=True)
-class Deer(_OnSignal):
+class Deer(_SignalController):
     """DEER: a branch stops growing once the model is sure of the answer that it would give (arXiv 2504.15895).
 
     Alone (``branches=1``), or as the majority of the latest answers over several branches.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.actions.macros import MACROS, Macro, MacroTable, choose_macros
-from autotts_gym.controllers.base import Controller, Places, fraction, remembered
+from autotts_gym.controllers.base import Controller, Places, checked_memory, fraction
 from autotts_gym.controllers.fingerprints import differences, identity
 from autotts_gym.engine import Revealed, RoundPlan, layout
 from autotts_gym.engine.plan import arrays_of
@@ -166,7 +166,7 @@ class Policy(Controller):
         self.identity = read_identity(self.path)
         self.name = self._name()
         self.macros, self.features = tuple(macros), tuple(features)
-        self._recognise()
+        self._check_identity()
         self.observation = _observation_of(self.card, self.features)
         low, high = self.card["cost_weight"]
         if cost_weight is not None and beta is not None:
@@ -184,7 +184,7 @@ class Policy(Controller):
         self.cost_weight = float(cost_weight)
         self._model: Any = None
 
-    def _recognise(self) -> None:
+    def _check_identity(self) -> None:
         """Refuse a policy that would be misread."""
         try:
             now = identity_of(self.card, self.macros, self.features)
@@ -271,7 +271,7 @@ class Policy(Controller):
         """Observe, predict, and write the chosen actions as a round."""
         arrays_of(plan, revealed.slots.shape)
         out, table = memory if isinstance(memory, tuple) and len(memory) == 2 else (memory, None)
-        remembered(self.name, (out,), self._places(revealed))
+        checked_memory(self.name, (out,), self._places(revealed))
         observation = self.observation
         running = revealed.pools["stop_reason"] == layout.RUNNING
         priced = revealed.priced(self.cost_weight, float(self.card["latency_weight"]))

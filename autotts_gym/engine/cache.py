@@ -103,19 +103,19 @@ def folder() -> tuple[Path | None, str]:
     """The folder of this process, made if need be; or None, and why there is none."""
     try:
         root, ours = _root()
-        mine = root / folder_name()
-        new = not mine.exists()
-        _make(mine)
-        for each in (ours, root, mine):
+        current = root / folder_name()
+        new = not current.exists()
+        _make(current)
+        for each in (ours, root, current):
             _check_owner(each, each.stat())
         if new:
-            _clean(root, mine)
+            _clean(root, current)
         else:
             with contextlib.suppress(OSError):  # a folder that cannot be written is used as it is
-                os.utime(mine)
+                os.utime(current)
     except OSError as error:
         return None, str(error)
-    return mine, ""
+    return current, ""
 
 
 def _root() -> tuple[Path, Path]:
@@ -159,12 +159,12 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         raise PermissionError(f"others may write to {path}")
 
 
-def _clean(root: Path, mine: Path) -> None:
+def _clean(root: Path, current: Path) -> None:
     """Remove the folders used longest ago, so that those of old versions do not pile up."""
     used = []
     for each in root.iterdir():
         with contextlib.suppress(OSError):  # another process may be cleaning
-            if each != mine and each.is_dir():
+            if each != current and each.is_dir():
                 used.append((each.stat().st_mtime, each))
     for _, each in sorted(used, reverse=True)[KEPT - 1 :]:
         shutil.rmtree(each, ignore_errors=True)  # likewise; what is left goes next time
@@ -192,22 +192,22 @@ def say(message: str) -> None:
 
 def last_seconds() -> float | None:
     """How long a process has compiled at most: for this folder or, before any has, for the one used last before it."""
-    mine, _ = folder()
-    if mine is None:
+    current, _ = folder()
+    if current is None:
         return None
     records = {}
-    for path in mine.parent.glob("*/seconds"):
+    for path in current.parent.glob("*/seconds"):
         with contextlib.suppress(OSError, ValueError):  # removed meanwhile, or damaged
-            records[path.parent == mine, path.stat().st_mtime] = float(path.read_text())
+            records[path.parent == current, path.stat().st_mtime] = float(path.read_text())
     return records[max(records)] if records else None
 
 
 def record_seconds(seconds: float) -> None:
     """Keep how long this process has compiled so far, if none has longer."""
-    mine, _ = folder()
-    if mine is None:
+    current, _ = folder()
+    if current is None:
         return
-    path = mine / "seconds"
+    path = current / "seconds"
     with contextlib.suppress(OSError, ValueError):  # it is worth no failure; ``save`` says what cannot be kept
         if not path.exists() or float(path.read_text()) < seconds:
             _write(path, f"{seconds:.3f}\n".encode())
@@ -215,11 +215,11 @@ def record_seconds(seconds: float) -> None:
 
 def tell_once(message: str) -> None:
     """Say something unless this process, the one that started it, or another that that one started, has said it."""
-    mine, _ = folder()
-    if mine is None:
+    current, _ = folder()
+    if current is None:
         return
     parent = parent_process()
-    path = mine / f"told-{os.getpid() if parent is None else parent.pid}"
+    path = current / f"told-{os.getpid() if parent is None else parent.pid}"
     since = _IMPORTED if parent is None else time.time() - _PATIENCE
     with contextlib.suppress(OSError):  # nothing has been said yet
         if path.stat().st_mtime < since:  # by an earlier process of this number, which was killed
@@ -240,8 +240,8 @@ def tell_once(message: str) -> None:
 @lru_cache(1)
 def say_uncached() -> None:
     """Say once, where there is no folder, that every process compiles anew; this one, not those that it starts."""
-    mine, reason = folder()
-    if mine is None and parent_process() is None:
+    current, reason = folder()
+    if current is None and parent_process() is None:
         say(f"compiled code cannot be kept, so every process compiles it anew: {reason}; {_CURE}")
 
 

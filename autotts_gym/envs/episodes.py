@@ -63,7 +63,7 @@ class Options(NamedTuple):
 UNSET = Options()
 
 
-def whole_seed(name: str, seed: Any) -> int | None:
+def checked_seed(name: str, seed: Any) -> int | None:
     """A seed by the one rule of all environments: a whole number of at least 0, of Python or NumPy, or None.
 
     Raises:
@@ -102,7 +102,7 @@ def _warn_of_missing(bank: Bank) -> None:
         )
 
 
-def _same(value: Any, count: int) -> NDArray[np.object_]:
+def _repeated(value: Any, count: int) -> NDArray[np.object_]:
     """An array of one object; ``np.full`` would make a new text of every one."""
     array = np.empty(count, object)
     array.fill(value)
@@ -146,16 +146,16 @@ class Episodes:
         self._width = self.observation.width(slots)
         self.threads = Threads(threads, episodes)
         self.ahead = 1
-        self._make_room()
+        self._allocate()
 
-    def _make_room(self) -> None:
+    def _allocate(self) -> None:
         """Arrays for what a step reports of episodes that end, see ``Results``; they are read before the next step."""
         episodes = self.state.episodes
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
         self._none[0] = -1
         self._texts = {
-            key: [_same(text, episodes) for text in (None, NEUTRAL[key])] for key in ("answer", "stop_reason")
+            key: [_repeated(text, episodes) for text in (None, NEUTRAL[key])] for key in ("answer", "stop_reason")
         }
         self._last = self.empty()
         self._last_masks = np.empty((episodes, self.actions), np.int8)
@@ -167,7 +167,7 @@ class Episodes:
     def __setstate__(self, members: dict[str, Any]) -> None:
         """A copy has room of its own."""
         vars(self).update(members)
-        self._make_room()
+        self._allocate()
 
     def _count_actions(self, rules: Rules) -> int:
         """How many actions there are."""

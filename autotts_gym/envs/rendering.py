@@ -116,7 +116,7 @@ class _View:
         grid = cells(record, 0)
         ranked = _rank(record, grid)
         texts = [_clean(text) for text in record.texts]
-        letters, colours = _share_out(_LETTERS, "#", ranked), _share_out(_COLOURS, _TONES, ranked)
+        letters, colours = _assign_marks(_LETTERS, "#", ranked), _assign_marks(_COLOURS, _TONES, ranked)
         votes, finished = (record.answers[name].tolist() for name in ("votes", "finished_votes"))
         answers = [_Answer(*each) for each in zip(texts, letters, colours, votes, finished, strict=True)]
         explicit = record.revealed.rules.probe == "explicit"
@@ -152,7 +152,7 @@ def _rank(record: EpisodeRecord, grid: NDArray[np.int32]) -> list[int]:
     return [int(answer) for answer in np.lexsort(keys)]
 
 
-def _share_out(marks: Sequence[str], others: Sequence[str], ranked: list[int]) -> list[str]:
+def _assign_marks(marks: Sequence[str], others: Sequence[str], ranked: list[int]) -> list[str]:
     """Mark by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
     shared = [others[answer % len(others)] for answer in range(len(ranked))]
     free = list(range(len(marks)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules, layout
 from autotts_gym.engine.functions import Aggregator, Reward
-from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, draw_stream, whole_seed
+from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, checked_seed, draw_stream
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.window import Window
 from autotts_gym.observation.encoding import Wanted, documentation
@@ -164,7 +164,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see Starting State."""
-        seed, chosen = whole_seed("seed", seed), self._episodes.options(options)
+        seed, chosen = checked_seed("seed", seed), self._episodes.options(options)
         super().reset(seed=seed)
         if seed is not None or self._generator is not self.np_random:
             self._generator = self.np_random

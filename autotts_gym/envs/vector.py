@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
 from autotts_gym.engine.functions import Aggregator, Reward
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, stream_of_seed, whole_seed
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, checked_seed, stream_of_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
 from autotts_gym.envs.threads import Threads
@@ -152,7 +152,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         seeds, checked = self._seeds(seed), self._episodes.options(remaining)
         if seed is not None and not dimensions(seed):
             super().reset(seed=seeds[0])
-        self._key(seeds, chosen)
+        self._seed_streams(seeds, chosen)
         self._episodes.begin(chosen, checked)
         self._ended = self._ended & ~chosen
         out = self._episodes.empty()
@@ -176,14 +176,14 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     def _seeds(self, seed: Any) -> list[int | None]:
         """The seed of each environment: s, s + 1, ... for one number s."""
         if not dimensions(seed):
-            first = whole_seed("seed", seed)
+            first = checked_seed("seed", seed)
             return [None if first is None else first + k for k in range(self.num_envs)]
         seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise AutottsError(f"seed: expected one for each of {self.num_envs} environments, got {len(seeds)}")
-        return [whole_seed(f"seed[{k}]", each) for k, each in enumerate(seeds)]
+        return [checked_seed(f"seed[{k}]", each) for k, each in enumerate(seeds)]
 
-    def _key(self, seeds: list[int | None], chosen: NDArray[np.bool_]) -> None:
+    def _seed_streams(self, seeds: list[int | None], chosen: NDArray[np.bool_]) -> None:
         """Key the streams of the chosen environments: by seeds, or by fresh entropy if they have none yet."""
         keyed = chosen & np.array([value is not None or not self._seeded for value in seeds])
         streams = np.array([stream_of_seed(seeds[k]) for k in np.flatnonzero(keyed).tolist()], np.uint64)

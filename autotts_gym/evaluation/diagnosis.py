@@ -520,7 +520,7 @@ def diagnose(
         targets=tuple(map(_target, resolved)),
         seeds=seeds,
         rules=rules,
-        episodes=tuple(_judged(controller, store, seeds, rules) for store in resolved),
+        episodes=tuple(_play_and_judge(controller, store, seeds, rules) for store in resolved),
         difficulty=tuple(map(_difficulty, resolved)),
         most_examples=examples,
     )
@@ -539,7 +539,9 @@ def diagnose(
     )
 
 
-def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], rules: Rules) -> NDArray[np.void]:
+def _play_and_judge(
+    controller: Controller, store: ReplayStore, seeds: tuple[int, ...], rules: Rules
+) -> NDArray[np.void]:
     """Play a store; returns (seeds, questions) EPISODE."""
     bank = Bank([store])
     episodes = np.zeros((len(seeds), store.num_questions), hindsight.EPISODE)
@@ -554,12 +556,12 @@ def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], 
         every = np.ones(len(chunk), np.bool_)
         state.begin(every, questions)
         state.shuffle(every, np.array(seeds)[rows])
-        play(controller, state, _noting(state, chunk))
+        play(controller, state, _round_watcher(state, chunk))
         hindsight.judge(state.addresses, chunk)
     return episodes
 
 
-def _noting(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
+def _round_watcher(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
     """Watch rounds and note what stands after each."""
     return lambda _: hindsight.note_round(state.addresses, episodes)
 

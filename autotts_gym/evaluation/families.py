@@ -91,7 +91,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     """Return the look of every family of a figure, by its name; all of them differ, in any order of the names."""
     names = list(dict.fromkeys(names))
     others = [name for name in names if name not in LOOKS]
-    colours, markers = _share_out(others, _COLOURS), _share_out(others, _MARKERS)
+    colours, markers = _assign(others, _COLOURS), _assign(others, _MARKERS)
     used = {look.colour for look in LOOKS.values()} | set(_COLOURS)
     found = {name: LOOKS[name] for name in names if name in LOOKS}
     for name in sorted(others):
@@ -114,7 +114,7 @@ def readable(name: str) -> str:
     return LOOKS[name].name if name in LOOKS else name
 
 
-def _share_out(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str, int]]:
+def _assign(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str, int]]:
     """Give every name the thing that it wants most and that no name wants more, and the turn in which it got it.
 
     Where there are more names than things, those left over begin another turn.

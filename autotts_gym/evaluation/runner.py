@@ -98,7 +98,8 @@ def play_chunk(
     batches = controller.batches(bank.problems[questions], since)
     alone = spare is not None and len(batches) == 1
     states = [
-        _begun(bank, rules, seeds[batch.rows], questions[batch.rows], spare if alone else None) for batch in batches
+        _begin_episodes(bank, rules, seeds[batch.rows], questions[batch.rows], spare if alone else None)
+        for batch in batches
     ]
     with ExitStack() as stack:
         playing = [
@@ -115,7 +116,7 @@ def play_chunk(
     return fields
 
 
-def _begun(
+def _begin_episodes(
     bank: Bank,
     rules: Rules,
     seeds: NDArray[np.int64],

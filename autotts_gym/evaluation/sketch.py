@@ -47,12 +47,12 @@ def sketch(played: Trace, heading: str) -> str:
 def _segment(rounds: Sequence[Round], before: Round | None, labels: Mapping[str | None, str]) -> str:
     first, last = rounds[0], rounds[-1]
     number = f"round {first.round}" if first is last else f"rounds {first.round}-{last.round}"
-    deeds = [f"+{sum(each.ledger.tokens for each in rounds):,} tokens"]
+    effects = [f"+{sum(each.ledger.tokens for each in rounds):,} tokens"]
     for name in ("opened", "finished", "pruned"):
         count = getattr(last.ledger, name) - (getattr(before.ledger, name) if before else 0)
-        deeds += [f"{name} {count}"] if count else []
+        effects += [f"{name} {count}"] if count else []
     leaders = [("leader", last.leader), ("of the finished", last.finished_leader)]
-    return f"{number}: {', '.join(deeds)}; {', '.join(f'{name} {_votes(vote, labels)}' for name, vote in leaders)}"
+    return f"{number}: {', '.join(effects)}; {', '.join(f'{name} {_votes(vote, labels)}' for name, vote in leaders)}"
 
 
 def _votes(standing: Standing, labels: Mapping[str | None, str]) -> str:

@@ -121,10 +121,10 @@ class WorkerPool:
                 try:
                     reply = worker.connection.recv()
                 except (EOFError, OSError):
-                    self._lose(worker)
+                    self._fail(worker)
                 self._busy.pop(worker.connection).reply = reply
             elif worker.process.exitcode is not None:
-                self._lose(worker)
+                self._fail(worker)
         self._give()
 
     def _give(self) -> None:
@@ -139,12 +139,12 @@ class WorkerPool:
         try:
             worker.connection.send(what)
         except OSError:
-            self._lose(worker)
+            self._fail(worker)
 
-    def _lose(self, worker: _Worker) -> NoReturn:
+    def _fail(self, worker: _Worker) -> NoReturn:
         """End the pool, as one of its workers has ended."""
         worker.process.join()
-        self._lost = WorkerLostError(_ending(worker.process.exitcode))
+        self._lost = WorkerLostError(_exit_message(worker.process.exitcode))
         self.close()
         raise self._lost
 
@@ -191,7 +191,7 @@ def worker_pool(workers: int, begin: Callable[..., None], *arguments: Any) -> Wo
         raise AutottsError(f"workers: a process cannot be started: {plain(error)}") from error
 
 
-def _ending(code: int) -> str:
+def _exit_message(code: int) -> str:
     """What to say of a worker that has ended by itself."""
     if code >= 0:
         return (

@@ -212,9 +212,9 @@ def _root_power(number: int, exponent: Fraction) -> Value:
 def _prime_power(base: int, degree: Fraction) -> Value:
     if base == _PI:
         return {((_PI, degree),): Fraction(1)} if degree else rational(1)
-    whole, rest = divmod(degree, 1)
-    _check_growth(Fraction(base), Fraction(whole))
-    factor = Fraction(base) ** int(whole)
+    integer, rest = divmod(degree, 1)
+    _check_growth(Fraction(base), Fraction(integer))
+    factor = Fraction(base) ** int(integer)
     return {((base, rest),): factor} if rest else rational(factor)
 
 
@@ -225,7 +225,7 @@ def _check_growth(base: Fraction, exponent: Fraction) -> None:
 
 
 def _joined(one: Monomial, other: Monomial) -> tuple[Monomial, Fraction]:
-    """Return the product of two monomials, and the whole powers of primes that it sets free."""
+    """Return the product of two monomials, and the powers of primes with whole numbers as exponents."""
     degrees = dict(one)
     carried = Fraction(1)
     for base, degree in other:

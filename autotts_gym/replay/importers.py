@@ -460,7 +460,7 @@ def tree_targets(
     contents: dict[Path, tuple[Path, str]] = {}
     strays: list[str] = []
     for source in _json_files(folder):
-        text = _sniffed(source)
+        text = _text_with_branches(source)
         if text is None:
             strays.append(source.relative_to(folder).as_posix())
             continue
@@ -499,7 +499,7 @@ def _json_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _sniffed(path: Path) -> bytes | None:
+def _text_with_branches(path: Path) -> bytes | None:
     """Return the text of a file that has a field of branches in it; None for one that has not."""
     text = _unpacked(path, _read_bytes(path))
     return text if any(mark in text for mark in (b'"each_branch"', b'"probe_matrix_mxn"', b'"branch_tokens"')) else None

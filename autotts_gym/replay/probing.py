@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Whole = TypeVar("Whole", int, NDArray[np.int64])
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 
 def most_probes(tokens: int, interval: int) -> int:
@@ -22,6 +22,6 @@ def least_probes(tokens: int, interval: int) -> int:
     return max(0, -((5 - 4 * (tokens // interval)) // 5))
 
 
-def longest(probes: Whole, interval: int) -> Whole:
+def longest(probes: Count, interval: int) -> Count:
     """The most tokens that so many probes fit."""
     return (5 * (probes + 1) // 4 + 1) * interval - 1

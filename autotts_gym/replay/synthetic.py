@@ -178,7 +178,7 @@ def synthesize(
 
 
 @dataclass(frozen=True)
-class _Made:
+class _DrawnQuestion:
     """One question of B branches and P probes: depths, tokens, finals (B,) int32; probes (P,) int32."""
 
     depths: NDArray[np.int32]
@@ -189,7 +189,9 @@ class _Made:
     gold: int
 
 
-def _question(rng: np.random.Generator, index: int, branches: int, interval_tokens: int, s: Statistics) -> _Made:
+def _question(
+    rng: np.random.Generator, index: int, branches: int, interval_tokens: int, s: Statistics
+) -> _DrawnQuestion:
     """Draw one question; raw answer ids are 0 for gold, 1 for "ERR", 2 for the attractor, then the rest."""
     # The sequence spreads evenly, so even a few questions hold the shares of the mixture.
     component = int(np.searchsorted(np.cumsum(s.shares)[:-1], (index + 0.5) * _GOLDEN % 1.0))
@@ -212,7 +214,7 @@ def _question(rng: np.random.Generator, index: int, branches: int, interval_toke
 
     probes = _probes(rng, depths, finals, right, zipf, s)
     probes, finals, kept = _renumbered(probes, finals, len(strings))
-    return _Made(
+    return _DrawnQuestion(
         depths=depths,
         tokens=_tokens(rng, depths, capped, interval_tokens, s),
         finals=finals,
@@ -222,7 +224,7 @@ def _question(rng: np.random.Generator, index: int, branches: int, interval_toke
     )
 
 
-def _signals(rng: np.random.Generator, made: _Made) -> dict[str, NDArray[np.float32]]:
+def _signals(rng: np.random.Generator, made: _DrawnQuestion) -> dict[str, NDArray[np.float32]]:
     """Draw the (P,) signals of a question."""
 
     def of_probes(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -107,7 +107,7 @@ def _schedule(path: str, betas: Sequence[float], content: bytes) -> dict[str, tu
     return schedule
 
 
-class Played(Protocol):
+class ProgramController(Protocol):
     """A program as a controller."""
 
     @property
@@ -133,7 +133,7 @@ class Result(Protocol):
 
 
 def audit(
-    program: Played,
+    program: ProgramController,
     store: Any,
     result: Any,
     episodes: int | None = None,
@@ -173,7 +173,7 @@ def audit(
     return len(picked)
 
 
-def _play(program: Played, batch: Batch, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+def _play(program: ProgramController, batch: Batch, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
     """What the episodes of a batch come to."""
     lockstep = program.begin_batch(state.revealed, batch)
     try:

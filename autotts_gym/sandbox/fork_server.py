@@ -49,16 +49,16 @@ def main() -> None:
         os._exit(1)
     control.send(json.dumps({"missing": missing}).encode())
     settings["layers"] = sorted(set(settings["layers"]) - set(missing))
-    _obey(control, settings)
+    _serve_commands(control, settings)
 
 
 def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]:
     """Load what programs may use, go into namespaces, and find out which layers are missing here, and why."""
     sys.path += settings["paths"]
     _without_the_package()
-    from autotts_gym.sandbox import confinement, guest, modules
+    from autotts_gym.sandbox import confinement, modules, session
 
-    guest._packages = frozenset(name.partition(".")[0] for name in settings["packages"])
+    session._packages = frozenset(name.partition(".")[0] for name in settings["packages"])
     modules.preload(settings["packages"])
     sys.path.clear()
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0) if os.getppid() != settings["parent"] else None)
@@ -91,7 +91,7 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)  # a round leaves little garbage, and a collection touches all that is shared
-    return missing | _rehearse(confinement, settings)
+    return missing | _find_missing_layers(confinement, settings)
 
 
 def _become_init(control: socket.socket, confinement: Any) -> None:
@@ -104,7 +104,7 @@ def _become_init(control: socket.socket, confinement: Any) -> None:
     confinement.die_with_parent(signal.SIGKILL)
 
 
-def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
+def _find_missing_layers(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     """Which layers a child cannot have here, and why: found out in one that then ends.
 
     Where its number stands is narrowed down too: in every process at the same place.
@@ -133,7 +133,7 @@ def _limits(settings: dict[str, Any]) -> tuple[int, int, int]:
     return settings["memory"], settings["data"], settings["cpu_seconds"]
 
 
-def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
+def _serve_commands(control: socket.socket, settings: dict[str, Any]) -> None:
     """Carry out commands until the control socket closes; returns in a child only."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, MESSAGE, 1)
@@ -166,12 +166,12 @@ def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
 
 def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> None:
     """Confine this child, with nothing open but the socket that it is to serve."""
-    from autotts_gym.sandbox import confinement, guest
+    from autotts_gym.sandbox import confinement, session
 
     confinement.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    os.dup2(descriptor, guest._socket)
-    os.closerange(guest._socket + 1, max(control, descriptor) + 1)
+    os.dup2(descriptor, session._socket)
+    os.closerange(session._socket + 1, max(control, descriptor) + 1)
     confinement.forget_number(settings["number"])
     layers = frozenset(settings["layers"])
     if confinement.confine(_limits(settings), layers, settings["vdso"]):
@@ -194,4 +194,4 @@ if __name__ == "__main__":
     main()
     for _name in {*globals()} - {"__builtins__", "__name__", "sys"}:  # what this file is made of is nobody's business
         del globals()[_name]
-    sys.modules["autotts_gym.sandbox.guest"].serve()
+    sys.modules["autotts_gym.sandbox.session"].serve()

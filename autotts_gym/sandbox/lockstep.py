@@ -68,9 +68,9 @@ class Lockstep:
             "signals": revealed.signal_names,
         }
         episodes = list(zip(betas[order].tolist(), pools["interval_tokens"].tolist(), strict=True))
-        hellos = [{**common, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
+        first_messages = [{**common, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
         bounds = (8 * (7 + 3 * slots) * sizes).tolist()
-        self._processes = Processes(source, hellos, bounds, sandbox, batch.servers, batch.since)
+        self._processes = Processes(source, first_messages, bounds, sandbox, batch.servers, batch.since)
         self._begun = False
 
     def close(self) -> None:

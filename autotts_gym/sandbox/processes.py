@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autotts_gym.errors import ControllerError, ProgramError, quote
-from autotts_gym.interrupts import LONGEST_WAIT, undisturbed
+from autotts_gym.interrupts import LONGEST_WAIT, interrupts_deferred
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.protocol import FAILURE, LAYERS, ROUND
 from autotts_gym.sandbox.static import Source, require_linux
@@ -56,7 +56,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self.missing: dict[str, str] = {}
         unwritten = ["-B"] * sys.dont_write_bytecode
-        paths = sorted({_home(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)})
+        paths = sorted({_package_folder(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)})
         try:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -78,7 +78,7 @@ class ForkServer:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise _no_room(error) from error
+            raise _start_error(error) from error
         self._control.settimeout(START_SECONDS)
         self._send(
             {
@@ -115,7 +115,7 @@ class ForkServer:
         except BaseException as error:
             self.close()  # and so those that it has forked
             if isinstance(error, OSError):
-                raise _no_room(error) from error
+                raise _start_error(error) from error
             raise
 
     def status(self, child: int) -> int:
@@ -194,12 +194,12 @@ def _how_ended(status: int | None) -> str:
     return f"ended with status {status}"
 
 
-def _no_room(error: OSError) -> ControllerError:
+def _start_error(error: OSError) -> ControllerError:
     cure = "; raise the limit, see ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
     return ControllerError(f"sandbox: cannot start its processes: {error.strerror}{cure}")
 
 
-def _home(package: str) -> str:
+def _package_folder(package: str) -> str:
     """The folder that an installed package is imported from."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -213,7 +213,7 @@ _fork_servers: dict[tuple[int, Sandbox], ForkServer] = {}
 _fork_servers_lock = threading.Lock()
 
 
-def standing(sandbox: Sandbox) -> ForkServer:
+def shared_fork_server(sandbox: Sandbox) -> ForkServer:
     """The fork server of this process for a sandbox, started if need be.
 
     It must not fork for episodes: see ``batches.SERVERS``.
@@ -227,7 +227,7 @@ def standing(sandbox: Sandbox) -> ForkServer:
             _fork_servers.pop(key).close()
         if key not in _fork_servers:
             made: list[ForkServer] = []
-            with undisturbed():
+            with interrupts_deferred():
                 try:
                     _start(sandbox, 1, made)
                     _await(sandbox, made)
@@ -247,7 +247,7 @@ def _start(sandbox: Sandbox, count: int, made: list[ForkServer]) -> None:
     """
     require_linux()
     for _ in range(count):
-        with undisturbed():
+        with interrupts_deferred():
             made.append(ForkServer(sandbox))
 
 
@@ -277,7 +277,7 @@ def close_fork_servers() -> None:
 
 def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
     """Which layers confine a program on this machine."""
-    found = standing(replace(sandbox or Sandbox(require=()), packages=()))
+    found = shared_fork_server(replace(sandbox or Sandbox(require=()), packages=()))
     return {layer: layer not in found.missing for layer in LAYERS}
 
 
@@ -288,24 +288,24 @@ class Processes:
 
     Args:
         source: the program.
-        hellos: the first message of each process.
+        first_messages: the first message of each process.
         bounds: the most bytes that each may send at once.
         sandbox: limits and layers.
-        servers: how many new fork servers they come from, by turns; 0: the standing one.
+        servers: how many new fork servers they come from, by turns; 0: the shared one.
         since: when the evaluation began, by ``time.monotonic``; None: now.
     """
 
     def __init__(
         self,
         source: Source,
-        hellos: Sequence[dict[str, Any]],
+        first_messages: Sequence[dict[str, Any]],
         bounds: Sequence[int],
         sandbox: Sandbox,
         servers: int = 0,
         since: float | None = None,
     ) -> None:
         self._source = source
-        self._hellos = hellos
+        self._first_messages = first_messages
         self._sandbox = sandbox
         self._bounds = bounds
         self._end = (time.monotonic() if since is None else since) + sandbox.seconds
@@ -332,15 +332,15 @@ class Processes:
         if self._own:
             _await(self._loaded, self._servers)
         else:
-            self._servers.append(standing(self._loaded))
-        for c in range(len(self._hellos)):
-            with undisturbed():
+            self._servers.append(shared_fork_server(self._loaded))
+        for c in range(len(self._first_messages)):
+            with interrupts_deferred():
                 pid, ours = self._server(c).fork()
                 self._sockets.append(ours)
                 self._pids[c] = pid
         self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
         program = {"code": self._source.code.hex(), "style": self._source.style}
-        self.send({c: json.dumps({**program, **hello}).encode() for c, hello in enumerate(self._hellos)})
+        self.send({c: json.dumps({**program, **message}).encode() for c, message in enumerate(self._first_messages)})
 
     def _server(self, c: int) -> ForkServer:
         return self._servers[c % len(self._servers)]
@@ -398,7 +398,7 @@ class Processes:
             ProgramError: one reports a failure, sends another kind of message, says nothing in time, or has ended; of
                 several, the first process's.
         """
-        whole: dict[int, bytes] = {}
+        contents: dict[int, bytes] = {}
         failed: dict[int, ProgramError] = {}
         since = time.monotonic()
         if since >= self._end:
@@ -407,7 +407,7 @@ class Processes:
         # The process that got its message last is done last; when it is, few others are still to wait for.
         for c in reversed(children):
             try:
-                whole[c] = self._message(c, expected, since)
+                contents[c] = self._message(c, expected, since)
             except ProgramError as error:
                 failed[c] = error
                 if c in self._late and error.kind != "timeout":  # whatever it was about when its time was over
@@ -416,7 +416,7 @@ class Processes:
             raise failed[min(failed)]
         if self._late:  # all were sent a signal, and so have heard of each other
             self.fail("timeout", self._too_slow())
-        return [whole[c] for c in children]
+        return [contents[c] for c in children]
 
     def _message(self, c: int, expected: int, since: float) -> bytes:
         """The next message of a process."""
@@ -437,7 +437,7 @@ class Processes:
             data += more
 
     def _content(self, c: int, data: bytes, before: int, expected: int) -> bytes | None:
-        """The content of a message, once it is whole."""
+        """The content of a message, once all of it has come."""
         if len(data) == before:
             self._fail_of_end(c)
         if len(data) < 8:
@@ -466,7 +466,7 @@ class Processes:
 
     def _fail_of_end(self, c: int) -> NoReturn:
         """A process closed its socket without a word."""
-        self.fail(*_ending(self._server(c).status(self._pids.pop(c))))
+        self.fail(*_exit_reason(self._server(c).status(self._pids.pop(c))))
 
     def _too_slow(self) -> str:
         return f"expected to look or to end within {self._sandbox.round_seconds:g} s"
@@ -501,7 +501,7 @@ class Processes:
                 server.alarm(late)
 
 
-def _ending(status: int) -> tuple[str, str]:
+def _exit_reason(status: int) -> tuple[str, str]:
     """Kind and message for a process that ended without a word."""
     if status == -signal.SIGXCPU:
         return "timeout", "used up its processor time"

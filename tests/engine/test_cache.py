@@ -43,8 +43,8 @@ def module(tmp_path):
 
 def environment(**variables):
     """The environment of a user whose caches are only where these variables say."""
-    mine = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HOME")
-    return {name: value for name, value in os.environ.items() if name not in mine} | {
+    own = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HOME")
+    return {name: value for name, value in os.environ.items() if name not in own} | {
         name: str(value) for name, value in variables.items()
     }
 

@@ -94,9 +94,9 @@ def test_episodes_one_after_the_other_end_as_those_round_by_round(name, options)
     for array in RevealedArrays._fields:
         np.testing.assert_array_equal(*(getattr(state.arrays, array) for state in states), array)
     assert (states[0].correct == states[1].correct).all()
-    for mine, its in zip(one or (), other or (), strict=True):
-        if len(mine) == 40:  # else it is scratch
-            np.testing.assert_array_equal(mine, its)
+    for first, second in zip(one or (), other or (), strict=True):
+        if len(first) == 40:  # else it is scratch
+            np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", sorted(controller_families()))

@@ -95,7 +95,7 @@ def special(thing, name):
 
 
 module = sys.modules.get
-guest = module("autotts_gym.sandbox.guest")
+sessions = module("autotts_gym.sandbox.session")
 
 
 def message(kind, content):
@@ -172,7 +172,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> EvaluationResult:
         *("import os", "import sys", "import gc", "import socket", "import subprocess", "import ctypes"),
         *("import pickle", "import mmap", "import signal", "import threading", "import time", "import inspect"),
         *("import multiprocessing.shared_memory", "import importlib", "import pandas", "import greenlet"),
-        *("from . import guest", "from random import _os", "from collections import _sys"),
+        *("from . import session", "from random import _os", "from collections import _sys"),
         *("open('/etc/passwd')", "eval('1')", "exec('1')", "compile('1', '', 'eval')", "__import__('os')"),
         *("globals()", "locals()", "vars(session)", "breakpoint()", "input()", "setattr(session, 'x', 1)"),
         *("__builtins__", "session.__class__", "session.__dict__", "solve.__globals__", "().__class__.__base__"),
@@ -337,7 +337,7 @@ CHEATS = {
         assert "_labels" in shown and "_play" in shown""",
     "find the project among the modules": """
         inside = sorted(name for name in sys.modules if name.startswith("autotts_gym"))
-        assert "autotts_gym.sandbox.guest" in inside
+        assert "autotts_gym.sandbox.session" in inside
         assert not any("replay" in name or "engine" in name or "evaluation" in name for name in inside)""",
     "import the project": """
         for name in ("autotts_gym.replay", "autotts_gym.engine", "numpy", "json.tool"):
@@ -374,9 +374,9 @@ CHEATS = {
         session.max_branches = 10**6
         session.max_branches = 12""",
     "change the class of the session": """
-        builtins.setattr(guest.Session, "total_tokens", 0)
-        builtins.setattr(guest.Session, "_stop_really", guest.Session._stop)
-        builtins.setattr(guest.Session, "free", property(lambda _: 0))""",
+        builtins.setattr(sessions.Session, "total_tokens", 0)
+        builtins.setattr(sessions.Session, "_stop_really", sessions.Session._stop)
+        builtins.setattr(sessions.Session, "free", property(lambda _: 0))""",
     "change what the interpreter has built in": """
         builtins.max = builtins.max
         builtins.hidden = "gold"
@@ -385,8 +385,8 @@ CHEATS = {
         special(session, "class").hidden = "gold"
         module("json").dumps = None""",
     "change every label that there is": """
-        guest._label_upto(9)
-        guest._labels[-1:] = ["X", None]""",
+        sessions._label_upto(9)
+        sessions._labels[-1:] = ["X", None]""",
     "catch all that is raised": """
         try:
             session.deepen(99)
@@ -462,7 +462,7 @@ def test_a_forged_round_costs_what_the_same_actions_cost(tmp_path: Path) -> None
     [
         # Answers.
         (
-            "session._seen = 9\nguest._label_upto(9)\nreturn 'A8'",
+            "session._seen = 9\nsessions._label_upto(9)\nreturn 'A8'",
             "answer",
             "a request names an answer that was not .*",
             0,
@@ -645,8 +645,8 @@ CARRIERS = {
     "the shared module of chance": "special(module('random'), 'dict')",
     "the table of modules": "sys.modules",
     "the built-in functions": "special(builtins, 'dict')",
-    "the session's class": "Attributes(guest.Session)",
-    "the sandbox's class of programs": "Attributes(guest._Program)",
+    "the session's class": "Attributes(sessions.Session)",
+    "the sandbox's class of programs": "Attributes(sessions._Program)",
     "a class of the standard library": "Attributes(module('fractions').Fraction)",
     "a function of the standard library": "Attributes(module('statistics').mean)",
     "a default argument of the standard library": "Defaults(module('copy').deepcopy)",
