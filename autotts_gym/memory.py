@@ -1,4 +1,4 @@
-"""Refusing what cannot fit into memory before any of it is taken."""
+"""Refuse work that cannot fit into memory before any memory is taken."""
 
 import os
 import sys
@@ -93,7 +93,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _amount(size: int) -> str:
-    """Bytes to read, such as ``1.5 GiB``."""
+    """Bytes as text, such as ``1.5 GiB``."""
     value, units = size, ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     unit = units.pop(0)
     while value >= 1024 * 1024 and units:  # whole numbers: an estimate may be beyond all floats

@@ -1,4 +1,4 @@
-"""How far long work is, on standard error: a bar on a terminal, and elsewhere a line every half minute."""
+"""The progress of long work, on standard error: a bar on a terminal, and elsewhere a line every half minute."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 SECONDS = 30.0
-"""Between two lines where there is no terminal."""
+"""Seconds between two lines where there is no terminal."""
 
 
 class Progress:
@@ -73,7 +73,7 @@ class Progress:
             self._bar.reset(self._bar.tasks[0].id, description=what, total=total, note=told, count=self._count())
 
     def update(self, done: float | None = None, told: str | None = None) -> None:
-        """So many steps are done, and this is to be said of them; None: as before."""
+        """Set the steps that are done, and the note; None: as before."""
         with self._lock:
             self._done = self._done if done is None else done
             self._note = self._note if told is None else told
@@ -82,7 +82,7 @@ class Progress:
             self._bar.update(task, completed=self._done, note=self._note, count=self._count())
 
     def advance(self) -> None:
-        """One more step is done."""
+        """Count one more step as done."""
         self.update(self._done + 1)
 
     def say(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""How every command ends: what a user can cause is one line on standard error and an exit code, whatever it is."""
+"""How every command ends: every error that a user can cause is one line on standard error and an exit code."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from autotts_gym.errors import AutottsError, plain
 
 BAD_USE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
-"""Exit codes; the last three are 128 and the number of a signal, as shells have it."""
+"""Exit codes; the last three are 128 plus the number of a signal, as in shells."""
 
 
 _REMEDIES = {
@@ -89,7 +89,7 @@ def _report(line: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Give what is left of a stream somewhere to go: Python flushes it once more at its end."""
+    """Redirect a stream to the null device: Python flushes what is left of it once more at its end."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -155,7 +155,7 @@ def _streams() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends what is being done as an interrupt does, so that it leaves nothing behind."""
+    """Let SIGTERM end the work as an interrupt does, so that it leaves no files behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What a policy's observations and actions mean, as names and fingerprints, so that no policy is played by other ones.
+"""What a policy's observations and actions mean, as names and fingerprints: a policy is never played with others.
 
 A feature or a macro is known by its name, and by a fingerprint of what its code gives in scripted episodes on a tiny
 made-up store. So comments and formatting change nothing, and neither do features that a policy does not observe; a
@@ -55,7 +55,7 @@ def identity(
 
 
 def _names(observation: Observation) -> list[str]:
-    """What the features are known by: in a list of one's own by group and name, as two groups share some names."""
+    """The names of the features; with the group in a user's list, as two groups share some names."""
     features = (*observation.of_episode, *observation.of_branch)
     if not isinstance(observation.name, str) or any(isinstance(each, Feature) for each in features):
         return [each.label for each in features]

@@ -44,7 +44,7 @@ _EXPECTED = {
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What a policy's file says of it.
+    """The card of a policy, from its file.
 
     Raises:
         ControllerError: the file is absent, or not that of a policy.
@@ -70,7 +70,7 @@ def read_identity(path: Path) -> dict[str, Any] | None:
     """The name of a policy, and what its observations and actions were when it was trained; None: the file is older.
 
     Raises:
-        ControllerError: what is there is none.
+        ControllerError: the entry is damaged.
     """
     with zipfile.ZipFile(path) as file:
         if IDENTITY not in file.namelist():
@@ -185,7 +185,7 @@ class Policy(Controller):
         self._model: Any = None
 
     def _check_identity(self) -> None:
-        """Refuse a policy that would be misread."""
+        """Refuse a policy whose features, macros or constants have changed since its training."""
         try:
             now = identity_of(self.card, self.macros, self.features)
         except (AutottsError, TypeError, KeyError) as error:
@@ -228,11 +228,11 @@ class Policy(Controller):
 
     @property
     def needs_signals(self) -> tuple[str, ...]:
-        """Those that it observes."""
+        """The signals that it observes."""
         return tuple(sorted(self.observation.signals))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without its network, which the other process reads from the file."""
+        """Return the state for a pickle, without the network: the other process reads it from the file."""
         return {**self.__dict__, "_model": None}
 
     def _load(self) -> Any:
@@ -286,10 +286,10 @@ class Policy(Controller):
 
 
 def greedy(model: Any, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The most wanted of the admissible actions, (N,).
+    """The admissible actions with the highest values, (N,).
 
-    An algorithm that was trained without masks learns that a forbidden action does nothing; played without them it
-    might ask for one for ever.
+    An algorithm that was trained without masks learns that a forbidden action does nothing. Without the masks it
+    could ask for a forbidden action for ever.
 
     Args:
         model: an algorithm of Stable-Baselines3 or sb3-contrib: PPO, MaskablePPO, DQN or QRDQN.

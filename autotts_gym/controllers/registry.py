@@ -76,7 +76,7 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
 
 
 def _own_controller(reference: str, params: dict[str, Any]) -> Controller:
-    """A controller of a user's class.
+    """Make a controller of a user's class.
 
     Raises:
         ControllerError: there is no such class, it does not take these knobs, or what it makes is no controller.

@@ -97,21 +97,21 @@ class Bank:
         return dict(zip(self.signal_names, zip(least.tolist(), most.tolist(), strict=True), strict=True))
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
-        """Read-only: a copy is itself."""
+        """Return itself: a bank is read-only."""
         return self
 
     def __reduce__(self) -> tuple[type["Bank"], tuple[tuple["ReplayStore", ...]]]:
-        """Pickles as its stores, of which those on disk pickle as their paths."""
+        """Pickle as its stores; those on disk pickle as their paths."""
         return Bank, (self.stores,)
 
     @property
     def num_questions(self) -> int:
-        """Questions of all stores together."""
+        """The number of questions of all stores together."""
         return len(self.questions)
 
     @property
     def num_problems(self) -> int:
-        """Different questions among them."""
+        """The number of different questions among them."""
         return int(self.problems.max()) + 1
 
     @cached_property
@@ -121,7 +121,7 @@ class Bank:
 
     @cached_property
     def majorities(self) -> NDArray[np.int32]:
-        """The majority of each question's whole pool, (Q,) stored ids; ties to the first seen; -1: nobody answered."""
+        """The majority of each question's whole pool, (Q,) stored ids; ties to the first seen; -1: no answer."""
         return np.concatenate([store.majority() for store in self.stores])
 
     def changes(self, max_branches: int) -> int:

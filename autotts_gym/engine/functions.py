@@ -33,7 +33,7 @@ class _Native(CFunc):
 
 
 _kept: list[Any] = []
-"""Libraries of machine code. What is called by its address stays for as long as the process."""
+"""Libraries of machine code: code that is called by its address is kept until the process ends."""
 
 
 def machine_code(function: Callable[..., Any], signature: Any, what: str, apart: bool = False) -> int:
@@ -79,19 +79,19 @@ class Compiled:
         self._address: int | None = None
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the function returns, in plain Python."""
+        """Call the function in plain Python."""
         return self.function(*arguments)
 
     def __repr__(self) -> str:
-        """By module and name."""
+        """Show module and name."""
         return f"<{self.kind} {self.__module__}.{self.__qualname__}>"
 
     def __reduce__(self) -> str:
-        """Pickles by module and name, as functions do."""
+        """Pickle by module and name, as functions do."""
         return self.__qualname__
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """It holds no state of an episode: a copy is itself."""
+        """Return itself: it holds no state of an episode."""
         return self
 
     @property

@@ -68,7 +68,7 @@ class _PartCompiler(Compiler):
         state.library.enable_object_caching()
         state.flags.no_compile = True
         result = super()._compile_core()
-        # Numba finds the code by an object of its own, of the kind of what Python would call; nobody calls it.
+        # Numba finds the code by an object of its own, of the type that Python would call; it is never called.
         nothing: dict[str, Any] = {}
         entry = nothing.__getitem__
         state.targetctx.insert_user_function(entry, result.fndesc, [result.library])
@@ -99,7 +99,7 @@ class _Stopwatch(event.Listener):
 
     def on_start(self, event: Any) -> None:
         if not self._depth and not isinstance(event.data["dispatcher"]._cache, cache.KernelCache):
-            return  # a function of somebody else
+            return  # a function of another package
         if not self._depth:
             if not self._seconds:
                 _announce()

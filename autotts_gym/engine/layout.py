@@ -1,6 +1,6 @@
 """The layout of the state of N episodes: what is revealed, what is hidden, the rules, and the bank behind them.
 
-Revealed and hidden fields live in different arrays, so that whoever is handed the revealed ones holds nothing else.
+Revealed and hidden fields are in different arrays, so that code with the revealed arrays cannot reach hidden ones.
 ``TABLE`` is the one place that says which arrays there are, of which dtype, shape and owner.
 """
 
@@ -257,7 +257,7 @@ class Sizes(NamedTuple):
 
 
 REVEALED, CONSTANT, HIDDEN, BANK = "revealed", "constant", "hidden", "bank"
-"""Who owns an array: what a controller may see, a table that never changes, what the transition alone knows, what was
+"""The owner of an array: revealed to controllers, a table that never changes, known to the transition alone, or
 collected."""
 
 

@@ -1,4 +1,4 @@
-"""Asking the memory, before an episode is stepped, for what the steps of those behind it will need.
+"""Prefetching: before an episode is stepped, ask the memory for what the steps of later episodes will need.
 
 Many episodes side by side are larger than the caches: a step of one after the other would wait at each of its arrays.
 ``python -m benchmarks.prefetching`` prints the speed with and without.

@@ -46,11 +46,11 @@ class Revealed:
         object.__setattr__(self, "addresses", pack(self.arrays))
 
     def __reduce__(self) -> tuple[type["Revealed"], tuple[Rules, RevealedArrays, tuple[str, ...]]]:
-        """A copy has arrays of its own, and so addresses of its own."""
+        """Pickle the arrays without the addresses: a copy has its own."""
         return Revealed, (self.rules, self.arrays, self.signal_names)
 
     def priced(self, cost_weight: float, latency_weight: float) -> "Revealed":
-        """The same under other weights, for an observer whose tokens cost something else; a copy of the pools.
+        """The same under other weights, for an observer with other prices of tokens; a copy of the pools.
 
         Args:
             cost_weight: reward per million total tokens.
@@ -103,7 +103,7 @@ class Revealed:
         return self.signal_names.index(choice("signal", name, self.signal_names))
 
     def signal(self, name: str) -> NDArray[np.void]:
-        """A signal of each branch slot as it stands, (N, M) SIGNAL.
+        """The latest record of a signal for each branch slot, (N, M) SIGNAL.
 
         Args:
             name: one of ``signal_names``.
@@ -198,7 +198,7 @@ class EpisodeRecord:
         return self.revealed.arrays.answers[0, : len(self.texts)]
 
     def record(self, n: int = 0) -> "EpisodeRecord":
-        """Itself: a record is drawn like a state of one episode.
+        """Return itself: a record is drawn like a state of one episode.
 
         Raises:
             AutottsError: another episode than 0 is asked for.

@@ -67,7 +67,7 @@ class Rules:
             limit = getattr(self, name)
             if not (optional and limit is None):
                 check(name, limit, is_integer(limit, least), integers(least) + (" or None" if optional else ""))
-                object.__setattr__(self, name, int(limit))  # numbers of NumPy overflow where they are reckoned with
+                object.__setattr__(self, name, int(limit))  # arithmetic with numbers of NumPy can overflow
         choice("probe", self.probe, PROBES)
         choice("accounting", self.accounting, ACCOUNTINGS)
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")

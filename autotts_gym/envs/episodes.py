@@ -37,7 +37,7 @@ NEUTRAL: dict[str, Any] = dict(
 
 
 class Results(NamedTuple):
-    """What a step of N episodes gives, for the kernels to write.
+    """The results of a step of N episodes, which the kernels write.
 
     Of ``outcomes`` only the columns, and of the last two only the rows, of episodes that have just ended are written.
     """
@@ -64,7 +64,7 @@ UNSET = Options()
 
 
 def checked_seed(name: str, seed: Any) -> int | None:
-    """A seed by the one rule of all environments: a whole number of at least 0, of Python or NumPy, or None.
+    """Check a seed by the one rule of all environments: a whole number of at least 0, of Python or NumPy, or None.
 
     Raises:
         AutottsError: it is neither.
@@ -103,7 +103,7 @@ def _warn_of_missing(bank: Bank) -> None:
 
 
 def _repeated(value: Any, count: int) -> NDArray[np.object_]:
-    """An array of one object; ``np.full`` would make a new text of every one."""
+    """An array of one object; ``np.full`` would make a new text for every element."""
     array = np.empty(count, object)
     array.fill(value)
     return array
@@ -121,7 +121,7 @@ def observation_space(observation: Observation, max_branches: int) -> spaces.Spa
 
 
 class Episodes:
-    """N episodes of one environment, as its faces need them.
+    """N episodes of one environment, as the single and the vector environment need them.
 
     Attributes:
         state: the engine's state.
@@ -161,11 +161,11 @@ class Episodes:
         self._last_masks = np.empty((episodes, self.actions), np.int8)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without what matters only during a step."""
+        """Return the state for a pickle, without the arrays that matter only during a step."""
         return {name: value for name, value in vars(self).items() if name not in _OF_A_STEP}
 
     def __setstate__(self, members: dict[str, Any]) -> None:
-        """A copy has room of its own."""
+        """Restore a copy with arrays of its own."""
         vars(self).update(members)
         self._allocate()
 

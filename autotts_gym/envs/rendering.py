@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-# What a cell holds where it holds no answer id.
+# The values of cells without an answer id.
 NO_ANSWER, NOT_PROBED, NOT_GROWN = -1, -2, -3
 
 SIZE = (960, 640)
@@ -299,7 +299,7 @@ def _draw_leader(drawing: Figure, view: _View) -> None:
 
 
 def _write(where: Axes | Figure, x: float, y: float, text: str, **style: Any) -> Text:
-    """Write text that nobody chose for Matplotlib: no mathematics, a box for what the font lacks."""
+    """Write text that was not written for Matplotlib: no mathematics, a box for what the font lacks."""
     from matplotlib.font_manager import findfont, get_font
 
     font = get_font(findfont("DejaVu Sans"))
@@ -351,7 +351,7 @@ def _draw_branches(axes: Axes, view: _View) -> None:
 
 
 def _fade(colours: Any) -> NDArray[np.float64]:
-    """Colours on their way to white."""
+    """Colours mixed with white."""
     from matplotlib.colors import to_rgba_array
 
     return 1 - (1 - to_rgba_array(colours)[..., :3]) * (1 - _FADE)

@@ -1,4 +1,4 @@
-"""Compiled face of the environments: a step with its reward and what is observed after it."""
+"""Compiled steps of the environments: a step with its reward and what is observed after it."""
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def step_all(addresses, first, end, actions, restart, again, encoder, results, a
     """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
     With ``again`` the next episode begins at once where one ends, which leaves its last mask and observation in
-    ``results``, a ``features.Results``. The actions (N,) are in the action space; for ``ahead`` see ``fetch_steps``.
+    ``results``, an ``episodes.Results``. The actions (N,) are in the action space; for ``ahead`` see ``fetch_steps``.
     Returns how many have ended.
     """
     s = unpack(addresses)

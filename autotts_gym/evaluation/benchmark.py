@@ -59,12 +59,12 @@ class Preset:
     def controllers(self, names: Iterable[str] = (), stores: Sequence[ReplayStore] = ()) -> list[Controller]:
         """Make every setting of the named controllers; of all that the preset lists, if none is named.
 
-        Settings that come to the same knobs are made once.
+        Settings with the same knobs are made once.
 
         Args:
             names: anything that ``make_controller`` takes.
             stores: where they shall play. Where one has no probes, or lacks a signal, controllers that need it are left
-                out, unless they are named; only of probes is that said, as few stores have signals.
+                out, unless they are named. A warning says so for probes only, as few stores have signals.
 
         Raises:
             ControllerError: if there is no such controller.
@@ -190,7 +190,7 @@ class Report:
         return tables
 
     def statistics(self, rival: str | None = None) -> Table:
-        """Return what each frontier comes to, with intervals over questions.
+        """Return the statistics of each frontier, with intervals over questions.
 
         A family of one setting is a reference, not a frontier: it is left out where there are others.
 

@@ -2,7 +2,7 @@
 
 The families that come with the project are declared here. Any other name (a controller of a user, a program, an agent,
 a training seed) gets a look that follows from the name alone, so that it is the same in every figure whatever else is
-drawn and in whatever order. Where two names of one figure want the same, the digests of the names decide.
+drawn and in whatever order. Where two names of one figure prefer the same, the digests of the names decide.
 
 All colours differ for normal vision, deuteranopia and protanopia, and read on white. Markers of declared families are
 filled, those of others are hollow, and lines differ, so that a print in black and white can be read.
@@ -115,9 +115,9 @@ def readable(name: str) -> str:
 
 
 def _assign(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Give every name the thing that it wants most and that no name wants more, and the turn in which it got it.
+    """Give every name the thing that it prefers, unless another name prefers it more, and the turn in which it got it.
 
-    Where there are more names than things, those left over begin another turn.
+    Where there are more names than things, the remaining names begin another turn.
     """
     given: dict[str, tuple[str, int]] = {}
     wishes = sorted((_digest(name, thing), name, thing) for name in names for thing in things)
@@ -133,7 +133,7 @@ def _assign(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str,
 
 
 def _free_colour(name: str, used: set[str]) -> str:
-    """A colour that nobody has, dark enough to read on white."""
+    """A colour that no family has, dark enough to read on white."""
     attempt = 0
     while (colour := "#" + bytes(value * 3 // 4 for value in _digest(name, attempt)[:3]).hex().upper()) in used:
         attempt += 1

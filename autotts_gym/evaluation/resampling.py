@@ -1,4 +1,4 @@
-"""The bootstrap over questions: what is drawn, and the intervals that come of it.
+"""The bootstrap over questions: what is drawn, and the intervals that follow from it.
 
 ``autotts_gym.evaluation.frontier`` says why it is done so. A resample redraws the n questions of every benchmark
 with replacement. What is drawn depends on the seed, the benchmark's name and its number of questions only, so that all

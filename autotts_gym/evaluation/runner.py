@@ -24,7 +24,7 @@ from autotts_gym.validation import MAX_INTEGER, check, integer
 
 _BYTES_PER_SEED = 80
 _BYTES_PER_EPISODE = 64
-"""What an evaluation keeps of each, in parts and then joined."""
+"""What an evaluation keeps of each episode: first in parts, then joined."""
 
 _END = object()
 
@@ -79,7 +79,7 @@ def play_chunk(
     since: float | None = None,
     spare: list[PoolState] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Play episodes, one a pair of seed and question; those that a controller has played twice must come out alike.
+    """Play episodes, one a pair of seed and question; those that a controller has played twice must have equal results.
 
     Args:
         controller: decides each round.
@@ -89,7 +89,7 @@ def play_chunk(
         questions: (N,) int64, numbered through the bank.
         answers: whether to keep the answers given.
         since: when the evaluation began, by ``time.monotonic``; None: now.
-        spare: a state of the same bank and rules whose episodes have ended, if there is one: its room is used again.
+        spare: a state of the same bank and rules whose episodes have ended, if there is one: its memory is used again.
 
     Returns:
         The fields of an ``EvaluationResult``, each (N,).
@@ -123,7 +123,7 @@ def _begin_episodes(
     questions: NDArray[np.int64],
     spare: list[PoolState] | None,
 ) -> PoolState:
-    """Episodes that have begun, in the spare state if it is of the right size; they are the spare one from now on."""
+    """Begin episodes in the spare state if it has the right size, else in a new one, which becomes the spare state."""
     if spare and spare[0].episodes == len(questions):
         spare[0].restart(seeds, questions)
         return spare[0]
@@ -171,8 +171,8 @@ def evaluate(
 
     Raises:
         AutottsError: an argument is out of its range, or the store is not one store.
-        ControllerError: the controller names an answer that it has not seen, does not stop, or cannot do without
-            probes on a store that has none.
+        ControllerError: the controller names an answer that it has not seen, does not stop, or needs probes
+            on a store that has none.
     """
     stores = resolve_stores(store)
     if len(stores) != 1:
@@ -239,12 +239,12 @@ def evaluate_all(
 
 
 def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[int, ...]:
-    """Seeds, once it is known that the episodes played under them fit into memory.
+    """Check that these are seeds, and that the episodes played under them fit into memory.
 
     Args:
         seeds: whole numbers.
-        questions: how many are played under each.
-        settings: by how many controllers.
+        questions: how many questions are played under each.
+        settings: how many controllers play them.
 
     Raises:
         AutottsError: there is none, one is no whole number, or the episodes do not fit.
@@ -291,7 +291,7 @@ class _Job(NamedTuple):
     since: dict[tuple[int, int], float]
     """When this process began to play each controller on each store."""
     spare: dict[int, list[PoolState]]
-    """What it played last on each store: so much memory is slow to come by."""
+    """The state of its last episodes on each store: to allocate so much memory is slow."""
 
     def play(self, task: _Task) -> dict[str, NDArray[Any]]:
         """Play the episodes of a task."""

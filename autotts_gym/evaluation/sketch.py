@@ -1,4 +1,4 @@
-"""One episode as a few lines of text for a language model: what was spent, and who led, under labels."""
+"""One episode as a few lines of text for a language model: what was spent, and which answer led, under labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MOST_LINES = 12
 def sketch(played: Trace, heading: str) -> str:
     """Return an episode as a few lines without any answer's text: answers are labels, in the order they were seen.
 
-    Rounds between which neither leader changes share a line. It says whether the answer given is right, and nothing of
-    which label is.
+    Rounds between which neither leader changes share a line. It says whether the answer given is right,
+    but not which label is.
 
     Args:
         played: the episode.

@@ -184,7 +184,7 @@ class EventLog:
 
 
 def write_frontier(log_dir: str | os.PathLike[str], frontier: Frontier) -> None:
-    """Write a family's budget curves as a run of their own; whatever the folder had before goes.
+    """Write a family's budget curves as a run of their own; earlier files of the folder are removed.
 
     Args:
         log_dir: the run's folder, such as ``runs/controllers/CMC``.

@@ -67,7 +67,7 @@ class TwinReport:
         return {
             "rule": "It plays as well on the twin, within noise: a rule.",
             "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would decide.",
-            "table": "It loses more on the twin than rules do: it knows branches of this store by heart.",
+            "table": "It loses more on the twin than rules do: it has memorised branches of this store.",
         }[self.verdict]
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def compare_with_twin(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> TwinReport:
-    """What a setting came to on stores and on their twins.
+    """Compare the results of a setting on stores and on their twins.
 
     Args:
         results: of one setting of a controller, one a store.

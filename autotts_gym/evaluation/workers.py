@@ -36,8 +36,8 @@ class WorkerLostError(AutottsError):
 class WorkerPool:
     """Fresh processes that leave interrupts to this one and, on Linux, are killed when it dies; a context manager.
 
-    They have ended when the block has. One that ends by itself ends the pool, so that nothing waits for what will not
-    come. To be used by one thread. Made by ``worker_pool``.
+    They have ended when the block has. One that ends by itself ends the pool, so that nothing waits for a result that
+    never comes. To be used by one thread. Made by ``worker_pool``.
     """
 
     def __init__(self, workers: int, begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -150,7 +150,7 @@ class WorkerPool:
 
 
 class _Call:
-    """What was asked of a pool."""
+    """A call that a pool was asked for."""
 
     def __init__(self, pool: WorkerPool, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.pool, self.function, self.arguments = pool, function, arguments
@@ -192,7 +192,7 @@ def worker_pool(workers: int, begin: Callable[..., None], *arguments: Any) -> Wo
 
 
 def _exit_message(code: int) -> str:
-    """What to say of a worker that has ended by itself."""
+    """The message for a worker that has ended by itself."""
     if code >= 0:
         return (
             f"workers: a process ended with exit code {code} before its work was done (a script that uses workers "
@@ -220,7 +220,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """Do, in a worker, what is asked until there is nobody to ask; first of all, how it begins."""
+    """Serve calls in a worker until its pipe closes; the first call is ``begin``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

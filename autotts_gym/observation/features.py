@@ -83,7 +83,7 @@ class BuiltIn:
         return f"{self.group}.{self.name}"
 
     def __repr__(self) -> str:
-        """By its name."""
+        """Show the label."""
         return f"<feature {self.label}>"
 
 

@@ -1,4 +1,4 @@
-"""Compiled face of observations."""
+"""The compiled loop over the rows of observations."""
 
 from autotts_gym.engine.addresses import call_encoder, unpack
 from autotts_gym.engine.jit import kernel

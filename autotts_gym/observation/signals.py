@@ -62,7 +62,7 @@ def signal_features(ranges: Ranges) -> tuple[SignalFeature, ...]:
 
 
 def columns(features: tuple[SignalFeature, ...], names: tuple[str, ...]) -> list[int]:
-    """Where the signals of features stand among those of the stores.
+    """The indices of the signals of features among those of the stores.
 
     Raises:
         AutottsError: not every store has one of them.

@@ -1,4 +1,4 @@
-r"""Numbers as they are written, worked out exactly.
+r"""Exact values of numbers as they are written.
 
 ``evaluate`` reads the arithmetic of real numbers (+ - * /, powers, brackets, fractions, roots, factorials, binomials,
 π) in plain text or LaTeX and returns its value in a form that is unique: a sum of terms q · π^k · ∏ p^e with rational
@@ -6,7 +6,7 @@ q and k, primes p and 0 < e < 1. Roots of different products of primes are linea
 (Besicovitch 1940), and π is transcendental, so two values are equal if and only if their forms are. Nothing is ever
 rounded.
 
-What can be read in two ways (``6/2(1+2)``, ``3 1/2``), what this form cannot hold, and what would take long to work out
+What can be read in two ways (``6/2(1+2)``, ``3 1/2``), what this form cannot hold, and what would take long to compute
 is not evaluated.
 """
 
@@ -40,7 +40,7 @@ _MAX_TRIAL = 1 << 11
 
 
 class NoValueError(Exception):
-    """The text has no value that can be worked out exactly, in one way, in little time."""
+    """The text has no unique value that can be computed exactly in little time."""
 
 
 def evaluate(text: str) -> Value:
@@ -145,7 +145,7 @@ def _inverse(value: Value) -> Value:
     if any(base == _PI for monomial in value for base, _ in monomial):
         raise NoValueError
     basis: list[Monomial] = [()]
-    for one in basis:  # which grows until products lead nowhere new
+    for one in basis:  # which grows until products give nothing new
         for monomial in value:
             product, _ = _joined(one, monomial)
             if product not in basis:
@@ -325,7 +325,7 @@ _END = ("end", "")
 
 
 class _Reader:
-    """A recursive descent over the tokens of one text; each method reads what it is named after."""
+    """A recursive descent over the tokens of one text; each method reads the part that it is named after."""
 
     def __init__(self, text: str):
         self.tokens: list[tuple[str, str]] = []
@@ -404,7 +404,7 @@ class _Reader:
                 value = divide(value, self.power())
             elif self.juxtaposed(first):
                 if divided:
-                    raise NoValueError  # 1/2π: π may stand below or beside
+                    raise NoValueError  # 1/2π: π may be part of the denominator or a factor
                 first = self.peek()
                 value = multiply(value, self.power())
             else:

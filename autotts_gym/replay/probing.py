@@ -1,7 +1,7 @@
-"""How many probes n fit a branch of T tokens that is probed every Δ of them.
+"""The number of probes n that fits a branch of T tokens with a probe every Δ tokens.
 
-No more than ⌊T/Δ⌋ + 1, and at least 0.8 ⌊T/Δ⌋ - 1: the text after the last probe can be long, and of all published
-branches the scarcest has 0.90 ⌊T/Δ⌋.
+No more than ⌊T/Δ⌋ + 1, and at least 0.8 ⌊T/Δ⌋ - 1: the text after the last probe can be long, and all published
+branches have at least 0.90 ⌊T/Δ⌋.
 """
 
 from typing import TypeVar

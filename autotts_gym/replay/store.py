@@ -246,7 +246,7 @@ class ReplayStore:
 
     @property
     def synthetic(self) -> bool:
-        """Whether branches are drawn from a statistical model; what comes of them says nothing of language models."""
+        """Whether branches are drawn from a statistical model; results on them say nothing about language models."""
         return bool(self._attributes.get("synthetic"))
 
     @property

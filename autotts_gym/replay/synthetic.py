@@ -1,6 +1,6 @@
 """Stores of any size from a statistical model, for scale tests, examples, and the stores that ship.
 
-Nothing in such a store was said by a language model. The model, with the defaults of ``Statistics`` chosen so that
+No language model wrote anything in such a store. The model, with the defaults of ``Statistics`` chosen so that
 aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasoning models on a mathematics contest:
 
 1. Each question draws the probability that a branch ends right from a mixture of three Beta distributions:
@@ -39,7 +39,7 @@ from autotts_gym.replay.store import BYTES_PER_BRANCH, MAX_TOKENS, ReplayStore
 from autotts_gym.validation import check, is_integer
 
 GENERATOR_VERSION = 2
-"""Goes up when the same seed starts to give other data."""
+"""Version of the generator; it is increased when the same seed gives other data."""
 
 _GOLDEN = 0.6180339887498949
 _NO_ANSWER = "ERR"
@@ -275,7 +275,7 @@ def _probes(
 def _renumbered(
     probes: NDArray[np.int32], finals: NDArray[np.int32], size: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], list[int]]:
-    """Numbers answers by first appearance, gold last if unseen, as an importer does; so ids reveal nothing.
+    """Number answers by first appearance, gold last if unseen, as an importer does; so ids reveal nothing.
 
     Returns:
         The new probes and final answers, and the raw ids in their new order. A final answer is its branch's last

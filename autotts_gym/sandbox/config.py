@@ -9,7 +9,7 @@ from autotts_gym.errors import AutottsError, quote
 from autotts_gym.sandbox.protocol import LAYERS
 
 REQUIRED = ("rlimits", "no_new_privs", "seccomp")
-"""What every Linux of the last ten years has."""
+"""The layers that every Linux of the last ten years has."""
 
 
 @dataclass(frozen=True)

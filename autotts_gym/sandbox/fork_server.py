@@ -2,7 +2,7 @@
 
 It is executed as a script, with nothing of the package but this folder's files for confined processes, and never runs a
 program itself. Its control socket carries one JSON object a message; it ends, and all its children with it, when the
-socket closes or its parent dies. It keeps no account of its children, since each of them would inherit that: the parent
+socket closes or its parent dies. It keeps no list of its children, since each of them would inherit it: the parent
 names them by the process ids that it was given.
 """
 
@@ -67,7 +67,7 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
         os._exit(0)
     mapped, data = confinement.mapped()
     settings["memory"], settings["data"] = settings["memory"] + mapped, settings["memory"] + data
-    # Where it may not, its children are no likelier to be ended than others.
+    # Where that is not allowed, the system ends its children no sooner than other processes.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     missing: dict[str, str] = {}
@@ -90,12 +90,12 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
                 missing["namespaces"] = str(error)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)  # a round leaves little garbage, and a collection touches all that is shared
+    gc.set_threshold(10_000, 20, 20)  # a round leaves little garbage, and a collection would copy all shared pages
     return missing | _find_missing_layers(confinement, settings)
 
 
 def _become_init(control: socket.socket, confinement: Any) -> None:
-    """Go on as the first process of the new process-id namespace, whose end ends all others in it."""
+    """Continue as the first process of the new process-id namespace, whose end ends all others in it."""
     child = os.fork()
     if child:
         control.close()
@@ -105,9 +105,9 @@ def _become_init(control: socket.socket, confinement: Any) -> None:
 
 
 def _find_missing_layers(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
-    """Which layers a child cannot have here, and why: found out in one that then ends.
+    """Which layers a child cannot have here, and why: a child that then ends tries them.
 
-    Where its number stands is narrowed down too: in every process at the same place.
+    The child also narrows down where the C library keeps the process number, which is the same address in all.
     """
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -192,6 +192,6 @@ def _status(child: int) -> int:
 
 if __name__ == "__main__":
     main()
-    for _name in {*globals()} - {"__builtins__", "__name__", "sys"}:  # what this file is made of is nobody's business
+    for _name in {*globals()} - {"__builtins__", "__name__", "sys"}:  # a program must not find the globals of this file
         del globals()[_name]
     sys.modules["autotts_gym.sandbox.session"].serve()

@@ -64,7 +64,7 @@ def read_requests(words, ends, processes, members, firsts, awaited, pools, max_b
             if wrong:
                 return wrong
             if verb == ASK:
-                # What the budget cannot pay is not promised, as who is not held to it would learn the pool's size.
+                # What the budget cannot pay is not promised: the program need not open it, but would learn the size.
                 paid = (pool.budget - pool.total_tokens) // pool.interval_tokens
                 sure[n] = max(sure[n], min(pool.opened + min(opens + reads, paid), pool.slots))
                 asking[n] = True

@@ -1,7 +1,7 @@
 """Inside a confined process: the modules that programs import, loaded before the process is forked.
 
-Standard library only at import. A confined process can open no file, so whatever a package loads when it is first used
-must have been loaded by the fork server.
+Standard library only at import. A confined process can open no file, so the fork server must have loaded all modules
+that a package loads when it is first used.
 """
 
 import importlib
@@ -21,7 +21,7 @@ LAZY = {
     ),
     "scipy": ("scipy.special", "scipy.stats"),
 }
-"""What a package does not load by itself, and programs expect of it."""
+"""Modules that a package does not load by itself, but programs expect."""
 
 
 def preload(packages: list[str]) -> None:
@@ -74,7 +74,7 @@ def own_random() -> ModuleType:
 
 
 class _Random(random.Random):
-    """``random.Random`` which, without a seed, has that of every other: there is neither entropy nor a clock."""
+    """``random.Random`` which, without a seed, always has the same one: there is neither entropy nor a clock."""
 
     def seed(self, a: Any = None, version: int = 2) -> None:
         super().seed(0 if a is None else a, version)

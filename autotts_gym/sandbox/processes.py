@@ -1,4 +1,4 @@
-"""The side of the sandbox that owns state and ledger: it starts confined processes, talks to them and ends them."""
+"""The side of the sandbox that owns state and ledger: it starts, serves and ends confined processes."""
 
 import atexit
 import contextlib
@@ -33,10 +33,10 @@ GRACE = 2.0
 """Seconds beyond a round's time, in which a process that still obeys reports where it spins."""
 
 START_SECONDS = 60.0
-"""In which a fork server must have loaded what programs use."""
+"""Seconds in which a fork server must have loaded the modules that programs use."""
 
 REPLY_SECONDS = 15.0
-"""In which it must answer a command."""
+"""Seconds in which it must answer a command."""
 
 _SCRIPT = Path(__file__).with_name("fork_server.py")
 
@@ -72,7 +72,7 @@ class ForkServer:
                         "LC_ALL": "C.UTF-8",
                         "OPENBLAS_NUM_THREADS": "1",
                         "OMP_NUM_THREADS": "1",
-                        "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # where the kernel writes when it took a turn away
+                        "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel notes preemptions there
                     },
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
@@ -95,7 +95,7 @@ class ForkServer:
         """Wait until it is ready to fork.
 
         Raises:
-            ControllerError: it does not get so far.
+            ControllerError: it does not start.
         """
         self.missing = self._receive()["missing"]
         self._control.settimeout(REPLY_SECONDS)
@@ -172,7 +172,7 @@ class ForkServer:
         return content
 
     def _give_up(self, error: BaseException) -> NoReturn:
-        """A talk that is broken off can't be taken up again, and ends the fork server."""
+        """End the fork server: an exchange that is interrupted can't be continued."""
         if isinstance(error, TimeoutError):
             what = f"did not answer within {self._control.gettimeout():g} s"
         elif isinstance(error, OSError):
@@ -208,13 +208,13 @@ def _package_folder(package: str) -> str:
 
 
 _fork_servers: dict[tuple[int, Sandbox], ForkServer] = {}
-"""Those that stand, for all but episodes, by process and sandbox."""
+"""The shared fork servers, for all but episodes, by process and sandbox."""
 
 _fork_servers_lock = threading.Lock()
 
 
 def shared_fork_server(sandbox: Sandbox) -> ForkServer:
-    """The fork server of this process for a sandbox, started if need be.
+    """The shared fork server of this process for a sandbox, which is started if there is none.
 
     It must not fork for episodes: see ``batches.SERVERS``.
 
@@ -255,7 +255,7 @@ def _await(sandbox: Sandbox, servers: Sequence[ForkServer]) -> None:
     """Wait until fork servers are ready.
 
     Raises:
-        ControllerError: one does not get so far, or a required layer is missing here.
+        ControllerError: one does not start, or a required layer is missing here.
     """
     for each in servers:
         each.await_start()
@@ -282,7 +282,7 @@ def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
 
 
 class Processes:
-    """Confined processes that run one program, and the talk with them.
+    """Confined processes that run one program, and the messages to and from them.
 
     Starting them is in two steps, so that fork servers can load side by side: the second is ``begin``.
 
@@ -410,11 +410,11 @@ class Processes:
                 contents[c] = self._message(c, expected, since)
             except ProgramError as error:
                 failed[c] = error
-                if c in self._late and error.kind != "timeout":  # whatever it was about when its time was over
+                if c in self._late and error.kind != "timeout":  # no matter what it reports: its time was over
                     failed[c] = ProgramError(error.path, "timeout", self._too_slow(), None)
         if failed:
             raise failed[min(failed)]
-        if self._late:  # all were sent a signal, and so have heard of each other
+        if self._late:  # all were sent a signal, by which a program can learn of other processes
             self.fail("timeout", self._too_slow())
         return [contents[c] for c in children]
 

@@ -1,4 +1,4 @@
-"""What both sides of the sandbox hold to: the kinds of messages, and what a program may name.
+"""The protocol of the sandbox: the kinds of messages, and the names that a program may use.
 
 A message is a header of two little-endian words of 4 bytes (length of the rest, kind) and, for kind ``ROUND``, words of
 8 bytes. Down, for every episode that goes on::
@@ -7,7 +7,8 @@ A message is a header of two little-endian words of 4 bytes (length of the rest,
     latest answers, depths, active branches, finished branches in the order of their completion, new answers by branch
 
 ``sure`` is how many branches can surely be opened, those that are open included. Where all pools have as many branches
-as there are slots it is the number of slots. Elsewhere it grows as the program asks, and what it asked for it opens.
+as there are slots it is the number of slots. Elsewhere it grows as the program asks, and the program must open what it
+asked for.
 
 Up, for every episode that was sent something, in the same order::
 

@@ -1,7 +1,7 @@
 """What runs inside a confined process: the session that a program acts through, and its episodes as coroutines.
 
 Standard library and greenlet only: the process holds none of the rest of the package. It is sent what the actions of
-its own episodes reveal and nothing else, so a program that takes it apart finds nothing.
+its own episodes reveal and nothing else, so a program that inspects it finds nothing more.
 """
 
 import builtins
@@ -143,7 +143,7 @@ class Session:
         """Grow branches by so many intervals each; a branch stops at its finish."""
         if type(steps) is not int or steps < 1:
             raise TypeError(f"deepen: expected steps to be a whole number of at least 1, got {steps!r}")
-        if self._budget is None and steps <= MAX_STEPS and type(branches) in _SEVERAL:  # what is usual is quick
+        if self._budget is None and steps <= MAX_STEPS and type(branches) in _SEVERAL:  # the usual case is fast
             several: Any = branches
             if not several:
                 return
@@ -227,7 +227,7 @@ class Session:
         if not votes:
             alive = sorted((*self._active, *self._finished))
             votes = Counter([answers[i] for i in alive if answers[i] is not None])
-        return max(votes, key=votes.__getitem__) if votes else None  # of equals, the one counted first
+        return max(votes, key=votes.__getitem__) if votes else None  # among equals the one that was counted first
 
     def history(self, branch: int) -> tuple[str | None, ...]:
         """The answers that a branch showed at depths 1, 2, ..., its depth; ``answers`` has its final one."""
@@ -242,7 +242,7 @@ class Session:
                 history += map(_labels.__getitem__, answers[at:end])
                 at = end
         self._news.clear()
-        # No news come of a branch that ended before its first probe.
+        # No message reports on a branch that ended before its first probe.
         self._histories += [[] for _ in range(len(self._depths) - len(self._histories))]
         return tuple(self._histories[branch])
 
@@ -321,7 +321,7 @@ class Session:
             self._hub.switch()
 
     def _ask(self) -> bool:
-        """Whether the pool has one more branch; to ask is to open it: the parent holds the program to it."""
+        """Whether the pool has one more branch; to ask is to open it: the parent requires that."""
         if self._sure < 0:  # it had none left
             return False
         wanted = self.opened + 1
@@ -433,7 +433,7 @@ class _AnswerError(Exception):
 
 
 class _Program:
-    """The program, run anew for every episode: its globals are the episode's own."""
+    """The program, which runs anew for every episode: its globals are the episode's own."""
 
     def __init__(self, code: CodeType, style: str) -> None:
         self.code = code
@@ -543,7 +543,7 @@ def serve() -> None:
 
 
 def _begin() -> tuple[_Program, list[tuple[Session, float]], list[float], list[int]]:
-    """The first message.
+    """Receive the first message.
 
     Returns:
         The program; its sessions, each with its beta, or the betas of its schedule; where requests are collected.

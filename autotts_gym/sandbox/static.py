@@ -1,6 +1,6 @@
 """The text of a program: read, recognised and checked before anything of it runs.
 
-The checks are for clear messages and good manners; what a program can do is bounded by its process, not by them. The
+The checks give clear messages and catch mistakes. What a program can do is bounded by its process. The
 text is parsed and compiled by a process of its own, ``reader.py``, because a text can be written to strain the parser.
 """
 
@@ -54,8 +54,8 @@ class Literals:
     def warning(self) -> str | None:
         """What to say of a program that holds so much data that it may be a table and no rule; None: it holds little.
 
-        The limits are well above what the programs of this project and published controllers hold. A hint, no proof:
-        data can be hidden in many ways, and ``evaluation.twin`` measures what it is good for.
+        The limits are well above what the programs of this project and published controllers hold. It is a hint, no
+        proof: data can be hidden in many ways, and ``evaluation.twin`` measures what it is good for.
         """
         findings = []
         if self.largest_bytes >= 400:
@@ -152,7 +152,7 @@ def outline(text: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _ask_reader(name: str, data: bytes, packages: tuple[str, ...]) -> dict[str, Any]:
-    """What the reader says of a text; if it says nothing because of the text, why not, as a refusal.
+    """Ask the reader about a text; if the text makes it fail, the reply is a refusal that says why.
 
     Raises:
         ControllerError: the reader cannot run here.

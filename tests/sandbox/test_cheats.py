@@ -840,7 +840,7 @@ CLOCKS = ("perf_counter_ns", "time_ns", "monotonic_ns", "process_time_ns", "thre
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
+def test_nothing_shows_the_time(tmp_path: Path, clock: str) -> None:
     if not layers()["clock"]:
         pytest.skip("the layer clock is missing on this machine")
     call = f"module('time').{clock}({'1' if clock == 'clock_gettime_ns' else ''})"
@@ -866,7 +866,7 @@ def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
         *("ctypes.string_at(vdso.clocks[0][0], 8)", "ctypes.string_at(vdso.clocks[-1][0], 8)"),
     ],
 )
-def test_neither_the_processor_nor_memory_tells_the_time(tmp_path: Path, look: str) -> None:
+def test_neither_the_processor_nor_memory_shows_the_time(tmp_path: Path, look: str) -> None:
     """Each look reads it in a process without the layer, and ends one that has it."""
     if not layers()["clock"]:
         pytest.skip("the layer clock is missing on this machine")

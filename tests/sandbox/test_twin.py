@@ -106,7 +106,7 @@ def test_the_command_reports_both_figures_and_the_verdict(tmp_path: Path, capsys
     command = ["evaluate", str(file), "--controller", str(table), "--beta", "1", "--seeds", "4", "--twin"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "by heart" in out
+    assert "memorised" in out
     assert "large literal data" in out
     assert main([*command, "--json"]) == 0
     (summary,) = json.loads(capsys.readouterr().out)
