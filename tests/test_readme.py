@@ -115,7 +115,7 @@ def script(documents):
             for pattern, smaller in SMALLER:
                 body = re.sub(pattern, smaller, body, flags=re.MULTILINE)
             lines.append(body)
-        else:  # run by test_docs.py, or by nobody without keys
+        else:  # run by test_docs.py, or not at all without keys
             assert kind == "python" or name, kind
     return "\n".join(lines)
 

@@ -111,12 +111,12 @@ class _Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """As a stream does."""
+        """Write a text, as a stream does."""
         with self._errors():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        """As a stream does."""
+        """Flush the stream."""
         with self._errors():
             self._stream.flush()
 

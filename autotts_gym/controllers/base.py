@@ -169,7 +169,7 @@ class HandWritten(Controller):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The knobs."""
+        """The knobs by their names."""
         return {knob.name: getattr(self, knob.name) for knob in fields(self)}  # type: ignore[arg-type]
 
     @classmethod

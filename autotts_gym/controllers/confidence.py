@@ -26,7 +26,7 @@ class _SignalController(HandWritten):
 
     @property
     def needs_signals(self) -> tuple[str, ...]:
-        """Its signal."""
+        """The signal that it uses."""
         return (self.signal,)
 
     @classmethod

@@ -60,7 +60,7 @@ class Program(Controller):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The knob."""
+        """The knob by its name."""
         return {"beta": self.beta}
 
     def __eq__(self, other: object) -> bool:

@@ -47,7 +47,7 @@ class SelfConsistency(HandWritten):
         return {"branches": width(beta)}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """N."""
+        """The knob N that its rule takes."""
         return (self.branches,)
 
 
@@ -148,7 +148,7 @@ class EarlyStopping(HandWritten):
         return {"branches": width(beta, free.get("window", cls.window))}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.branches, self.window
 
 
@@ -183,5 +183,5 @@ class Doubling(HandWritten):
         return {"branches": width(beta, 2)}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.first, self.branches, float(self.threshold)

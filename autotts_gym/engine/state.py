@@ -167,7 +167,7 @@ class PoolState:
 
     @property
     def episodes(self) -> int:
-        """N."""
+        """The number N of episodes."""
         return len(self.arrays.pools)
 
     @property
@@ -223,7 +223,7 @@ class PoolState:
         return agreed
 
     def _mask(self, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-        """Which rows are meant; None: all."""
+        """The chosen rows as a mask; None: all."""
         return np.ones(self.episodes, np.bool_) if chosen is None else shaped("chosen", chosen, np.bool_, self._rows)
 
     @property

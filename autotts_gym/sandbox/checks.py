@@ -112,7 +112,7 @@ class ProgramController(Protocol):
 
     @property
     def source(self) -> Source:
-        """Its text."""
+        """The text of the program, checked."""
 
     def chunk(self, questions: int) -> int:
         """Episodes that are played side by side."""

@@ -29,7 +29,7 @@ def last_opened(revealed, n):
 
 @autotts_gym.aggregator
 def nonsense(revealed, n):
-    """An answer that nobody has seen."""
+    """An answer that the episode has not seen."""
     return 1 << 40
 
 

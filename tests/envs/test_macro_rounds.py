@@ -55,7 +55,7 @@ def prune_or_open(revealed, n, plan):
         plan.open[n] = 2
 
 
-@autotts_gym.macro("stops with an answer that nobody has seen")
+@autotts_gym.macro("stops with an answer that the episode has not seen")
 def guess(revealed, n, plan):
     plan.stop[n] = True
     plan.answer[n] = revealed.pools[n].answers_seen

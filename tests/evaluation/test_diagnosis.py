@@ -133,7 +133,7 @@ def leaders(votes: Sequence[str | None]) -> set[str]:
 
 @dataclass(frozen=True)
 class Erratic:
-    """Does anything, and always the same after the same; names answers that nobody voted for."""
+    """Does anything, and always the same after the same; names answers that no branch voted for."""
 
     salt: int
     name: str = "erratic"

@@ -140,7 +140,7 @@ def failure(path: Path, sandbox: Sandbox = ROOMY) -> ProgramError:
 
 
 def unchecked(path: Path, sandbox: Sandbox = ROOMY) -> Program:
-    """A program whose text nobody has checked."""
+    """A program whose text has not been checked."""
     honest = path.with_name("honest.py")
     program = Program(write(honest.parent, "return None", name=honest.name), sandbox=sandbox)
     text = path.read_text()
@@ -510,7 +510,7 @@ def test_a_forged_round_costs_what_the_same_actions_cost(tmp_path: Path) -> None
         ("take_signals()\nwhile True:\n    pass", "timeout", ".*", None),
         (
             "lock = module('_thread').allocate_lock()\nlock.acquire()\nlock.acquire()",
-            "killed",  # with nobody to wait for
+            "killed",  # with no process to wait for
             "its process was ended by SIG(ABRT|SEGV)",
             None,
         ),

@@ -168,7 +168,7 @@ def test_a_reader_that_cannot_run_is_not_blamed_on_the_text(tmp_path: Path, monk
     broken.write_text("raise KeyError('lost')")
     monkeypatch.setattr(static, "_READER", broken)
     path = tmp_path / "fresh.py"
-    path.write_text(HEAD + SOLVE + "# read by nobody before\n")
+    path.write_text(HEAD + SOLVE + "# not read before\n")
     with pytest.raises(ControllerError, match=r"the process that reads it failed: .*KeyError") as caught:
         read_source(path)
     assert not isinstance(caught.value, ProgramError)
