@@ -104,7 +104,7 @@ class ProgramError(ControllerError):
     Attributes:
         kind: "static" (its text), "schedule", "exception", "timeout", "memory", "answer" (one it has not seen),
             "protocol" (a message that is none), "nondeterminism", or "killed" (its process died).
-        message: what was wrong, one line of at most 500 characters, whatever the program had in it.
+        message: what was wrong, one line of at most 500 characters, for any program.
         line: of the program, from 1; None: not known.
         path: of the program.
     """

@@ -92,8 +92,8 @@ def macro(meaning: str) -> Callable[[Callable[..., None]], OwnMacro]:
         gym.make("AutoTTS-ReplayRounds-v0", macros=["stop", "open_4", grow_leader])  # or "file.py:grow_leader"
 
     ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name, for reading; ``n`` is the
-    episode; ``plan`` has the arrays of ``RoundPlan``, of which row n is blank and to be written. The function stands at
-    the top of a module, so that it has a name, which is the macro's. An answer that the episode has not seen raises
+    episode; ``plan`` has the arrays of ``RoundPlan``, of which row n is blank and to be written. Define the function at
+    the top level of a module; its name is the name of the macro. An answer that the episode has not seen raises
     ``ValueError``.
 
     Args:

@@ -69,7 +69,7 @@ def pasted(command: str) -> str:
 
 
 def heading(text: str) -> Text:
-    """Return what stands above a table."""
+    """Return the heading of a table."""
     from rich.text import Text
 
     return Text(text, "bold")
@@ -133,7 +133,7 @@ def _block(table: Table, indices: list[int]) -> _Block:
     texts = [[column.text(row[i]) for row in table.rows] for i, column in zip(indices, columns, strict=True)]
     if len(columns) == 1:
         return _Block(columns[0].header, tuple(texts[0]))
-    # Above stand the headings that the columns share, below each has its own: a word over its unit.
+    # The first lines are the headings that the columns share; below, each column has its own: a word over its unit.
     units = [column.header[-1].rpartition(" ")[::2] for column in columns]
     parts = [[*unit, *text] for unit, text in zip(units, texts, strict=True)]
     widths = [max(map(len, part)) for part in parts]

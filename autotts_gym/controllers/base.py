@@ -56,7 +56,7 @@ class Controller:
         """Look at what a round revealed; called after each round that leaves episodes running."""
 
     def close(self, memory: Any) -> None:
-        """Release resources; called when the episodes have ended, for whatever reason."""
+        """Release resources; called when the episodes have ended, for any reason."""
 
     def chunk(self, questions: int) -> int:
         """How many episodes are best played at a time on a store of so many questions."""

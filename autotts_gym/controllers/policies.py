@@ -92,8 +92,8 @@ def identity_of(
 
     Args:
         card: what the file says.
-        macros: the user's own that it names.
-        features: likewise.
+        macros: the user's own macros that it names.
+        features: the user's own features that it names.
 
     Raises:
         AutottsError: it names a macro or a feature that there is not.

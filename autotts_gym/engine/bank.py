@@ -70,7 +70,7 @@ class Bank:
         self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)
         answers = np.concatenate([np.diff(store.answer_offsets) for store in stores])
         self.max_answers = int(answers.max())
-        # The answers of all questions in a row, read from the stores as they are asked for; None stands behind them.
+        # The answers of all questions in a row, read from the stores when they are asked for, and None at the end.
         self.questions["first_answer"] = np.cumsum(answers) - answers
         self.questions["answers"] = answers
         self._texts = np.full(int(answers.sum()) + 1, None, object)

@@ -136,7 +136,7 @@ def reward(function: Callable[[Any, Any, float, float], float]) -> Reward:
         function: of four arguments. ``before`` and ``after`` are records of the episode before and after the step, with
             the fields of ``autotts_gym.engine.layout.POOL``; ``was_right`` and ``is_right`` are 1.0 where the answer
             that STOP would give then is right (after the end: the answer that was given), else 0.0. Returns a float.
-            It may call other functions that Numba has compiled. Stands at the top of a module, so that it has a name.
+            It may call other functions that Numba has compiled. Define it at the top level of a module.
     """
     return Reward(function)
 
@@ -156,7 +156,7 @@ def aggregator(function: Callable[[Any, int], int]) -> Aggregator:
     Args:
         function: of two arguments. ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name,
             such as ``revealed.slots[n, i].answer``, for reading; ``n`` is the episode. Returns the id of an answer that
-            was seen; anything else is no answer. Stands at the top of a module, so that it has a name.
+            was seen; anything else is no answer. Define it at the top level of a module.
     """
     return Aggregator(function)
 

@@ -57,7 +57,7 @@ def _fetch_pool(s, n):
 
 @inline
 def _fetch_rest(s, n):
-    """The other records of an episode."""
+    """Ask for the other records of an episode."""
     answers, slots = s.answers.shape[1], s.slots.shape[1]
     for line in range(0, _HIDDEN_POOL, _LINE):
         _fetch(s.hidden_pools, n * _HIDDEN_POOL + line)

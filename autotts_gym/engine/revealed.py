@@ -165,7 +165,7 @@ class Revealed:
 
 @dataclass(frozen=True, eq=False)
 class EpisodeRecord:
-    """One episode for people, as it stands: copies of what it has revealed, with the strings of its answers.
+    """One episode at one moment, for people: copies of what it has revealed, with the strings of its answers.
 
     Attributes:
         revealed: of one episode (N = 1).

@@ -52,7 +52,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     ## Observation Space
     ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
     ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone; ``"evidence"``: a small ``Box`` of what
-    speaks for and against stopping. All features stand at the end of this page.
+    speaks for and against stopping. All features are listed at the end of this page.
 
     A list of features is one ``Box``: ``observation=["evidence.price", "pool.top_share", own]`` with features that are
     built in by group and name, and those of one's own as ``autotts_gym.feature`` makes them or by "file.py:name";

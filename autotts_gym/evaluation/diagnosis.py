@@ -142,7 +142,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Part:
-    """A diagnosis of some of the episodes, all of which count alike.
+    """A diagnosis of some of the episodes, all with the same weight.
 
     Attributes:
         kind: "all", "store" or "band".

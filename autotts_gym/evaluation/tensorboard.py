@@ -48,7 +48,7 @@ class EventLog:
 
     Args:
         folder: the run's folder; made unless it is there.
-        purge_step: what an earlier file of the folder has from this step on is void: the run goes on from there.
+        purge_step: events of earlier files of the folder from this step on are void: the run continues from there.
 
     Raises:
         AutottsError: if TensorBoard is not installed.

@@ -17,7 +17,7 @@ MARGIN = 0.02
 """Accuracy that a twin may cost beyond its interval: a twin is a little different, and no rule is hurt by more."""
 
 DOUBT = 0.04
-"""Accuracy on a twin that makes a verdict doubtful, whatever the interval says.
+"""Loss of accuracy on a twin that makes a verdict doubtful, for any interval.
 
 A table of few questions lowers the mean, but many resamples leave these questions out, so that the interval still
 reaches 0. On eight twins of the store that ships no rule lost more than 3.3 points with 8 seeds, 2.2 with 20

@@ -110,7 +110,7 @@ class WorkerPool:
     def _exchange(self, seconds: float = LONGEST_WAIT) -> None:
         """Give tasks to workers that have none; wait for results, and give those that sent them more to do.
 
-        It looks whether all processes live, too: a pipe that a descendant holds open does not show it.
+        It also checks that all processes still run: a pipe that a descendant holds open does not show that.
         """
         if self._lost is not None:
             raise self._lost

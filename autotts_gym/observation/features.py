@@ -138,8 +138,8 @@ def feature(meaning: str, low: float = 0.0, high: float = 1.0) -> Callable[[Call
 
     The function has the parameters ``(revealed, n)``, or ``(revealed, n, i)`` for a feature of every branch slot that
     is opened (0 for the others). ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name,
-    such as ``revealed.slots[n, i].depth``, for reading; ``n`` is the episode. It stands at the top of a module, so that
-    it has a name. Where it gives no number (NaN), the step raises ``ValueError``.
+    such as ``revealed.slots[n, i].depth``, for reading; ``n`` is the episode. Define the function at the top level of
+    a module. Where it gives no number (NaN), the step raises ``ValueError``.
 
     Raises:
         AutottsError: the parameters are others, or the range is none.

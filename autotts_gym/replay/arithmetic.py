@@ -20,7 +20,7 @@ Monomial = tuple[tuple[int, Fraction], ...]
 """Exponents by base, sorted: of primes (each in (0, 1)) and of π, whose base is written 0 (any but 0)."""
 
 Value = Mapping[Monomial, Fraction]
-"""A sum of terms: their rational factors (never 0) by what they stand before; the number 0 has none."""
+"""A sum of terms: their rational factors (never 0) by their other factors; the number 0 has none."""
 
 MAX_LENGTH = 200
 """Longest text that is read, in characters."""

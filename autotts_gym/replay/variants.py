@@ -139,7 +139,7 @@ class _Stretched:
         place = self._within / self._spread(self._depths)
         at = (place * self._spread(known)).astype(np.int64)
         first = place < self._spread(shares)
-        # The last probe stays, as it is what the branch goes on from to its final answer.
+        # The last probe stays, as the branch continues from it to its final answer.
         first &= (self._within < self._spread(self._depths) - 1) & (self._spread(known) > 0)
         self._source[first] = (self._spread(offsets[others]) + at)[first]
         probed = self._depths > 0

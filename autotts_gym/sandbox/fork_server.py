@@ -179,7 +179,7 @@ def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> Non
 
 
 def _status(child: int) -> int:
-    """How a child ended that closed its socket, by ``waitstatus_to_exitcode``; one that lives on is ended."""
+    """How a child ended that closed its socket, by ``waitstatus_to_exitcode``; one that still runs is ended."""
     for _ in range(PATIENCE):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:

@@ -28,7 +28,7 @@ def preload(packages: list[str]) -> None:
     """Load the modules of the standard library that programs may import, and these packages.
 
     Entropy is always the same, as a confined process has none: what seeds itself by it, such as
-    ``numpy.random.default_rng()``, is always seeded alike.
+    ``numpy.random.default_rng()``, always gets the same seed.
     """
     random._urandom = bytes  # type: ignore[attr-defined]
     for name in [*sorted(ALLOWED_MODULES | {"collections.abc"}), *packages]:
@@ -63,7 +63,7 @@ def importer(packages: frozenset[str]) -> Callable[..., Any]:
 
 
 def own_random() -> ModuleType:
-    """The module ``random`` with a generator of its own, always seeded alike."""
+    """The module ``random`` with a generator of its own, always with the same seed."""
     module = ModuleType("random")
     generator = _Random()
     for name in random.__all__:
@@ -98,7 +98,7 @@ def own_numpy() -> ModuleType:
 
 
 def own_numpy_random() -> ModuleType:
-    """The module ``numpy.random``; its functions are always seeded alike."""
+    """The module ``numpy.random``; its functions always have the same seed."""
     shared = sys.modules["numpy.random"]
     module = ModuleType("numpy.random")
     generator = vars(shared)["RandomState"](0)

@@ -1,7 +1,7 @@
 """The protocol of the sandbox: the kinds of messages, and the names that a program may use.
 
 A message is a header of two little-endian words of 4 bytes (length of the rest, kind) and, for kind ``ROUND``, words of
-8 bytes. Down, for every episode that goes on::
+8 bytes. Down, for every episode that still runs::
 
     episode, total tokens, answers seen, opened, active, finished, sure, new answers, and then so many
     latest answers, depths, active branches, finished branches in the order of their completion, new answers by branch
