@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend: one line each, naming what was expected and what came."""
+"""Errors that a user can cause and correct: one line each, with what was expected and what came."""
 
 import os
 import re
@@ -19,20 +19,20 @@ class _Repr(reprlib.Repr):
         super().__init__()
         self.maxlevel, self.maxdict = 8, 50
         self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = 50
-        self.maxstring = self.maxlong = self.maxother = 4 * LONGEST_QUOTE  # cut to the length of a quote as a whole
+        self.maxstring = self.maxlong = self.maxother = 4 * LONGEST_QUOTE  # ``quote`` cuts the rest
 
     def repr_int(self, x: int, level: int) -> str:
-        """A number of more digits than Python prints is told by its size."""
+        """A number of more digits than Python prints is described by its size."""
         if x.bit_length() > 10_000:
             return f"{'-' if x < 0 else ''}<a number of {x.bit_length()} bits>"
         return repr(x)
 
     def repr_bytes(self, x: bytes, level: int) -> str:
-        """Bytes as text is."""
+        """Show bytes as text is shown."""
         return repr(x[: self.maxstring])
 
     def repr_dict(self, x: dict[object, object], level: int) -> str:
-        """In the order of the dict."""
+        """Show a dict in its own order."""
         if level <= 0 and x:
             return "{...}"
         items = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in list(x)[: self.maxdict]]
@@ -51,7 +51,7 @@ def quote(value: object) -> str:
 
 
 def plain(text: object, limit: int = LONGEST_QUOTE) -> str:
-    """Foreign text as a message shows it without quotation marks: a path, a list of names, another library's complaint.
+    """Foreign text as a message shows it without quotation marks: a path, a list of names, another library's message.
 
     Args:
         text: the text, or what has one: a path, an error.
@@ -82,7 +82,7 @@ def _text(value: object) -> str:
 class AutottsError(ValueError):
     """Base of every error raised for bad input; the command line prints it in one line and exits with 2.
 
-    Whatever is said in it, the message is one line of a bounded length that steers no terminal.
+    The message is always one line of a bounded length, without characters that steer a terminal.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -104,7 +104,7 @@ class ProgramError(ControllerError):
     Attributes:
         kind: "static" (its text), "schedule", "exception", "timeout", "memory", "answer" (one it has not seen),
             "protocol" (a message that is none), "nondeterminism", or "killed" (its process died).
-        message: what was wrong, one line of at most 500 characters, whatever the program had in it.
+        message: what was wrong, one line of at most 500 characters, for any program.
         line: of the program, from 1; None: not known.
         path: of the program.
     """
@@ -116,5 +116,5 @@ class ProgramError(ControllerError):
         self.path, self.kind, self.message, self.line = path, kind, message, line
 
     def __reduce__(self) -> tuple[type["ProgramError"], tuple[str, str, str, int | None]]:
-        """Pickles as its parts, so that it travels from a worker process."""
+        """Pickle as its parts, so that a worker process can send it."""
         return ProgramError, (self.path, self.kind, self.message, self.line)

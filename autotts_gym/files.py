@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are written whole or not at all."""
 
 import io
 import os
@@ -17,9 +17,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool
     """Write a file so that it is there whole or not at all.
 
     Whatever interrupts this, ``path`` keeps what it had (or stays absent), and no other file is left. Missing parent
-    folders are made. A link stays and what it leads to is written; a file that is replaced passes its permissions on.
-    What is there and no plain file (a device, a named pipe), or is what this process prints to, is written to and
-    never replaced.
+    folders are made. A link stays, and its target is written. The new file gets the permissions of the one that it
+    replaces. A device, a named pipe, and a file that this process prints to are written to and never replaced.
 
     Args:
         path: where to.
@@ -29,14 +28,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool
     Raises:
         AutottsError: the folder or the file cannot be written.
     """
-    with _refusals(path):
+    with _system_errors(path):
         if (descriptor := _stream(path)) is not None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
             return
         target = Path(os.path.realpath(path))
         mode = _mode(target)
-        with _beside(target) as temporary:
+        with _temporary_path(target) as temporary:
             with temporary.open("xb") as file:
                 file.write(data)
                 if durable:
@@ -51,12 +50,12 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, durable: bool
 def written(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
     """Yield a file in memory, and write it as ``write_atomically`` does when the block succeeds.
 
-    What writes to it never meets a disk that is full. Missing parent folders are made before the block.
+    So code that writes to it never sees a full disk. Missing parent folders are made before the block.
 
     Raises:
         AutottsError: the folder or the file cannot be written.
     """
-    with _refusals(path):
+    with _system_errors(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
     yield file
@@ -64,7 +63,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[io.BytesIO]:
 
 
 def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
-    """Add to the end of a file all of something or, where that fails, nothing.
+    """Add data to the end of a file, all of it or, where that fails, nothing.
 
     Args:
         path: where to; made with its folders unless it is there.
@@ -74,7 +73,7 @@ def append(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) 
     Raises:
         AutottsError: the folder or the file cannot be written.
     """
-    with _refusals(path):
+    with _system_errors(path):
         file_path = Path(path)
         file_path.parent.mkdir(parents=True, exist_ok=True)
         new = not file_path.exists()
@@ -104,14 +103,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         AutottsError: it cannot be written.
     """
     target = Path(path)
-    with _refusals(target), _beside(target) as temporary:
+    with _system_errors(target), _temporary_path(target) as temporary:
         yield temporary
         os.replace(temporary, target)
 
 
 @contextmanager
-def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What the system says of a path, as an error of the user's."""
+def _system_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an error of the system about a path into one for the user."""
     try:
         yield
     except AutottsError:
@@ -121,7 +120,7 @@ def _refusals(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
+def _temporary_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of a target; it goes if the block fails."""
     temporary = target.with_name(f".{os.getpid()}.{secrets.token_hex(4)}.tmp")  # a long name may leave no room for more
     try:
@@ -153,7 +152,7 @@ def _mode(target: Path) -> int | None:
 
 
 def _stream(path: str | os.PathLike[str]) -> int | None:
-    """A new descriptor of what is there, if that is to be written to rather than replaced; else None."""
+    """A new descriptor of the existing file, if it is to be written to rather than replaced; else None."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""How an interrupt is heeded: soon, and never between a thing that is begun and the note of it."""
+"""Interrupts: handled soon, but never between the start of a process and the note that it runs."""
 
 import signal
 import threading
@@ -8,16 +8,16 @@ from types import FrameType
 from typing import Any
 
 LONGEST_WAIT = 0.5
-"""Seconds that anything here waits at one go. A signal that comes between the interpreter's last look and the wait
-itself is heeded only after the wait."""
+"""The longest single wait in this package, in seconds. A signal that comes between the interpreter's last look and the
+wait itself is handled only after the wait."""
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Heed SIGINT and SIGTERM after what is done within, not in the middle of it.
+def interrupts_deferred() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM after the block, not in the middle of it.
 
     For short work that must not stop halfway, such as starting a process and keeping what ends it. Only the main thread
-    heeds signals, so elsewhere there is nothing to put off.
+    handles signals, so in other threads there is nothing to defer.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

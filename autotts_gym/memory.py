@@ -1,4 +1,4 @@
-"""Refusing what cannot fit into memory before any of it is taken."""
+"""Refuse work that cannot fit into memory before any memory is taken."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotts_gym.errors import AutottsError
 
-_SMALL = 2**24  # bytes; less than what was loaded to get here, and not worth the dozen files that tell what is left
+_SMALL = 2**24  # bytes; less than what was loaded to get here, and not worth the dozen files that say what is left
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -34,13 +34,13 @@ def require_memory(what: str, size: int) -> None:
 def available_memory() -> int:
     """Bytes that this process can still take: what the machine has, within the limits that are set for the process.
 
-    Where the system tells none of them, what a process can address.
+    Where the system reports none of them, what a process can address.
     """
     return min([sys.maxsize, *_machine(), *_cgroups(), *_limits()])
 
 
 def _machine() -> Iterator[int]:
-    """What the machine has left; where it does not tell, what it has."""
+    """What the machine has left; where it does not say, what it has."""
     for line in _lines(Path("/proc/meminfo")):
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
@@ -74,7 +74,7 @@ def _left(group: Path, limit: str, used: str, files: str) -> Iterator[int]:
 
 
 def _limits() -> Iterator[int]:
-    """What is left of the limit on the process's addresses, as of ``ulimit -v``; all of it where that is not told."""
+    """What is left of the limit on the process's addresses, as of ``ulimit -v``; all of it where that is not known."""
     if sys.platform != "win32":
         import resource
 
@@ -93,7 +93,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _amount(size: int) -> str:
-    """Bytes to read, such as ``1.5 GiB``."""
+    """Bytes as text, such as ``1.5 GiB``."""
     value, units = size, ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     unit = units.pop(0)
     while value >= 1024 * 1024 and units:  # whole numbers: an estimate may be beyond all floats

@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
-# Of what Matplotlib writes unasked, the date and the versions change from day to day and from machine to machine.
+# Matplotlib writes the date and its versions, which change from day to day and from machine to machine.
 _NOTHING: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None, "Creator": None},
@@ -61,7 +61,7 @@ def write_figure(figure: Figure, targets: Iterable[Path]) -> None:
 
 
 def lay_out(figure: Figure) -> None:
-    """Give a figure's parts their places, for good.
+    """Lay out the parts of a figure, and fix the layout.
 
     Matplotlib's solver of constraints takes variables in the order of their addresses, so that its results differ in
     the last bits from one run to the next: they are rounded.
@@ -78,7 +78,7 @@ def lay_out(figure: Figure) -> None:
 
 @contextmanager
 def drawn_in(more: Mapping[Any, object]) -> Iterator[None]:
-    """Matplotlib's defaults with a style on top, whatever the user has set, and as it was after."""
+    """Use Matplotlib's defaults and a style, not the user's settings, which are restored after the block."""
     import matplotlib as mpl
 
     with mpl.rc_context():

@@ -1,4 +1,4 @@
-"""How far long work is, on standard error: a bar on a terminal, and elsewhere a line every half minute."""
+"""The progress of long work, on standard error: a bar on a terminal, and elsewhere a line every half minute."""
 
 import sys
 import threading
@@ -12,41 +12,41 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 SECONDS = 30.0
-"""Between two lines where there is no terminal."""
+"""Seconds between two lines where there is no terminal."""
 
 
 class Progress:
-    """Tells how far a work is, from ``with`` to its end.
+    """Shows how far a work is, from ``with`` to its end.
 
     Lines come from a thread of their own, so that there is no silence while a single step takes minutes.
 
     Args:
         what: the work, in a word or two.
         total: steps; None: unknown.
-        show: whether to tell anything.
+        show: whether to show anything.
         percent: show a fraction in percent instead of steps.
     """
 
     def __init__(self, what: str, total: float | None = None, show: bool = True, percent: bool = False) -> None:
         self._what, self._total, self._percent = what, total, percent
         self._done = 0.0
-        self._told = ""
+        self._note = ""
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._bar: Bar | None = None
-        self._teller: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
         self._show = show
 
     def __enter__(self) -> "Progress":
         self._began = time.monotonic()
         if self._show and sys.stderr.isatty():
             self._bar = _bar()
-            self._bar.add_task(self._what, total=self._total, told="", count="")
+            self._bar.add_task(self._what, total=self._total, note="", count="")
             self._bar.start()
         elif self._show:
-            self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
-            self._teller.start()
+            self._thread = threading.Thread(target=self._print_lines, name="progress", daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(
@@ -55,28 +55,34 @@ class Progress:
         self._ended.set()
         if self._bar is not None:
             self._bar.stop()
-        if self._teller is not None:
-            self._teller.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def begin(self, what: str, total: float | None = None, told: str = "") -> None:
-        """Another part of the work begins."""
+        """Begin another part of the work.
+
+        Args:
+            what: the part, in a word or two.
+            total: its steps; None: unknown.
+            told: a note that is shown behind the count.
+        """
         with self._lock:
-            self._what, self._total, self._done, self._told = what, total, 0.0, told
+            self._what, self._total, self._done, self._note = what, total, 0.0, told
             self._began = time.monotonic()
         if self._bar is not None:
-            self._bar.reset(self._bar.tasks[0].id, description=what, total=total, told=told, count=self._count())
+            self._bar.reset(self._bar.tasks[0].id, description=what, total=total, note=told, count=self._count())
 
     def update(self, done: float | None = None, told: str | None = None) -> None:
-        """So many steps are done, and this is to be said of them; None: as before."""
+        """Set the steps that are done, and the note; None: as before."""
         with self._lock:
             self._done = self._done if done is None else done
-            self._told = self._told if told is None else told
+            self._note = self._note if told is None else told
         if self._bar is not None:
             task = self._bar.tasks[0].id
-            self._bar.update(task, completed=self._done, told=self._told, count=self._count())
+            self._bar.update(task, completed=self._done, note=self._note, count=self._count())
 
     def advance(self) -> None:
-        """One more step is done."""
+        """Count one more step as done."""
         self.update(self._done + 1)
 
     def say(self, line: str) -> None:
@@ -94,16 +100,16 @@ class Progress:
         return f"{self._done:.0f}/{self._total:.0f}"
 
     def line(self) -> str:
-        """What there is to tell at this moment, in a line."""
+        """What there is to say at this moment, in a line."""
         with self._lock:
             seconds = time.monotonic() - self._began
             parts = [part for part in (self._count(), f"{_clock(seconds)} so far") if part]
             if self._total and 0 < self._done < self._total:
                 parts.append(f"about {_clock(seconds * (self._total - self._done) / self._done)} left")
-            told = f"; {plain(self._told)}" if self._told else ""
-            return f"{self._what}: {', '.join(parts)}{told}"
+            note = f"; {plain(self._note)}" if self._note else ""
+            return f"{self._what}: {', '.join(parts)}{note}"
 
-    def _tell(self) -> None:
+    def _print_lines(self) -> None:
         while not self._ended.wait(SECONDS):
             print(self.line(), file=sys.stderr, flush=True)
 
@@ -123,6 +129,6 @@ def _bar() -> "Bar":
         TextColumn("{task.fields[count]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     return Progress(*columns, console=Console(stderr=True, highlight=False))

@@ -1,4 +1,4 @@
-"""The checks of arguments: each rule once, each refusal one sentence that says what was expected and what came."""
+"""Checks of arguments: each rule once; each error is one sentence with what was expected and what came."""
 
 import math
 import os
@@ -17,7 +17,7 @@ MAX_INTEGER = 2**31 - 1
 
 
 _NO_NUMBERS = (bool, np.bool_, np.timedelta64)
-"""Of these some count as numbers to Python."""
+"""Types that are no numbers here, though some count as numbers to Python."""
 
 
 def check(name: str, value: Any, good: bool, expected: str, error: type[AutottsError] = AutottsError) -> None:
@@ -94,8 +94,8 @@ def path(name: str, value: Any, error: type[AutottsError] = AutottsError) -> Pat
 def shaped(name: str, value: Any, dtype: DTypeLike, shape: tuple[int, ...] | None) -> NDArray[Any]:
     """An array as kernels take it: contiguous, writable (they are compiled for that alone), of a dtype and a shape.
 
-    What is of another dtype is converted if every value survives. Numbers are not made of words, nor whole numbers of
-    truth values or of fractions.
+    An array of another dtype is converted if that changes no value. Texts are not converted to numbers, nor truth
+    values or fractions to whole numbers.
 
     Args:
         name: of the argument.
@@ -148,7 +148,7 @@ def within(name: str, array: NDArray[np.int64], low: int, high: int) -> None:
 def number(name: str, value: Any, count: int) -> int:
     """A number of something of which there are ``count``: an action, a question.
 
-    Whole numbers of Python and NumPy are numbers; truth values, floats that happen to be whole, and words are none.
+    Whole numbers of Python and NumPy are numbers; truth values, floats with integer values, and words are none.
 
     Raises:
         AutottsError: it is none of 0 .. count - 1.
@@ -176,7 +176,7 @@ def numbers(name: str, value: Any, shape: tuple[int, ...] | None, count: int) ->
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """A view of a contiguous array that cannot be written to, nor be made writable by ``setflags``.
 
-    This guards against accidents: whoever follows ``base`` comes to the array itself.
+    This guards against accidents only: ``base`` still leads to the array itself.
     """
     data = array.reshape(-1).view(np.uint8).data.toreadonly()
     return np.frombuffer(data, array.dtype, array.size).reshape(array.shape)
@@ -188,7 +188,7 @@ def describe(value: Any) -> str:
 
 
 _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
-"""The kinds of dtypes of which one of a kind is made."""
+"""The kinds of dtypes that are converted to a dtype of each kind."""
 
 
 def _converted(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:

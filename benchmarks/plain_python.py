@@ -1,4 +1,4 @@
-"""Two published rules in plain Python, one episode at a time: the yardstick of evaluation.py and programs.py.
+"""Two published rules in plain Python, one episode at a time: the baseline of evaluation.py and programs.py.
 
 Written from the definitions in the papers (arXiv 2605.08083 and 2602.03845) in the way such code is usually written:
 lists of answers, counters, one call a probe.

@@ -11,7 +11,7 @@ STAGES = """
 import time
 start = time.perf_counter()
 import gymnasium as gym, autotts_gym
-def told(what):
+def report(what):
     global start
     now = time.perf_counter()
     print(f"{what}\\t{now - start}")
@@ -19,18 +19,18 @@ def told(what):
 env = gym.make("AutoTTS-Replay-v0")
 env.reset(seed=0)
 env.step(1)
-told("first step")
+report("first step")
 envs = gym.make_vec("AutoTTS-Replay-v0", num_envs=4)
 envs.reset(seed=0)
 envs.step([1] * 4)
-told("first step of the vector environment, on top")
+report("first step of the vector environment, on top")
 rounds = gym.make("AutoTTS-ReplayRounds-v0")
 rounds.reset(seed=0)
 rounds.step(1)
-told("first step of rounds, on top")
+report("first step of rounds, on top")
 from autotts_gym import evaluate, make_controller
 evaluate(make_controller("cmc", beta=0.5), seeds=range(1))
-told("first evaluate of cmc, on top")
+report("first evaluate of cmc, on top")
 """
 EVALUATE = """
 import time

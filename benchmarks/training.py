@@ -59,13 +59,13 @@ def main() -> None:
         run = RunFolder.of(base.updated({**short, "name": "timed", "minutes": options.minutes}))
         start = time.perf_counter()
         train(run)
-        whole = time.perf_counter() - start
+        total = time.perf_counter() - start
         steps = int(run.checkpoints[-1].name)
     parts = [name for name, _, _ in PARTS]
-    rest = whole - sum(spent[name] for name in parts if not name.startswith(" "))
-    print(f"{steps:,} steps in {whole:.0f} s, {steps / whole:,.0f} steps/s")
+    rest = total - sum(spent[name] for name in parts if not name.startswith(" "))
+    print(f"{steps:,} steps in {total:.0f} s, {steps / total:,.0f} steps/s")
     for name, seconds in [*((name, spent[name]) for name in parts), ("the rest, Stable-Baselines3's own", rest)]:
-        print(f"{name:36s} {seconds / whole:6.1%}  {seconds / steps * 1e6:6.2f} us a step")
+        print(f"{name:36s} {seconds / total:6.1%}  {seconds / steps * 1e6:6.2f} us a step")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Accuracy of the votes of the first branches of a pool, by how much length and abandonment weigh.
 
-The weighted votes of ``autotts_gym.envs`` (macro ``stop_weighted``) are one of these, chosen on AIME24.
+The weighted votes of ``autotts_gym.engine.summaries`` (macro ``stop_weighted``) are one of these, chosen on AIME24.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def winners(state: PoolState, length: float, abandoned: float) -> NDArray[np.int
     """The answer with most votes, by local id; -1: none. Ties go to the one finished first.
 
     An answer of v branches counts v exp(-c z) / (1 + x)^p, with p ``abandoned`` and c = ``length`` F / (F + 8); z, x
-    and F as in ``autotts_gym.envs.steps``.
+    and F as in ``autotts_gym.engine.summaries``.
     """
     rows, pools, answers = np.arange(state.episodes)[:, None], state.pools, state.arrays.finished_answers
     given = state.arrays.answers[rows, np.maximum(answers, 0)]

@@ -1,4 +1,4 @@
-"""A controller of your own, in one file: read whole branches until one answer leads by a margin.
+"""A controller of your own, in one file: read complete branches until one answer leads by a margin.
 
     autotts evaluate synthetic/search --controller examples/controller.py:Margin --param lead=3
     make_controller("examples/controller.py:Margin", lead=3)

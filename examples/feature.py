@@ -1,4 +1,4 @@
-"""A feature of your own, in one file: how restless the answers have been.
+"""A feature of your own, in one file: how often the answers have changed.
 
     gym.make("AutoTTS-Replay-v0", observation=["pool.top_share", "examples/feature.py:restlessness"])
 

@@ -1,6 +1,6 @@
 """An importer of your own, in one file: logs with a line a branch, in tab-separated columns.
 
-    autotts import logs.tsv -o mine.h5 --model my-model --benchmark my-questions --format examples/importer.py:tsv
+    autotts import logs.tsv -o logs.h5 --model my-model --benchmark my-questions --format examples/importer.py:tsv
 
 The columns are question, gold answer, tokens, final answer, and the probes, separated by blanks; "-" is no answer. A
 package of yours can bring an importer by an entry point of the group ``autotts_gym.importers``; then no ``--format`` is

@@ -2,8 +2,8 @@
 
     python examples/ppo_single_file.py --total-steps 400000
 
-One policy learns the whole frontier: every episode draws a cost weight and shows it to the policy. Actions that are not
-admissible have no probability. Needs the extra ``agents`` (PyTorch).
+One policy learns all of the frontier: every episode draws a cost weight and shows it to the policy. Actions that are
+not admissible have no probability. Needs the extra ``agents`` (PyTorch).
 """
 
 import argparse

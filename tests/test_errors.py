@@ -69,13 +69,13 @@ def test_a_path_is_quoted_as_its_text() -> None:
     assert plain(Path("a b")) == "a b"
 
 
-def test_an_error_of_the_system_is_told_without_the_path_that_the_message_has() -> None:
+def test_an_error_of_the_system_is_described_without_the_path_that_the_message_has() -> None:
     with pytest.raises(OSError, match="File name too long") as caught:
         Path("a" * 10_000).read_bytes()
     assert plain(caught.value) == "File name too long"
 
 
-def test_an_error_without_words_is_told_by_its_name() -> None:
+def test_an_error_without_words_is_described_by_its_name() -> None:
     assert plain(MemoryError()) == "MemoryError"
 
 

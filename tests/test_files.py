@@ -77,7 +77,7 @@ def test_a_link_to_a_device_leaves_the_device(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_a_full_device_is_told_of() -> None:
+def test_a_full_device_is_reported() -> None:
     with pytest.raises(AutottsError, match=r"^/dev/full: cannot be written: No space left on device$"):
         write_atomically("/dev/full", b"x")
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
@@ -138,7 +138,7 @@ def refused(path: Path) -> str:
         ("half \udcff\ud800", "surrogates"),
     ],
 )
-def test_what_cannot_be_written_is_told_of_and_nothing_is_left(place: str, reason: str, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported_and_nothing_is_left(place: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
@@ -258,7 +258,7 @@ refused(log.close)""",
 
 @LINUX
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_told_of_and_leaves_what_was_there(name: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_what_was_there(name: str, tmp_path: Path) -> None:
     if name == "TensorBoard's events":
         pytest.importorskip("tensorboard")
     ended = subprocess.run(

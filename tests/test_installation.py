@@ -53,8 +53,8 @@ def environment(tmp_path):
 
 def variables(tmp_path):
     """Those of a user, with a cache folder of the test's own."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AUTOTTS", "NUMBA"))}
-    return {**mine, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AUTOTTS", "NUMBA"))}
+    return {**own, "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
 
 def files(folder):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from autotts_gym.interrupts import undisturbed
+from autotts_gym.interrupts import interrupts_deferred
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -14,7 +14,7 @@ def test_a_signal_is_heeded_after_what_is_undisturbed(number):
     before = signal.signal(number, lambda *_: heeded.append(done.copy()))
     done = []
     try:
-        with undisturbed():
+        with interrupts_deferred():
             signal.raise_signal(number)
             done.append("this")
         assert heeded == [["this"]]
@@ -26,7 +26,7 @@ def test_a_signal_is_heeded_after_what_is_undisturbed(number):
 
 def test_an_interrupt_is_raised_at_the_end_of_what_is_undisturbed_even_if_that_failed():
     def work():
-        with undisturbed():
+        with interrupts_deferred():
             signal.raise_signal(signal.SIGINT)
             raise ValueError("the first thing that went wrong")
 
@@ -38,7 +38,7 @@ def test_an_interrupt_is_raised_at_the_end_of_what_is_undisturbed_even_if_that_f
 def test_a_signal_that_nobody_handles_stays_as_it_is():
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with undisturbed():
+        with interrupts_deferred():
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -48,7 +48,7 @@ def test_other_threads_are_left_alone():
     found = []
 
     def work():
-        with undisturbed():
+        with interrupts_deferred():
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -30,7 +30,7 @@ def test_what_fits_is_let_through_and_what_does_not_is_refused_with_both_amounts
         (10**400, "over 1,000,000,000 EiB"),
     ],
 )
-def test_amounts_are_told_in_units_to_read(size: int, words: str) -> None:
+def test_amounts_are_printed_in_units_to_read(size: int, words: str) -> None:
     assert memory._amount(size) == words
 
 

@@ -44,7 +44,7 @@ def test_without_a_terminal_lines_come_while_a_single_step_takes_its_time(monkey
     assert re.fullmatch(r"evaluating: 2/8, 0:0\d so far, about 0:0\d left; cmc", line), line
 
 
-def test_nothing_is_told_after_the_end_and_nothing_where_it_is_not_wanted(monkeypatch):
+def test_nothing_is_printed_after_the_end_and_nothing_where_it_is_not_wanted(monkeypatch):
     stream = listening(monkeypatch)
     with Progress("work", show=False) as work:
         work.say("no")
@@ -54,7 +54,7 @@ def test_nothing_is_told_after_the_end_and_nothing_where_it_is_not_wanted(monkey
     assert not any(thread.name == "progress" for thread in threading.enumerate())
 
 
-def test_a_share_is_told_in_percent_and_a_line_steers_no_terminal(monkeypatch):
+def test_a_fraction_is_shown_in_percent_and_a_line_steers_no_terminal(monkeypatch):
     listening(monkeypatch)
     work = Progress("training", 1.0, percent=True)
     work.update(0.25, "\x1b[31m red")

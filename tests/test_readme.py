@@ -115,7 +115,7 @@ def script(documents):
             for pattern, smaller in SMALLER:
                 body = re.sub(pattern, smaller, body, flags=re.MULTILINE)
             lines.append(body)
-        else:  # run by test_docs.py, or by nobody without keys
+        else:  # run by test_docs.py, or not at all without keys
             assert kind == "python" or name, kind
     return "\n".join(lines)
 
@@ -142,11 +142,11 @@ def test_all_commands_work_in_their_order_in_one_shell(documents, tmp_path):
     subprocess.run(["git", "init", "-q"], cwd=checkout, check=True)
     published(tmp_path / "published")
     (tmp_path / "script.sh").write_text(script(documents))
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("AUTOTTS", "PYTEST", "VIRTUAL"))}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AUTOTTS", "PYTEST", "VIRTUAL"))}
     packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     scripts = [Path(sys.executable).parent, *(Path(path).parents[2] / "bin" for path in packages)]
     environment = {
-        **mine,
+        **own,
         "PATH": os.pathsep.join([*map(str, scripts), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(packages),
         "PUBLISHED": str(tmp_path / "published"),

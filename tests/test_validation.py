@@ -36,7 +36,7 @@ def test_a_range_of_numbers_has_both_its_ends():
     assert not is_real(1.5, 0, 1)
 
 
-def test_a_check_says_what_was_expected_and_what_came_in_the_error_that_it_is_told():
+def test_a_check_says_what_was_expected_and_what_came_in_the_error_that_it_is_given():
     with pytest.raises(ControllerError, match=r"^knob: expected something good, got 'bad'$"):
         check("knob", "bad", False, "something good", ControllerError)
 

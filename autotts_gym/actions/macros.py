@@ -1,7 +1,7 @@
 """Macro actions: decisions of one round, each compiled to a ``RoundPlan``.
 
-A macro writes what it would do into the rows of a plan. Whether it is admissible follows from that: it is where it
-would change something. So a macro of one's own is one function of what has been revealed::
+A macro writes what it would do into the rows of a plan. It is admissible where that would
+change something. So a macro of your own is one function of what has been revealed::
 
     def first(revealed, rows, plan):
         plan.deepen[rows, 0] = 1
@@ -39,7 +39,7 @@ class Macro:
     """One decision of a round.
 
     Attributes:
-        name: in the words of the project.
+        name: its name, in the words of the project.
         meaning: what it does, in a line.
         write: called with what is revealed, the rows (K,) int64 of the episodes that take it, and a plan that is empty
             in these rows; writes their round into the plan.
@@ -70,11 +70,11 @@ class OwnMacro(Macro):
     rule: _Rule
 
     def __reduce__(self) -> str:
-        """Pickles by module and name, as functions do."""
+        """Pickle by module and name, as functions do."""
         return self.name
 
     def __deepcopy__(self, memo: dict[int, object]) -> "OwnMacro":
-        """It holds no state of an episode: a copy is itself."""
+        """Return itself: a macro holds no state of an episode."""
         return self
 
 
@@ -92,8 +92,8 @@ def macro(meaning: str) -> Callable[[Callable[..., None]], OwnMacro]:
         gym.make("AutoTTS-ReplayRounds-v0", macros=["stop", "open_4", grow_leader])  # or "file.py:grow_leader"
 
     ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name, for reading; ``n`` is the
-    episode; ``plan`` has the arrays of ``RoundPlan``, of which row n is blank and to be written. The function stands at
-    the top of a module, so that it has a name, which is the macro's. An answer that the episode has not seen raises
+    episode; ``plan`` has the arrays of ``RoundPlan``, of which row n is blank and to be written. Define the function at
+    the top level of a module; its name is the name of the macro. An answer that the episode has not seen raises
     ``ValueError``.
 
     Args:
@@ -120,7 +120,7 @@ class BuiltIn(Macro):
     amount: int
 
     def __post_init__(self) -> None:
-        """Check what the compiled rules are told.
+        """Check what the compiled rules are given.
 
         Raises:
             AutottsError: there is no such rule, or the amount is no number of steps.
@@ -214,7 +214,7 @@ class MacroTable:
     """Macro actions over N episodes: their masks, and the plan that carries out a choice of them."""
 
     def __init__(self, macros: Sequence[Macro], episodes: int, max_branches: int) -> None:
-        """Make room.
+        """Allocate the arrays.
 
         Raises:
             AutottsError: the first macro is not "stop".
@@ -227,7 +227,7 @@ class MacroTable:
         self._plain = [k for k, macro in enumerate(macros) if not isinstance(macro, BuiltIn | OwnMacro)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without the addresses of macros."""
+        """Return the state for a pickle, without the addresses of macros."""
         return {name: value for name, value in vars(self).items() if name != "compiled"}
 
     @cached_property

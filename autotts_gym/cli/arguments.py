@@ -18,16 +18,16 @@ Subparsers = Any
 """What ``ArgumentParser.add_subparsers`` returns; argparse gives it no public type."""
 
 LARGEST = 2**31 - 1
-"""Of whole numbers: the engine's counts have 32 bits."""
+"""The largest whole number of an argument: the engine's counts have 32 bits."""
 
 
 class LineParser(argparse.ArgumentParser):
-    """A parser whose complaints fit in one line."""
+    """A parser whose error messages fit in one line."""
 
     _words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As usual."""
+        """Parse the arguments as ``argparse`` does."""
         self._words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
@@ -94,7 +94,7 @@ def add_controller(parser: argparse.ArgumentParser) -> None:
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
-    """Add what holds in every episode."""
+    """Add the arguments of the rules, which hold in every episode."""
     parser.add_argument(
         "--accounting",
         choices=("exact", "autotts"),

@@ -49,7 +49,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser.add_argument("--picture", metavar="FILE", type=Path, help="a .png, .svg or .pdf file for a figure")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object")
-    output.add_argument("--prompt", action="store_true", help="print what a language model is told")
+    output.add_argument("--prompt", action="store_true", help="print what a language model is shown")
     parser.set_defaults(run=_diagnose)
 
 

@@ -1,4 +1,4 @@
-"""How every command ends: what a user can cause is one line on standard error and an exit code, whatever it is."""
+"""How every command ends: every error that a user can cause is one line on standard error and an exit code."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from autotts_gym.errors import AutottsError, plain
 
 BAD_USE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
-"""Exit codes; the last three are 128 and the number of a signal, as shells have it."""
+"""Exit codes; the last three are 128 plus the number of a signal, as in shells."""
 
 
 _REMEDIES = {
@@ -28,11 +28,11 @@ class Terminated(BaseException):
 
 
 class OutputError(AutottsError):
-    """What is told cannot be written to standard output."""
+    """The output cannot be written to standard output."""
 
 
 class _ReaderGoneError(Exception):
-    """Who read standard output went away, as in ``autotts … | head``."""
+    """The reader of standard output went away, as in ``autotts … | head``."""
 
 
 def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lambda: "") -> int:
@@ -40,13 +40,13 @@ def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lamb
 
     Args:
         work: what it does; returns its exit code.
-        name: of the command, before what is told.
+        name: of the command, printed before messages.
         after: what to do after an interrupt, in words.
 
     Returns:
-        What the work returned; 2 for what a user can mend: bad use, and whatever the system refuses, such as memory,
+        What the work returned; 2 for what a user can mend: bad use, and all that the system refuses, such as memory,
         files, processes or standard output; 130 after an interrupt; 143 after SIGTERM; 141 if the reader of standard
-        output went away, of which nothing is told.
+        output went away, in which case nothing is printed.
     """
     prefix = f"{name}: " if name else ""
     with _streams(), _terminable():
@@ -58,19 +58,19 @@ def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lamb
             finally:  # on SystemExit, too: argparse has printed a help
                 sys.stdout.flush()
         except AutottsError as error:
-            told = f"error: {error}"
+            message = f"error: {error}"
         except MemoryError as error:
-            told = f"error: memory: expected enough for this, but it ran out: {plain(error)}"
+            message = f"error: memory: expected enough for this, but it ran out: {plain(error)}"
         except OSError as error:
-            told = f"error: {_refusal(error)}"
+            message = f"error: {_refusal(error)}"
         except (KeyboardInterrupt, Terminated) as stop:
             interrupted = isinstance(stop, KeyboardInterrupt)
             how, more = "interrupted" if interrupted else "terminated", after()
-            _tell(f"{prefix}{how}{f'; {more}' if more else ''}")
+            _report(f"{prefix}{how}{f'; {more}' if more else ''}")
             return INTERRUPTED if interrupted else TERMINATED
         except _ReaderGoneError:
             return READER_GONE
-        _tell(f"{prefix}{told}")
+        _report(f"{prefix}{message}")
         return BAD_USE
 
 
@@ -80,8 +80,8 @@ def _refusal(error: OSError) -> str:
     return f"{files or 'the system'}: {plain(error)}{_REMEDIES.get(error.errno or 0, '')}"
 
 
-def _tell(line: str) -> None:
-    """Print a line on standard error, unless that is full or closed: then nobody can be told."""
+def _report(line: str) -> None:
+    """Print a line on standard error, unless that is full or closed: then the line is lost."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -89,7 +89,7 @@ def _tell(line: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Give what is left of a stream somewhere to go: Python flushes it once more at its end."""
+    """Redirect a stream to the null device: Python flushes what is left of it once more at its end."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -97,7 +97,7 @@ def _discard(stream: TextIO) -> None:
 
 
 class _Output:
-    """Standard output, whose troubles are told apart from those of other files and pipes.
+    """Standard output, whose errors are kept apart from those of other files and pipes.
 
     Characters that it cannot show are written as escapes.
     """
@@ -111,17 +111,17 @@ class _Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """As a stream does."""
-        with self._troubles():
+        """Write a text, as a stream does."""
+        with self._errors():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        """As a stream does."""
-        with self._troubles():
+        """Flush the stream."""
+        with self._errors():
             self._stream.flush()
 
     @contextmanager
-    def _troubles(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -155,7 +155,7 @@ def _streams() -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends what is being done as an interrupt does, so that it leaves nothing behind."""
+    """Let SIGTERM end the work as an interrupt does, so that it leaves no files behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -116,13 +116,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.aggregator:
         print(wrapped(f"STOP answers by {arguments.aggregator}."))
     for result, report in zip(results, reports, strict=False):
-        print(wrapped(f"Twin {seed} of {result.store}: {_told_of_twin(report)}"))
+        print(wrapped(f"Twin {seed} of {result.store}: {_twin_words(report)}"))
     if data:
-        print(f"{controller.name} holds {data}.{'' if twins else ' --twin tells whether it is a rule or a table.'}")
+        print(f"{controller.name} holds {data}.{'' if twins else ' --twin shows whether it is a rule or a table.'}")
     return 0
 
 
-def _told_of_twin(report: "TwinReport") -> str:
+def _twin_words(report: "TwinReport") -> str:
     """Return both figures, their difference with its interval, and the verdict."""
     lost, dearer = report.accuracy_difference, report.tokens_difference
     return (
@@ -255,7 +255,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 
 def _write_curves(folder: Path, families: "Sequence[Frontier]") -> str:
-    """Write budget curves for TensorBoard where it is installed; returns what to tell of it."""
+    """Write budget curves for TensorBoard where it is installed; returns what to say of it."""
     from importlib.util import find_spec
 
     if find_spec("tensorboard") is None:
@@ -312,7 +312,7 @@ def _trace(arguments: argparse.Namespace) -> int:
     show(
         heading(_title(played)),
         _rounds_table(played),
-        Text(_ending(played)),
+        Text(_end_text(played)),
         "",
         Text.from_ansi(render_ansi(played.state, 0)),
     )
@@ -346,21 +346,21 @@ def _rounds_table(played: "Trace") -> "RichTable":
             f"{ledger.tokens:+,}" if ledger.tokens else "0",
             f"{ledger.total_tokens:,}",
             f"{ledger.sequential_tokens:,}",
-            Text(_standing(each.leader)),
-            Text(_standing(each.finished_leader)),
-            Text(_deeds(each)),
+            Text(_leader_text(each.leader)),
+            Text(_leader_text(each.finished_leader)),
+            Text(_round_effects(each)),
         )
     return table
 
 
-def _standing(standing: "Standing") -> str:
+def _leader_text(standing: "Standing") -> str:
     """Return a leader with its votes and Beta confidence, such as ``204 5/8 91%``."""
     if standing.answer is None:
         return "-"
     return f"{one_line(standing.answer, 12)} {standing.votes}/{standing.voters} {standing.confidence:.0%}"
 
 
-def _deeds(played: "Round") -> str:
+def _round_effects(played: "Round") -> str:
     """Return what a round did, such as ``prune 2, 5; deepen 0-1, 3; finished 3; stop``."""
     opened = [change.branch for change in played.revealed if change.depth == len(change.answers)]
     deepened: dict[int, list[int]] = {}
@@ -384,7 +384,7 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def _ending(played: "Trace") -> str:
+def _end_text(played: "Trace") -> str:
     end = played.end
     answer = "no answer" if end.answer is None else f"answer {one_line(end.answer, 40)}"
     verdict = {None: "unlabelled", True: "right", False: "wrong"}[end.correct]

@@ -14,7 +14,7 @@ code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``autotts`` and return its exit code, which is told in ``autotts_gym.cli.ending.run``.
+    """Run ``autotts`` and return its exit code, which ``autotts_gym.cli.ending.run`` explains.
 
     Args:
         argv: arguments after the program's name; by default those of the process.

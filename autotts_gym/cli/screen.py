@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autotts_gym.evaluation.tables import Table
 
 _ENDLESS = 1000
-"""Columns of what is not a terminal."""
+"""Columns where the output is not a terminal."""
 
 _LEAST_NAME, _LONG_NAME = 8, 36
 """Columns that the names of rows have, at least and at most, in a table that is too wide."""
@@ -28,7 +28,7 @@ _LEAST_NAME, _LONG_NAME = 8, 36
 def columns() -> int | None:
     """Return how many columns the terminal has, as COLUMNS or it says; None where there is none.
 
-    Without a terminal COLUMNS means nothing: GNU readline leaves it in the environment of whatever it is loaded into.
+    Without a terminal COLUMNS means nothing: GNU readline leaves it in the environment of every program that loads it.
     """
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
@@ -69,7 +69,7 @@ def pasted(command: str) -> str:
 
 
 def heading(text: str) -> Text:
-    """Return what stands above a table."""
+    """Return the heading of a table."""
     from rich.text import Text
 
     return Text(text, "bold")
@@ -85,7 +85,7 @@ def plain_table() -> RichTable:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A table for the terminal; where it is too wide, its columns are shared out over several, one below the other.
+    """A table for the terminal; where it is too wide, its columns are divided among several, one below the other.
 
     A hidden column ``family`` becomes headings, under which the settings are named by their knobs.
     """
@@ -133,7 +133,7 @@ def _block(table: Table, indices: list[int]) -> _Block:
     texts = [[column.text(row[i]) for row in table.rows] for i, column in zip(indices, columns, strict=True)]
     if len(columns) == 1:
         return _Block(columns[0].header, tuple(texts[0]))
-    # Above stand the headings that the columns share, below each has its own: a word over its unit.
+    # The first lines are the headings that the columns share; below, each column has its own: a word over its unit.
     units = [column.header[-1].rpartition(" ")[::2] for column in columns]
     parts = [[*unit, *text] for unit, text in zip(units, texts, strict=True)]
     widths = [max(map(len, part)) for part in parts]
@@ -155,7 +155,7 @@ def _knobs(setting: str, family: str) -> str:
 
 
 def _packed(blocks: Sequence[_Block], room: int) -> list[list[_Block]]:
-    """Shares blocks out, in order, so that each part fits the room if it is more than one block."""
+    """Divide blocks into parts, in order, so that each part of several blocks fits the width."""
     parts: list[list[_Block]] = []
     used = 0
     for block in blocks:

@@ -1,4 +1,4 @@
-"""``autotts import``, ``autotts info`` and ``autotts synth``: stores in, seen, and made up."""
+"""``autotts import``, ``autotts info`` and ``autotts synth``: import, describe and synthesize stores."""
 
 import argparse
 import json
@@ -70,7 +70,7 @@ def _add_import(subparsers: Subparsers) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     from autotts_gym.replay.importers import import_json, import_tree, logger, refuse_existing, tree_targets
 
-    notes = _Notes(logger)
+    notes = _DeferredWarnings(logger)
     source, output = arguments.source, arguments.output
     options = {
         "equivalence": arguments.equivalence,
@@ -102,8 +102,8 @@ def _import(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _Notes(logging.Handler):
-    """Keeps what is warned of until the store that it is about is written; a run that fails says its error alone."""
+class _DeferredWarnings(logging.Handler):
+    """Keeps warnings until the store that they are about is written; a run that fails prints its error alone."""
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Notes(logging.Handler):
 
 
 def _progress(imported: Iterable[tuple[Path, "ReplayStore"]], total: int) -> Iterator[tuple[Path, "ReplayStore"]]:
-    """Show how far ``imported`` is, to a person only."""
+    """Show how far ``imported`` is, on a terminal only."""
     if not sys.stderr.isatty():
         yield from imported
         return

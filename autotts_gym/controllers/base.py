@@ -1,4 +1,4 @@
-"""What a controller is: the base class, and the checks of its knobs."""
+"""The base class of controllers, and the checks of their knobs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -27,7 +27,7 @@ class Controller:
 
     Attributes:
         name: the family's name.
-        needs_probes: whether it cannot play on a store without probes, where it is then refused.
+        needs_probes: whether it cannot play on a store without probes; it is refused there.
         use_of_probes: what it does with probes, for the warning or the error on a store without.
     """
 
@@ -42,38 +42,38 @@ class Controller:
 
     @property
     def needs_signals(self) -> tuple[str, ...]:
-        """The signals without which it cannot play on a store, where it is then refused."""
+        """The signals that it needs; it is refused on a store that lacks one."""
         return ()
 
     def begin(self, revealed: Revealed) -> Any:
-        """N episodes begin; returns what the controller remembers of them from round to round."""
+        """Begin N episodes; returns what the controller remembers of them from round to round."""
 
     def decide(self, revealed: Revealed, memory: Any, plan: RoundPlan) -> None:
         """Write the next round of every running episode into an empty plan."""
         raise NotImplementedError
 
     def look(self, revealed: Revealed, memory: Any) -> None:
-        """Called after each round that leaves episodes running."""
+        """Look at what a round revealed; called after each round that leaves episodes running."""
 
     def close(self, memory: Any) -> None:
-        """Called when the episodes have ended, however they ended."""
+        """Release resources; called when the episodes have ended, for any reason."""
 
     def chunk(self, questions: int) -> int:
         """How many episodes are best played at a time on a store of so many questions."""
         return CHUNK_EPISODES
 
     def batches(self, problems: NDArray[np.int64], since: float | None = None) -> Sequence[Batch]:
-        """The batches of a chunk, which are played by turns: one where the controller waits for nothing.
+        """The batches of a chunk, which are played by turns; one batch if the controller waits for no process.
 
-        While a round of one batch is played, those whom the controller waits for, told by ``look``, work on another. A
-        row may be in several batches, and must come out alike in all.
+        While a round of one batch is played, the processes that the controller waits for work on another, with what
+        ``look`` has sent them. A row may be in several batches; its results must then be equal.
 
         Args:
             problems: (N,) int64, equal for episodes of one question.
             since: when the evaluation began, by ``time.monotonic``; None: now.
 
         Returns:
-            Of each the ``rows`` (n,) int64 of its episodes, and what its controller needs to know.
+            For each batch the ``rows`` (n,) int64 of its episodes, and what its controller needs to know.
         """
         return [alone(len(problems))]
 
@@ -82,7 +82,7 @@ class Controller:
         return alone(len(problems))
 
     def begin_batch(self, revealed: Revealed, batch: Batch) -> Any:
-        """The episodes of a batch begin; as ``begin``, which it calls."""
+        """Begin the episodes of a batch; it calls ``begin``."""
         return self.begin(revealed)
 
     def audit(
@@ -92,18 +92,18 @@ class Controller:
         seeds: NDArray[np.int64],
         questions: NDArray[np.int64],
     ) -> None:
-        """Raise if what episodes came to can't be trusted.
+        """Raise an error if the outcomes of episodes can't be trusted.
 
         Args:
-            fields: what the rows of all batches came to, (rows,) each, with that of its first batch for each row.
-            again: the same, with that of its own batch for each row.
+            fields: the outcomes of the rows of all batches, (rows,) each; for each row that of its first batch.
+            again: the same; for each row that of its own batch.
             seeds: (rows,) int64.
             questions: (rows,) int64, numbered through the bank.
         """
 
 
 class _Adapted(Controller):
-    """A controller that has the methods and not the base class."""
+    """Adapts a controller that has the methods but not the base class."""
 
     def __init__(self, made: Any) -> None:
         self.made = made
@@ -127,11 +127,11 @@ class _Adapted(Controller):
         self.made.decide(revealed, memory, plan)
 
     def look(self, revealed: Revealed, memory: Any) -> None:
-        """What its memory does, if it does something."""
+        """Call the method of its memory, if there is one."""
         getattr(memory, "look", _nothing)(revealed)
 
     def close(self, memory: Any) -> None:
-        """Likewise."""
+        """Call the method of its memory, if there is one."""
         getattr(memory, "close", _nothing)()
 
 
@@ -140,11 +140,11 @@ def _nothing(*_arguments: Any) -> None:
 
 
 MEMBERS = ("name", "params", "begin", "decide")
-"""What a controller has at least, with the base class or without."""
+"""The members that every controller has, with the base class or without."""
 
 
 def as_controller(made: Any) -> Controller:
-    """A controller as it is, or in a coat if it has ``MEMBERS`` but not the base class.
+    """Return a controller as it is, or adapted if it has ``MEMBERS`` but not the base class.
 
     Raises:
         AutottsError: it is no controller.
@@ -169,7 +169,7 @@ class HandWritten(Controller):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The knobs."""
+        """The knobs by their names."""
         return {knob.name: getattr(self, knob.name) for knob in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
@@ -197,7 +197,7 @@ class HandWritten(Controller):
     def play_through(self, state: PoolState, memory: Any, rounds: int) -> None:
         """Play each running episode of a state, one after the other, for so many rounds at the most.
 
-        What comes out is what ``decide`` and ``PoolState.play`` come to by turns, in less time.
+        The results are those of ``decide`` and ``PoolState.play`` by turns, in less time.
         """
         state.require("play_round")
         revealed = state.revealed
@@ -206,7 +206,7 @@ class HandWritten(Controller):
 
     def _memory(self, revealed: Revealed, memory: Any) -> tuple[NDArray[Any], ...]:
         places = self.places(revealed)
-        return remembered(self.name, memory, places) if places else ()
+        return checked_memory(self.name, memory, places) if places else ()
 
 
 def knobs(family: type[HandWritten]) -> str:
@@ -232,8 +232,8 @@ def fraction(name: str, knob: str, value: Any) -> None:
     require(name, knob, value, validation.is_real(value, 0, 1), "a number in [0, 1]")
 
 
-def remembered(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ...]:
-    """The arrays that ``begin`` returned, checked, as whoever plays the controller holds them.
+def checked_memory(name: str, memory: Any, places: Places) -> tuple[NDArray[Any], ...]:
+    """Check the arrays that ``begin`` returned: the caller holds them, and could have changed them.
 
     Raises:
         ControllerError: they are not those of these episodes.

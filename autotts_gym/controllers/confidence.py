@@ -1,4 +1,4 @@
-"""Controllers that live on signals: how confident the model was while it wrote."""
+"""Controllers that use signals: how confident the model was while it wrote."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ WEIGHTS = ("minimum", "tail", "mean")
 """By what a branch's vote is weighted: the lowest confidence of its intervals, that of its end, or their mean."""
 
 
-class _OnSignal(HandWritten):
-    """A controller that lives on one signal."""
+class _SignalController(HandWritten):
+    """A controller that uses one signal."""
 
     signal: str
 
     @property
     def needs_signals(self) -> tuple[str, ...]:
-        """Its signal."""
+        """The signal that it uses."""
         return (self.signal,)
 
     @classmethod
@@ -35,7 +35,7 @@ class _OnSignal(HandWritten):
         return {"branches": width(beta)}
 
     def column(self, revealed: Revealed) -> int:
-        """Where its signal stands among those of the stores.
+        """The index of its signal among those of the stores.
 
         Raises:
             ControllerError: not every store has it.
@@ -58,8 +58,8 @@ class _OnSignal(HandWritten):
 
 @register
 @dataclass(frozen=True)
-class DeepConf(_OnSignal):
-    """DeepConf, online and offline: confident branches vote, others are given up (Fu et al. 2025, arXiv 2508.15260).
+class DeepConf(_SignalController):
+    """DeepConf, online and offline: confident branches vote, others are pruned (Fu et al. 2025, arXiv 2508.15260).
 
     The first ``warm_up`` branches are read whole. The threshold is the lowest confidence that the most confident
     ``keep`` of them have at least: branches below it have no vote, and later branches are stopped as soon as an
@@ -102,7 +102,7 @@ class DeepConf(_OnSignal):
         return (_FLOAT64, (revealed.episodes,)), (_FLOAT64, revealed.slots.shape[1:]), (_FLOAT64, (answers,))
 
     def begin(self, revealed: Revealed) -> Any:
-        """No threshold yet.
+        """Begin without a threshold.
 
         Raises:
             ControllerError: not every store has its signal.
@@ -125,7 +125,7 @@ class DeepConf(_OnSignal):
 
 @register
 @dataclass(frozen=True)
-class Deer(_OnSignal):
+class Deer(_SignalController):
     """DEER: a branch stops growing once the model is sure of the answer that it would give (arXiv 2504.15895).
 
     Alone (``branches=1``), or as the majority of the latest answers over several branches.

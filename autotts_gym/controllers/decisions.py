@@ -59,7 +59,7 @@ def rule(decide: Callable[..., None]) -> Callable[..., None]:
     return kernel(loop)
 
 
-# ------------------------------------------------------------------------------------------- whole branches, one by one
+# ---------------------------------------------------------------------------------------- complete branches, one by one
 
 
 @rule
@@ -136,7 +136,7 @@ def adaptive_consistency(s, n, memory, knobs, plan):
 
 @rule
 def early_stopping(s, n, memory, knobs, plan):
-    """Read windows of whole branches; a unanimous window ends the episode with its answer."""
+    """Read windows of complete branches; a unanimous window ends the episode with its answer."""
     branches, window = knobs
     windows = branches // window
     pool = s.pools[n]

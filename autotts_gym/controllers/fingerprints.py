@@ -1,4 +1,4 @@
-"""What a policy's observations and actions mean, as names and fingerprints, so that no policy is played by other ones.
+"""What a policy's observations and actions mean, as names and fingerprints: a policy is never played with others.
 
 A feature or a macro is known by its name, and by a fingerprint of what its code gives in scripted episodes on a tiny
 made-up store. So comments and formatting change nothing, and neither do features that a policy does not observe; a
@@ -44,18 +44,18 @@ def identity(
         of what the actions cost; and ``digest``, of all of these.
     """
     seen, done, ledger = _behaviour(observation, None if macros is None else tuple(macros), max_branches, accounting)
-    told = {
+    parts = {
         "features": dict(zip(_names(observation), seen, strict=True)),
         "actions": done,
         "constants": {name: value for name, value in vars(quantities).items() if name.endswith("_SCALE")}
         | {"STUBBORN": STUBBORN},
         "ledger": ledger,
     }
-    return {"digest": _digest(json.dumps(told).encode()), **told}
+    return {"digest": _digest(json.dumps(parts).encode()), **parts}
 
 
 def _names(observation: Observation) -> list[str]:
-    """What the features are known by: in a list of one's own by group and name, as two groups share some names."""
+    """The names of the features; with the group in a user's list, as two groups share some names."""
     features = (*observation.of_episode, *observation.of_branch)
     if not isinstance(observation.name, str) or any(isinstance(each, Feature) for each in features):
         return [each.label for each in features]

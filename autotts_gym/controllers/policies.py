@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.actions.macros import MACROS, Macro, MacroTable, choose_macros
-from autotts_gym.controllers.base import Controller, Places, fraction, remembered
+from autotts_gym.controllers.base import Controller, Places, checked_memory, fraction
 from autotts_gym.controllers.fingerprints import differences, identity
 from autotts_gym.engine import Revealed, RoundPlan, layout
 from autotts_gym.engine.plan import arrays_of
@@ -44,7 +44,7 @@ _EXPECTED = {
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What a policy's file says of it.
+    """The card of a policy, from its file.
 
     Raises:
         ControllerError: the file is absent, or not that of a policy.
@@ -70,19 +70,19 @@ def read_identity(path: Path) -> dict[str, Any] | None:
     """The name of a policy, and what its observations and actions were when it was trained; None: the file is older.
 
     Raises:
-        ControllerError: what is there is none.
+        ControllerError: the entry is damaged.
     """
     with zipfile.ZipFile(path) as file:
         if IDENTITY not in file.namelist():
             return None
         try:
-            told = json.loads(file.read(IDENTITY))
+            saved = json.loads(file.read(IDENTITY))
         except ValueError as error:
             raise ControllerError(f"{path}: {IDENTITY}: expected JSON: {plain(error)}") from error
     parts = ("features", "actions", "constants")
-    if not isinstance(told, dict) or not all(isinstance(told.get(part), dict) for part in parts):
+    if not isinstance(saved, dict) or not all(isinstance(saved.get(part), dict) for part in parts):
         raise ControllerError(f"{path}: {IDENTITY}: expected an object with {', '.join(parts)}")
-    return told
+    return saved
 
 
 def identity_of(
@@ -92,8 +92,8 @@ def identity_of(
 
     Args:
         card: what the file says.
-        macros: the user's own that it names.
-        features: likewise.
+        macros: the user's own macros that it names.
+        features: the user's own features that it names.
 
     Raises:
         AutottsError: it names a macro or a feature that there is not.
@@ -134,7 +134,7 @@ class Policy(Controller):
     Attributes:
         path: its file.
         card: what the file says of its training.
-        cost_weight: reward per million total tokens that it is told; the knob that sweeps its frontier.
+        cost_weight: reward lost per million total tokens, which it observes; the knob that sweeps its frontier.
         observation: what it observes.
     """
 
@@ -166,7 +166,7 @@ class Policy(Controller):
         self.identity = read_identity(self.path)
         self.name = self._name()
         self.macros, self.features = tuple(macros), tuple(features)
-        self._recognise()
+        self._check_identity()
         self.observation = _observation_of(self.card, self.features)
         low, high = self.card["cost_weight"]
         if cost_weight is not None and beta is not None:
@@ -184,8 +184,8 @@ class Policy(Controller):
         self.cost_weight = float(cost_weight)
         self._model: Any = None
 
-    def _recognise(self) -> None:
-        """Refuse a policy that would be misread."""
+    def _check_identity(self) -> None:
+        """Refuse a policy whose features, macros or constants have changed since its training."""
         try:
             now = identity_of(self.card, self.macros, self.features)
         except (AutottsError, TypeError, KeyError) as error:
@@ -228,11 +228,11 @@ class Policy(Controller):
 
     @property
     def needs_signals(self) -> tuple[str, ...]:
-        """Those that it observes."""
+        """The signals that it observes."""
         return tuple(sorted(self.observation.signals))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without its network, which the other process reads from the file."""
+        """Return the state for a pickle, without the network: the other process reads it from the file."""
         return {**self.__dict__, "_model": None}
 
     def _load(self) -> Any:
@@ -271,7 +271,7 @@ class Policy(Controller):
         """Observe, predict, and write the chosen actions as a round."""
         arrays_of(plan, revealed.slots.shape)
         out, table = memory if isinstance(memory, tuple) and len(memory) == 2 else (memory, None)
-        remembered(self.name, (out,), self._places(revealed))
+        checked_memory(self.name, (out,), self._places(revealed))
         observation = self.observation
         running = revealed.pools["stop_reason"] == layout.RUNNING
         priced = revealed.priced(self.cost_weight, float(self.card["latency_weight"]))
@@ -286,10 +286,10 @@ class Policy(Controller):
 
 
 def greedy(model: Any, observations: Any, masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The most wanted of the admissible actions, (N,).
+    """The admissible actions with the highest values, (N,).
 
-    An algorithm that was trained without masks learns that a forbidden action does nothing; played without them it
-    might ask for one for ever.
+    An algorithm that was trained without masks learns that a forbidden action does nothing. Without the masks it
+    could ask for a forbidden action for ever.
 
     Args:
         model: an algorithm of Stable-Baselines3 or sb3-contrib: PPO, MaskablePPO, DQN or QRDQN.

@@ -47,7 +47,7 @@ class AnswerConsistency(HandWritten):
         return {"branches": width(beta)}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.branches, self.patience
 
 
@@ -56,7 +56,7 @@ class AnswerConsistency(HandWritten):
 class ShortM(HandWritten):
     """short-m@k: k branches at once, all stopped when m have finished; their majority, ties to the shortest.
 
-    Hassid et al. 2025 (arXiv 2505.17813). Branches that finish in the same round are told apart by their tokens.
+    Hassid et al. 2025 (arXiv 2505.17813). Branches that finish in the same round are ordered by their tokens.
 
     Attributes:
         branches: k.
@@ -80,7 +80,7 @@ class ShortM(HandWritten):
         return {"branches": branches, "finishes": max(1, branches // 2)}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.branches, self.finishes
 
 
@@ -132,7 +132,7 @@ class ParallelProbe(HandWritten):
         return (decisions.PROBE_MEMORY, (revealed.episodes,)), (_INT32, revealed.slots.shape)
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.branches, self.stable_rounds, self.prune_patience, self.warm_up, self.max_rounds
 
 

@@ -1,4 +1,4 @@
-"""Controllers written as programs: a file each, played in the sandbox."""
+"""Controllers written as programs: each is one file, which is played in the sandbox."""
 
 import math
 import os
@@ -22,7 +22,7 @@ PROCESSES = 25
 """Episodes of a question that a batch plays side by side, each in another process: enough to keep processors busy."""
 
 AUDIT_LEAST, AUDIT_MOST = 8, 64
-"""Episodes of a chunk that are played twice, unless there are fewer or all of them are to be."""
+"""The least and the most episodes of a chunk that are played twice, unless there are fewer or all are to be."""
 
 
 class Program(Controller):
@@ -60,7 +60,7 @@ class Program(Controller):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The knob."""
+        """The knob by its name."""
         return {"beta": self.beta}
 
     def __eq__(self, other: object) -> bool:
@@ -92,7 +92,7 @@ class Program(Controller):
         return batch
 
     def begin(self, revealed: Revealed) -> Lockstep:
-        """A process for every episode; they start with the first round."""
+        """Prepare a process for every episode; the processes start with the first round."""
         return self.begin_batch(revealed, alone(revealed.episodes))
 
     def begin_batch(self, revealed: Revealed, batch: Batch) -> Lockstep:
@@ -109,7 +109,7 @@ class Program(Controller):
         memory.decide(revealed, plan)
 
     def look(self, revealed: Revealed, memory: Lockstep) -> None:
-        """Tell the processes what the round revealed."""
+        """Send the processes what the round revealed."""
         memory.look(revealed)
 
     def close(self, memory: Lockstep) -> None:

@@ -41,7 +41,7 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     validation.check("controller", name, named, "the name of a controller, or a path", ControllerError)
     name = os.fspath(name)
     if is_reference(name):
-        return _made(name, params)
+        return _own_controller(name, params)
     if name.endswith(".py"):
         unknown = sorted(set(params) - {"beta", "sandbox"})
         if unknown:
@@ -56,7 +56,7 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     family = families.get(name)
     brought = list(entry_points(group=ENTRY_POINTS, name=name)) if family is None else []
     if brought:
-        return _made(brought[0].value, params)
+        return _own_controller(brought[0].value, params)
     if family is None:
         raise ControllerError(f"controller: expected one of {', '.join(sorted(families))}, got {quote(name)}")
     known = {knob.name for knob in fields(family)}  # type: ignore[arg-type]
@@ -75,8 +75,8 @@ def make_controller(name: str | os.PathLike[str], /, **params: Any) -> Controlle
     return family(**free, **set_by_beta)
 
 
-def _made(reference: str, params: dict[str, Any]) -> Controller:
-    """A controller of a user's class.
+def _own_controller(reference: str, params: dict[str, Any]) -> Controller:
+    """Make a controller of a user's class.
 
     Raises:
         ControllerError: there is no such class, it does not take these knobs, or what it makes is no controller.
@@ -101,7 +101,7 @@ def lacks(controller: Controller, stores: "Sequence[ReplayStore]") -> list[str]:
 
 
 def check_stores(controller: Controller, stores: "Sequence[ReplayStore]") -> None:
-    """Refuse a controller on stores that lack what it needs; that one misses probes is told once.
+    """Refuse a controller on stores that lack what it needs; a warning says once that one misses probes.
 
     Raises:
         ControllerError: it is refused.

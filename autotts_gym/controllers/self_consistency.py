@@ -1,4 +1,4 @@
-"""Controllers that read branches whole: self-consistency and its early-stopping forms."""
+"""Controllers that read complete branches: self-consistency and its early-stopping forms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class SelfConsistency(HandWritten):
         return {"branches": width(beta)}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """N."""
+        """The knob N that its rule takes."""
         return (self.branches,)
 
 
@@ -80,7 +80,7 @@ def _gamma_tables(max_votes: int) -> tuple[NDArray[np.float64], NDArray[np.float
 @register
 @dataclass(frozen=True)
 class AdaptiveConsistency(HandWritten):
-    """ASC: whole branches one at a time until a criterion on their counts holds, then their majority.
+    """ASC: complete branches one at a time until a criterion on their counts holds, then their majority.
 
     Aggarwal et al. 2023 (arXiv 2305.11860), section 3.2 and appendix A: ``beta`` compares the two most frequent
     answers, 1 - BetaCDF(1/2; v1 + 1, v2 + 1); ``dirichlet`` is the probability that the leader's share is the largest
@@ -123,7 +123,7 @@ class AdaptiveConsistency(HandWritten):
 @register
 @dataclass(frozen=True)
 class EarlyStopping(HandWritten):
-    """ESC: windows of whole branches; a unanimous window ends the episode with its answer, else the majority of all.
+    """ESC: windows of complete branches; a unanimous window is the answer, else the majority of all branches.
 
     Li et al. 2024 (arXiv 2401.10480).
 
@@ -148,14 +148,14 @@ class EarlyStopping(HandWritten):
         return {"branches": width(beta, free.get("window", cls.window))}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.branches, self.window
 
 
 @register
 @dataclass(frozen=True)
 class Doubling(HandWritten):
-    """Doubling adaptive self-consistency: 2, 4, 8, ... whole branches until the top share reaches a threshold.
+    """Doubling adaptive self-consistency: 2, 4, 8, ... complete branches until the top share reaches a threshold.
 
     The adaptive self-consistency of its_hub (Red Hat AI Innovation).
 
@@ -183,5 +183,5 @@ class Doubling(HandWritten):
         return {"branches": width(beta, 2)}
 
     def numbers(self, revealed: Revealed) -> tuple[Any, ...]:
-        """The knobs."""
+        """The knobs that its rule takes."""
         return self.first, self.branches, float(self.threshold)

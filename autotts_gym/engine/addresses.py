@@ -1,4 +1,4 @@
-"""One small array that stands for all arrays of the state when a kernel is called, and the type that kernels see.
+"""One small array of addresses in place of all arrays of the state, to call kernels, and the type that kernels see.
 
 Calling compiled code costs about a tenth of a microsecond an array argument, and the state has twenty. ``Addresses``
 hold where they are, and their sizes. ``unpack`` makes a ``State`` of them, of which a kernel asks for arrays by name:

@@ -69,7 +69,7 @@ class Bank:
         self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)
         answers = np.concatenate([np.diff(store.answer_offsets) for store in stores])
         self.max_answers = int(answers.max())
-        # The answers of all questions in a row, read from the stores as they are asked for; None stands behind them.
+        # The answers of all questions in a row, read from the stores when they are asked for, and None at the end.
         self.questions["first_answer"] = np.cumsum(answers) - answers
         self.questions["answers"] = answers
         self._texts = np.full(int(answers.sum()) + 1, None, object)
@@ -95,21 +95,21 @@ class Bank:
         return dict(zip(self.signal_names, zip(least.tolist(), most.tolist(), strict=True), strict=True))
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Bank":
-        """Read-only: a copy is itself."""
+        """Return itself: a bank is read-only."""
         return self
 
     def __reduce__(self) -> tuple[type["Bank"], tuple[tuple["ReplayStore", ...]]]:
-        """Pickles as its stores, of which those on disk pickle as their paths."""
+        """Pickle as its stores; those on disk pickle as their paths."""
         return Bank, (self.stores,)
 
     @property
     def num_questions(self) -> int:
-        """Questions of all stores together."""
+        """The number of questions of all stores together."""
         return len(self.questions)
 
     @property
     def num_problems(self) -> int:
-        """Different questions among them."""
+        """The number of different questions among them."""
         return int(self.problems.max()) + 1
 
     @cached_property
@@ -119,7 +119,7 @@ class Bank:
 
     @cached_property
     def majorities(self) -> NDArray[np.int32]:
-        """The majority of each question's whole pool, (Q,) stored ids; ties to the first seen; -1: nobody answered."""
+        """The majority of each question's whole pool, (Q,) stored ids; ties to the first seen; -1: no answer."""
         return np.concatenate([store.majority() for store in self.stores])
 
     def changes(self, max_branches: int) -> int:

@@ -5,15 +5,15 @@
     <cache>/<version>-<python>-<numba>-<digest>/
       transition.act_all-….nbc  the machine code of a kernel for one signature
       seconds                the longest that a process has compiled for this folder
-      told-<pid>             that process, or one that it started, has said that code is being compiled
+      said-<pid>             that process, or one that it started, has said that code is being compiled
 
 ``<cache>`` is ``autotts_gym/kernels`` in the user's cache folder (``~/.cache`` on Linux), or where that variable is set
 ``$NUMBA_CACHE_DIR/autotts_gym-kernels``. The digest is that of everything that machine code depends on: the sources of
 all kernels, which call each other across files, the versions of Python, Numba, LLVM and NumPy, the processor, and
 Numba's settings.
 
-Loading machine code is running it. So a folder is used only if this user or root owns it and nobody else may write to
-it, and the same is asked of each file once it is open.
+Loading machine code is running it. So a folder is used only if this user or root owns it and no other user may write
+to it. The same is required of each file once it is open.
 """
 
 import atexit
@@ -44,13 +44,13 @@ from numba.core.runtime.nrt import rtsys
 from autotts_gym.version import __version__
 
 KEPT = 16
-"""Folders that stay when a new one is made, the ones used last."""
+"""How many folders are kept when a new one is made: the ones used last."""
 
 _CURE = "set NUMBA_CACHE_DIR to a folder of yours that can be written"
 """What to do where there is no folder."""
 
 _PATIENCE = 3600.0
-"""Seconds for which a process holds that it was said what it would say; long beyond any compilation."""
+"""Seconds for which a message of another process counts as said; longer than any compilation."""
 
 _IMPORTED = time.time()
 
@@ -65,7 +65,7 @@ _COMPILED = (
     *("actions/effects.py", "controllers/decisions.py", "engine/*.py", "envs/steps.py", "evaluation/hindsight.py"),
     *("observation/*.py", "sandbox/messages.py", "sandbox/protocol.py", "version.py"),
 )
-"""Where code and constants that are compiled stand."""
+"""The packages with code and constants that are compiled."""
 
 
 def _digest() -> str:
@@ -100,22 +100,22 @@ def folder_name() -> str:
 
 @lru_cache(1)
 def folder() -> tuple[Path | None, str]:
-    """The folder of this process, made if need be; or None, and why there is none."""
+    """The folder of this process, which is made if it is missing; or None, and why there is none."""
     try:
         root, ours = _root()
-        mine = root / folder_name()
-        new = not mine.exists()
-        _make(mine)
-        for each in (ours, root, mine):
+        current = root / folder_name()
+        new = not current.exists()
+        _make(current)
+        for each in (ours, root, current):
             _check_owner(each, each.stat())
         if new:
-            _clean(root, mine)
+            _clean(root, current)
         else:
             with contextlib.suppress(OSError):  # a folder that cannot be written is used as it is
-                os.utime(mine)
+                os.utime(current)
     except OSError as error:
         return None, str(error)
-    return mine, ""
+    return current, ""
 
 
 def _root() -> tuple[Path, Path]:
@@ -146,7 +146,7 @@ def _make(path: Path) -> None:
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
-    """Refuse what another user could have written.
+    """Refuse a path that another user could have written.
 
     Raises:
         PermissionError: naming path and reason.
@@ -159,15 +159,15 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         raise PermissionError(f"others may write to {path}")
 
 
-def _clean(root: Path, mine: Path) -> None:
-    """Remove the folders used longest ago, so that those of old versions do not pile up."""
+def _clean(root: Path, current: Path) -> None:
+    """Remove the folders used longest ago, so that old versions do not fill the disk."""
     used = []
     for each in root.iterdir():
         with contextlib.suppress(OSError):  # another process may be cleaning
-            if each != mine and each.is_dir():
+            if each != current and each.is_dir():
                 used.append((each.stat().st_mtime, each))
     for _, each in sorted(used, reverse=True)[KEPT - 1 :]:
-        shutil.rmtree(each, ignore_errors=True)  # likewise; what is left goes next time
+        shutil.rmtree(each, ignore_errors=True)  # likewise; the next cleaning removes what is left
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -192,36 +192,36 @@ def say(message: str) -> None:
 
 def last_seconds() -> float | None:
     """How long a process has compiled at most: for this folder or, before any has, for the one used last before it."""
-    mine, _ = folder()
-    if mine is None:
+    current, _ = folder()
+    if current is None:
         return None
     records = {}
-    for path in mine.parent.glob("*/seconds"):
+    for path in current.parent.glob("*/seconds"):
         with contextlib.suppress(OSError, ValueError):  # removed meanwhile, or damaged
-            records[path.parent == mine, path.stat().st_mtime] = float(path.read_text())
+            records[path.parent == current, path.stat().st_mtime] = float(path.read_text())
     return records[max(records)] if records else None
 
 
 def record_seconds(seconds: float) -> None:
     """Keep how long this process has compiled so far, if none has longer."""
-    mine, _ = folder()
-    if mine is None:
+    current, _ = folder()
+    if current is None:
         return
-    path = mine / "seconds"
-    with contextlib.suppress(OSError, ValueError):  # it is worth no failure; what cannot be kept is told by ``save``
+    path = current / "seconds"
+    with contextlib.suppress(OSError, ValueError):  # it is worth no failure; ``save`` says what cannot be kept
         if not path.exists() or float(path.read_text()) < seconds:
             _write(path, f"{seconds:.3f}\n".encode())
 
 
-def tell_once(message: str) -> None:
+def say_once(message: str) -> None:
     """Say something unless this process, the one that started it, or another that that one started, has said it."""
-    mine, _ = folder()
-    if mine is None:
+    current, _ = folder()
+    if current is None:
         return
     parent = parent_process()
-    path = mine / f"told-{os.getpid() if parent is None else parent.pid}"
+    path = current / f"said-{os.getpid() if parent is None else parent.pid}"
     since = _IMPORTED if parent is None else time.time() - _PATIENCE
-    with contextlib.suppress(OSError):  # nobody has been told
+    with contextlib.suppress(OSError):  # nothing has been said yet
         if path.stat().st_mtime < since:  # by an earlier process of this number, which was killed
             path.unlink()
     try:
@@ -240,8 +240,8 @@ def tell_once(message: str) -> None:
 @lru_cache(1)
 def say_uncached() -> None:
     """Say once, where there is no folder, that every process compiles anew; this one, not those that it starts."""
-    mine, reason = folder()
-    if mine is None and parent_process() is None:
+    current, reason = folder()
+    if current is None and parent_process() is None:
         say(f"compiled code cannot be kept, so every process compiles it anew: {reason}; {_CURE}")
 
 
@@ -253,7 +253,7 @@ def _say_unwritable(reason: str) -> None:
 
 def _forget(process: int, path: Path) -> None:
     if os.getpid() == process:
-        with contextlib.suppress(OSError):  # it is empty, and its folder is cleaned some day
+        with contextlib.suppress(OSError):  # it is empty, and its folder is removed later
             path.unlink()
 
 
@@ -261,7 +261,7 @@ def _forget(process: int, path: Path) -> None:
 
 
 class _Locator(_CacheLocator):
-    """Tells Numba the folder; in place of its own locators, which begin with the folder of the source."""
+    """Gives Numba the folder, in place of its own locators, which begin with the folder of the source."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._function, self._file = function, file
@@ -285,7 +285,7 @@ class _Locator(_CacheLocator):
 
 @lru_cache
 def _digest_of(source: Path) -> str:
-    """Digest of the file of a kernel, which may be anybody's."""
+    """Digest of the file of a kernel, which may be a user's."""
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
@@ -345,7 +345,7 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was kept for a signature; None: nothing.
 
-        Numba loads its whole compiler first, and SciPy with it, which takes as long as all the rest of a first step.
+        Numba loads its complete compiler first, and SciPy with it, which takes as long as all the rest of a first step.
         Machine code needs none of that but the counting of references.
         """
         rtsys.initialize(target_context)
@@ -353,7 +353,7 @@ class KernelCache(FunctionCache):
             return self._load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled, if that can be."""
+        """Keep what was compiled, if that is possible."""
         try:
             super().save_overload(sig, data)
         except OSError as error:

@@ -25,7 +25,7 @@ _SIGNATURES: dict[str, Any] = {
 NAMES = tuple(_SIGNATURES)
 
 loaded: dict[str, int] = {}
-"""Where the machine code of those is that this process has asked for."""
+"""The addresses of the functions that this process has asked for."""
 
 
 def load(name: str) -> None:

@@ -1,6 +1,6 @@
 """Arrays that fit together, and the addresses that kernels take of them.
 
-Kernels trust the sizes beside the addresses, so that none are made of arrays that are not as ``layout.TABLE`` says.
+Kernels trust the sizes beside the addresses. So addresses are made only of arrays that are as ``layout.TABLE`` says.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ _RECORD = numpy_support.from_dtype(POOL)
 
 
 class _Native(CFunc):
-    """A function that is compiled by itself; what Numba tells of its compilation is what it tells of a kernel's."""
+    """A function that is compiled by itself; Numba reports its compilation as it reports a kernel's."""
 
     def _compile_uncached(self) -> Any:
         with event.trigger_event("numba:compile", data={"dispatcher": self}):
@@ -33,7 +33,7 @@ class _Native(CFunc):
 
 
 _kept: list[Any] = []
-"""Libraries of machine code. What is called by its address stays for as long as the process."""
+"""Libraries of machine code: code that is called by its address is kept until the process ends."""
 
 
 def machine_code(function: Callable[..., Any], signature: Any, what: str, apart: bool = False) -> int:
@@ -53,8 +53,8 @@ def machine_code(function: Callable[..., Any], signature: Any, what: str, apart:
     try:
         compiled.compile()
     except NumbaError as error:
-        told = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
-        raise AutottsError(f"{what}: Numba cannot compile it: {plain(told)}") from error
+        reason = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        raise AutottsError(f"{what}: Numba cannot compile it: {plain(reason)}") from error
     _kept.append(compiled._library)
     # The function itself, not its wrapper for C, which would print what it raises and go on.
     address: int = compiled._library.get_pointer_to_function(compiled.native_name.removeprefix("cfunc."))
@@ -79,19 +79,19 @@ class Compiled:
         self._address: int | None = None
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the function returns, in plain Python."""
+        """Call the function in plain Python."""
         return self.function(*arguments)
 
     def __repr__(self) -> str:
-        """By module and name."""
+        """Show module and name."""
         return f"<{self.kind} {self.__module__}.{self.__qualname__}>"
 
     def __reduce__(self) -> str:
-        """Pickles by module and name, as functions do."""
+        """Pickle by module and name, as functions do."""
         return self.__qualname__
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """It holds no state of an episode: a copy is itself."""
+        """Return itself: it holds no state of an episode."""
         return self
 
     @property
@@ -136,7 +136,7 @@ def reward(function: Callable[[Any, Any, float, float], float]) -> Reward:
         function: of four arguments. ``before`` and ``after`` are records of the episode before and after the step, with
             the fields of ``autotts_gym.engine.layout.POOL``; ``was_right`` and ``is_right`` are 1.0 where the answer
             that STOP would give then is right (after the end: the answer that was given), else 0.0. Returns a float.
-            It may call other functions that Numba has compiled. Stands at the top of a module, so that it has a name.
+            It may call other functions that Numba has compiled. Define it at the top level of a module.
     """
     return Reward(function)
 
@@ -156,7 +156,7 @@ def aggregator(function: Callable[[Any, int], int]) -> Aggregator:
     Args:
         function: of two arguments. ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name,
             such as ``revealed.slots[n, i].answer``, for reading; ``n`` is the episode. Returns the id of an answer that
-            was seen; anything else is no answer. Stands at the top of a module, so that it has a name.
+            was seen; anything else is no answer. Define it at the top level of a module.
     """
     return Aggregator(function)
 

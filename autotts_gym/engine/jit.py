@@ -68,7 +68,7 @@ class _PartCompiler(Compiler):
         state.library.enable_object_caching()
         state.flags.no_compile = True
         result = super()._compile_core()
-        # Numba finds the code by an object of its own, of the kind of what Python would call; nobody calls it.
+        # Numba finds the code by an object of its own, of the type that Python would call; it is never called.
         nothing: dict[str, Any] = {}
         entry = nothing.__getitem__
         state.targetctx.insert_user_function(entry, result.fndesc, [result.library])
@@ -89,7 +89,7 @@ class ApartCompiler(Compiler):
 class _Stopwatch(event.Listener):
     """Says that code is being compiled, and keeps how long that takes.
 
-    Numba tells of every compilation of the process, one at a time; kernels that a kernel calls are compiled within it.
+    Numba reports every compilation of the process, one at a time; kernels that a kernel calls are compiled within it.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class _Stopwatch(event.Listener):
 
     def on_start(self, event: Any) -> None:
         if not self._depth and not isinstance(event.data["dispatcher"]._cache, cache.KernelCache):
-            return  # a function of somebody else
+            return  # a function of another package
         if not self._depth:
             if not self._seconds:
                 _announce()
@@ -119,7 +119,7 @@ def _announce() -> None:
     cache.say_uncached()
     seconds = cache.last_seconds()
     last = "can take a minute" if seconds is None else f"took {seconds:.0f} s last time"
-    cache.tell_once(f"compiling its code for this machine, once, which {last}")
+    cache.say_once(f"compiling its code for this machine, once, which {last}")
 
 
 event.register("numba:compile", _Stopwatch())

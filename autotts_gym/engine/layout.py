@@ -1,6 +1,6 @@
 """The layout of the state of N episodes: what is revealed, what is hidden, the rules, and the bank behind them.
 
-Revealed and hidden fields live in different arrays, so that whoever is handed the revealed ones holds nothing else.
+Revealed and hidden fields are in different arrays, so that code with the revealed arrays cannot reach hidden ones.
 ``TABLE`` is the one place that says which arrays there are, of which dtype, shape and owner.
 """
 
@@ -39,7 +39,7 @@ SLOT = np.dtype(
     ],
     align=True,
 )
-"""Revealed, one a branch slot."""
+"""The revealed record of a branch slot."""
 
 ANSWER = np.dtype(
     [
@@ -50,7 +50,7 @@ ANSWER = np.dtype(
     ],
     align=True,
 )
-"""Revealed, one an answer seen, by local id; side by side, since a branch that is read changes all of it."""
+"""The revealed record of an answer seen, by local id; one record, since a branch that is read changes all fields."""
 
 POOL = np.dtype(
     [
@@ -89,7 +89,7 @@ POOL = np.dtype(
     ],
     align=True,
 )
-"""Revealed, one an episode."""
+"""The revealed record of an episode."""
 
 CHANGE = np.dtype(
     [
@@ -99,7 +99,7 @@ CHANGE = np.dtype(
     ],
     align=True,
 )
-"""Revealed, one each time that a branch showed another answer than before; older episodes' stay behind."""
+"""The revealed record of a change: a branch showed another answer than before. Those of older episodes are kept."""
 
 SIGNAL = np.dtype(
     [
@@ -111,7 +111,7 @@ SIGNAL = np.dtype(
     ],
     align=True,
 )
-"""Revealed, one a branch slot and signal of the stores; all 0 before the first interval."""
+"""The revealed record of a signal of a branch slot; all 0 before the first interval."""
 
 TAIL_TOKENS = 2048
 """Tokens of the tail of a signal: the window of DeepConf (Fu et al. 2025, arXiv 2508.15260, section 3)."""
@@ -141,7 +141,7 @@ HIDDEN_SLOT = np.dtype(
     ],
     align=True,
 )
-"""Hidden, one a branch slot. All but the branch hold from when it is opened."""
+"""The hidden record of a branch slot. All fields but the branch are valid only once it is opened."""
 
 HIDDEN_POOL = np.dtype(
     [
@@ -158,7 +158,7 @@ HIDDEN_POOL = np.dtype(
     ],
     align=True,
 )
-"""Hidden, one an episode."""
+"""The hidden record of an episode."""
 
 QUESTION = np.dtype(
     [
@@ -181,7 +181,7 @@ STORED_BRANCH = np.dtype(
     ],
     align=True,
 )
-"""What the bank knows of a branch but its probes; side by side, since a branch that is opened needs all of it."""
+"""What the bank knows of a branch except its probes; one record, since a branch that is opened needs all fields."""
 
 OUTCOME = (
     "answer",  # in the bank's answers; -1: none
@@ -192,10 +192,10 @@ OUTCOME = (
     "branches_pruned",
     "stop_reason",
 )
-"""What is told of an episode that has ended, an integer each."""
+"""What is reported of an episode that has ended, an integer each."""
 
 COUNTS = OUTCOME[1:-1]
-"""Those of them that evaluations keep of every episode."""
+"""The names of OUTCOME that evaluations keep for every episode."""
 
 RULES = np.dtype(
     [
@@ -257,7 +257,7 @@ class Sizes(NamedTuple):
 
 
 REVEALED, CONSTANT, HIDDEN, BANK = "revealed", "constant", "hidden", "bank"
-"""Who owns an array: what a controller may see, a table that never changes, what the transition alone knows, what was
+"""The owner of an array: revealed to controllers, a table that never changes, known to the transition alone, or
 collected."""
 
 
@@ -306,15 +306,15 @@ TABLE = (
     Array("probes", _INT32, ("probes",), BANK),  # of all branches, stored answer ids; -1: no answer yet
     Array("signal_values", _FLOAT32, ("probes", "signals"), BANK),  # of the interval before each of them
 )
-"""Every array there is. Allocation, the addresses that kernels take, the checks of dtype and shape, copies and what a
-controller is shown all follow from it."""
+"""Every array of the state. Allocation, the addresses that kernels take, the checks of dtype and shape, copies and what
+a controller is shown all follow from it."""
 
 
 BY_EPISODE = tuple(array.name for array in TABLE if array.axes[:1] == ("episodes",))
-"""Those with a row for each episode."""
+"""The names of the arrays with a row for each episode."""
 
 FUNCTIONS = ("reward", "aggregator", "begin", "perform", "play_round")
-"""Functions that kernels call, of which ``Addresses`` hold where they are, behind all sizes; 0: there is none.
+"""Functions that kernels call; ``Addresses`` hold their addresses, behind all sizes; 0: there is none.
 
 The first two are a user's; the others are the transition, see ``entries.py``."""
 
@@ -338,7 +338,7 @@ if TYPE_CHECKING:
         def _replace(self, **arrays: NDArray[Any]) -> Self: ...
 
     class RevealedArrays(Arrays):
-        """Those of them that a controller may see."""
+        """The arrays that a controller may see."""
 
 else:
     Arrays = namedtuple("Arrays", named(REVEALED, CONSTANT, HIDDEN, BANK))

@@ -104,7 +104,7 @@ class RoundPlan:
 
 
 def arrays_of(plan: Any, slots: tuple[int, ...]) -> PlanArrays:
-    """The arrays of somebody's plan, for episodes with so many branch slots; checked, as whoever wrote it holds it.
+    """Check a plan for episodes with so many branch slots, as its writer still holds it, and return its arrays.
 
     Args:
         plan: what should be a ``RoundPlan``.

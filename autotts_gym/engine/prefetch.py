@@ -1,4 +1,4 @@
-"""Asking the memory, before an episode is stepped, for what the steps of those behind it will need.
+"""Prefetching: before an episode is stepped, ask the memory for what the steps of later episodes will need.
 
 A thousand episodes side by side are larger than the caches: a primitive step of one after the other would wait at each
 of its arrays. Rounds do more with what they read, and a training has fewer episodes: for these it is worth nothing.
@@ -57,7 +57,7 @@ def _fetch_pool(s, n):
 
 @inline
 def _fetch_rest(s, n):
-    """The other records of an episode."""
+    """Ask for the other records of an episode."""
     answers, slots = s.answers.shape[1], s.slots.shape[1]
     for line in range(0, _HIDDEN_POOL, _LINE):
         _fetch(s.hidden_pools, n * _HIDDEN_POOL + line)

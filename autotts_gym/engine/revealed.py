@@ -1,4 +1,4 @@
-"""What episodes have revealed: all that a controller, a policy, a macro or a picture is given.
+"""What episodes have revealed: the only data that a controller, a policy, a macro or a picture is given.
 
 Everything here is, or follows from, the revealed arrays of layout.py: no reference leads from it to the state, to the
 bank or to a gold answer.
@@ -46,11 +46,11 @@ class Revealed:
         object.__setattr__(self, "addresses", pack(self.arrays))
 
     def __reduce__(self) -> tuple[type["Revealed"], tuple[Rules, RevealedArrays, tuple[str, ...]]]:
-        """A copy has arrays of its own, and so addresses of its own."""
+        """Pickle the arrays without the addresses: a copy has its own."""
         return Revealed, (self.rules, self.arrays, self.signal_names)
 
     def priced(self, cost_weight: float, latency_weight: float) -> "Revealed":
-        """The same under other weights, for an observer whose tokens cost something else; a copy of the pools.
+        """The same under other weights, for an observer with other prices of tokens; a copy of the pools.
 
         Args:
             cost_weight: reward per million total tokens.
@@ -62,36 +62,36 @@ class Revealed:
 
     @property
     def episodes(self) -> int:
-        """N."""
+        """The number N of episodes."""
         return len(self.arrays.pools)
 
     @property
     def pools(self) -> NDArray[np.void]:
-        """Per episode, (N,) POOL."""
+        """The records of the episodes, (N,) POOL."""
         return self.arrays.pools
 
     @property
     def slots(self) -> NDArray[np.void]:
-        """Per branch slot, (N, M) SLOT."""
+        """The records of the branch slots, (N, M) SLOT."""
         return self.arrays.slots
 
     @property
     def votes(self) -> NDArray[np.int32]:
-        """By answer id, branches not pruned whose latest answer it is, (N, most answers seen) int32."""
+        """By answer id, how many branches not pruned have it as their latest answer, (N, most answers seen) int32."""
         return self._of_answers("votes")
 
     @property
     def finished_votes(self) -> NDArray[np.int32]:
-        """By answer id, finished branches that gave it, (N, most answers seen) int32."""
+        """By answer id, how many finished branches gave it, (N, most answers seen) int32."""
         return self._of_answers("finished_votes")
 
     @property
     def abandoned(self) -> NDArray[np.int32]:
-        """By answer id, branches that have shown it and show another or none now, (N, most answers seen) int32."""
+        """By answer id, how many branches have shown it and show another or none now, (N, most answers seen) int32."""
         return self._of_answers("abandoned")
 
     def _of_answers(self, name: str) -> NDArray[np.int32]:
-        """A field of the answers seen, up to the most of an episode; how many there are to see is not revealed."""
+        """A field of the answers seen, up to the most of an episode: the number of answers in the pool is hidden."""
         return self.arrays.answers[name][:, : int(self.pools["answers_seen"].max())]
 
     @property
@@ -103,7 +103,7 @@ class Revealed:
         return self.signal_names.index(choice("signal", name, self.signal_names))
 
     def signal(self, name: str) -> NDArray[np.void]:
-        """A signal of each branch slot as it stands, (N, M) SIGNAL.
+        """The latest record of a signal for each branch slot, (N, M) SIGNAL.
 
         Args:
             name: one of ``signal_names``.
@@ -165,7 +165,7 @@ class Revealed:
 
 @dataclass(frozen=True, eq=False)
 class EpisodeRecord:
-    """One episode for people, as it stands: copies of what it has revealed, with the strings of its answers.
+    """One episode at one moment, for people: copies of what it has revealed, with the strings of its answers.
 
     Attributes:
         revealed: of one episode (N = 1).
@@ -184,7 +184,7 @@ class EpisodeRecord:
 
     @property
     def pool(self) -> Any:
-        """POOL."""
+        """The record of the episode, a POOL."""
         return self.revealed.pools[0]
 
     @property
@@ -198,7 +198,7 @@ class EpisodeRecord:
         return self.revealed.arrays.answers[0, : len(self.texts)]
 
     def record(self, n: int = 0) -> "EpisodeRecord":
-        """Itself: a record is drawn like a state of one episode.
+        """Return itself: a record is drawn like a state of one episode.
 
         Raises:
             AutottsError: another episode than 0 is asked for.

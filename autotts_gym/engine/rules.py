@@ -27,7 +27,7 @@ class Rules:
         accounting: "exact", or "autotts" (what the published code charges).
         cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
         latency_weight: reward lost per million sequential tokens; they equal total tokens where every round is one
-            primitive action, so that only rounds tell a wait from a price.
+            primitive action, so that only rounds distinguish a wait from a price.
         shaping: whether correctness is rewarded as the answer that STOP would give becomes right or wrong, not at the
             end; the return is the same.
         max_steps: transitions after which an episode is truncated; None: no limit.
@@ -67,7 +67,7 @@ class Rules:
             limit = getattr(self, name)
             if not (optional and limit is None):
                 check(name, limit, is_integer(limit, least), integers(least) + (" or None" if optional else ""))
-                object.__setattr__(self, name, int(limit))  # numbers of NumPy overflow where they are reckoned with
+                object.__setattr__(self, name, int(limit))  # arithmetic with numbers of NumPy can overflow
         choice("probe", self.probe, PROBES)
         choice("accounting", self.accounting, ACCOUNTINGS)
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")

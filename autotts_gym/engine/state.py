@@ -43,7 +43,7 @@ class PoolState:
     """
 
     def __init__(self, bank: Bank, episodes: int, rules: Rules) -> None:
-        """Make room for episodes, none of which has begun.
+        """Allocate episodes, none of which has begun.
 
         Raises:
             AutottsError: there are to be no episodes, or more than this machine has memory for; or an argument is none.
@@ -123,7 +123,7 @@ class PoolState:
         self.shuffle(every, seeds)
 
     def _aim(self) -> None:
-        """What points to the arrays."""
+        """Make the addresses of the arrays, and the views of what is revealed."""
         self._pack()
         shown = {name: read_only(getattr(self.arrays, name)) for name in RevealedArrays._fields}
         self._revealed = Revealed(self.rules, RevealedArrays(**shown), self.bank.signal_names)
@@ -135,7 +135,7 @@ class PoolState:
         self.addresses = pack(self.arrays, used | self._ready)
 
     def require(self, *names: str) -> None:
-        """Have kernels find functions of the transition, which are compiled or loaded if no state of this process did.
+        """Give kernels the addresses of functions of the transition; compile or load them if this process has not yet.
 
         Args:
             names: "begin", "perform" or "play_round". A kernel that calls another raises ``RuntimeError``.
@@ -149,13 +149,13 @@ class PoolState:
                 self._pack()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without what is shared, which the bank brings, without addresses, and without room left over."""
+        """Return the state for a pickle: without shared arrays (the bank has them), addresses and unused memory."""
         own = {name: getattr(self.arrays, name) for name in layout.named(layout.REVEALED, layout.HIDDEN)}
         own["history"] = self.arrays.history[:, : int(self.arrays.pools["recorded"].max())].copy()
         return {"bank": self.bank, "rules": self.rules, "own": own}
 
     def __setstate__(self, members: dict[str, Any]) -> None:
-        """A copy has arrays of its own, and so ``Addresses`` and views of its own."""
+        """Restore a copy with arrays, ``Addresses`` and views of its own."""
         self.bank = members["bank"]
         self.rules = members["rules"]
         own = dict(members["own"])
@@ -167,7 +167,7 @@ class PoolState:
 
     @property
     def episodes(self) -> int:
-        """N."""
+        """The number N of episodes."""
         return len(self.arrays.pools)
 
     @property
@@ -223,7 +223,7 @@ class PoolState:
         return agreed
 
     def _mask(self, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-        """Which rows are meant; None: all."""
+        """The chosen rows as a mask; None: all."""
         return np.ones(self.episodes, np.bool_) if chosen is None else shaped("chosen", chosen, np.bool_, self._rows)
 
     @property
@@ -363,7 +363,7 @@ class PoolState:
         return self._revealed.reveals(rows, slots, starts)
 
     def outcomes(self, answers: bool) -> dict[str, NDArray[Any]]:
-        """What the episodes came to, a fresh array (N,) for each of ``layout.COUNTS``.
+        """The outcomes of the episodes, a fresh array (N,) for each of ``layout.COUNTS``.
 
         Args:
             answers: whether also ``answers``, the strings of the answers given; None: none.
@@ -381,7 +381,7 @@ class PoolState:
         return outcomes
 
     def record(self, n: int) -> EpisodeRecord:
-        """Episode n as it stands, for people.
+        """A record of episode n at present, for people.
 
         Raises:
             AutottsError: there is no such episode.
@@ -392,7 +392,7 @@ class PoolState:
         seen = int(self.pools["answers_seen"][n])
         texts = self.answer_texts(np.full(seen, n), np.arange(seen))
         store, question = self.bank.locate(int(self.questions[n]))
-        told = self.pools["stop_reason"][n] not in (layout.RUNNING, layout.TRUNCATED)
+        stopped = self.pools["stop_reason"][n] not in (layout.RUNNING, layout.TRUNCATED)
         return EpisodeRecord(
             revealed=Revealed(
                 self.rules,
@@ -402,7 +402,7 @@ class PoolState:
             texts=tuple(texts.tolist()),
             store=f"{store.model}/{store.benchmark}",
             question=question,
-            correct=bool(self.correct[n]) if told and self.labelled[n] else None,
+            correct=bool(self.correct[n]) if stopped and self.labelled[n] else None,
         )
 
     def answer_text(self, n: int, answer: int) -> str | None:

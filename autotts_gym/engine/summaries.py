@@ -1,11 +1,11 @@
-"""Compiled rules of what an episode has revealed that observations and macro actions share."""
+"""Compiled rules of what an episode has revealed; observations and macro actions both use them."""
 
 import numpy as np
 
 from autotts_gym.engine.jit import inline
 
 TIE = 1e-9
-"""Share by which votes may differ by rounding alone."""
+"""Relative difference of votes that may come from rounding alone."""
 
 STUBBORN = 24
 """Answers in a row off the leader after which a branch is stubborn."""
@@ -30,7 +30,8 @@ def weighted_votes(s, n):
 
     An answer with v branches counts v exp(-c z) / sqrt(1 + x). Its branches are on average z standard deviations deeper
     than all that finished, and c = 1.25 F / (F + 8) with F finished: the fewer, the less is known of how long branches
-    are. x branches have shown it and show another or none now: an answer easily come to gathers votes by chance.
+    are. x branches have shown it and show another or none now: an answer that branches reach easily gets votes by
+    chance.
 
     Returns:
         (leader, ties to the answer finished first, -1: none; its votes; the runner-up's; all votes), scaled to one vote

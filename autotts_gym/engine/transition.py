@@ -1,8 +1,8 @@
 """The transition: what opening, deepening, probing, pruning and stopping do to an episode and to its ledger.
 
-Every face of the project acts through ``act`` (one primitive action) or ``play_round`` (a round), which are two ways to
-call the same five verbs. Inner functions take the state of N episodes (see addresses.py) and the index of one of them;
-kernels, which Python calls, take its addresses.
+Every interface of the project acts through ``act`` (one primitive action) or ``play_round`` (a round), which are two
+ways to call the same five verbs. Inner functions take the state of N episodes (see addresses.py) and the index of one
+of them; kernels, which Python calls, take its addresses.
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def _deal(s, n, i):
     hidden = s.hidden_pools[n]
     slot = s.hidden_slots[n, i]
     if slot.branch < 0:
-        # Swap positions i and one drawn behind it: what stands there now was moved by the last swap that drew it.
+        # Swap positions i and one drawn behind it: the last swap that drew that one moved what is there now.
         position = np.int32(i + _draw(hidden, hidden.branches - i))
         here, there = np.int32(i), position
         for k in range(i):
@@ -497,7 +497,7 @@ def _exhausted(s, n):
 def begin(s, n, question):
     """Begin the next episode of a stream: on a question (-1: draw one), in the order given before or drawn.
 
-    Clears what the last episode touched and nothing else; of its history nothing is ever read again.
+    Clears what the last episode changed and nothing else; its history is never read again.
     """
     pool = s.pools[n]
     hidden = s.hidden_pools[n]

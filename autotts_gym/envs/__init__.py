@@ -1,1 +1,1 @@
-"""The Gymnasium face: single and native vector environments, observations, masks and rendering."""
+"""The Gymnasium interface: single and native vector environments, observations, masks and rendering."""

@@ -28,16 +28,16 @@ _OF_A_STEP = ("encoder", "_outcomes", "_none", "_texts", "_last", "_last_masks")
 _STOP_REASONS = np.array(layout.STOP_REASONS, object)
 
 NO_ANSWER = ""
-"""What infos tell for no answer; no answer is spelled so."""
+"""What infos show for no answer; no answer is spelled so."""
 
 NEUTRAL: dict[str, Any] = dict(
     zip(layout.OUTCOME, (NO_ANSWER, False, 0, 0, 0, 0, layout.STOP_REASONS[layout.RUNNING]), strict=True)
 )
-"""What infos tell of an outcome before there is one; of the same types, so that infos can be stacked."""
+"""What infos show of an outcome before there is one; of the same types, so that infos can be stacked."""
 
 
 class Results(NamedTuple):
-    """What a step of N episodes gives, for the kernels to write.
+    """The results of a step of N episodes, which the kernels write.
 
     Of ``outcomes`` only the columns, and of the last two only the rows, of episodes that have just ended are written.
     """
@@ -63,8 +63,8 @@ class Options(NamedTuple):
 UNSET = Options()
 
 
-def whole_seed(name: str, seed: Any) -> int | None:
-    """A seed by the one rule of all environments: a whole number of at least 0, of Python or NumPy, or None.
+def checked_seed(name: str, seed: Any) -> int | None:
+    """Check a seed by the one rule of all environments: a whole number of at least 0, of Python or NumPy, or None.
 
     Raises:
         AutottsError: it is neither.
@@ -88,22 +88,22 @@ def stream_of_seed(seed: int | None) -> int:
     return draw_stream(seeding.np_random(seed)[0])
 
 
-def _tell_missing(bank: Bank) -> None:
+def _warn_of_missing(bank: Bank) -> None:
     """Say once what observations and rewards lack on stores without probes or labels."""
     if bank.probeless:
         logger.warning(
-            "%s: no probes, so that the features of answers tell nothing of a branch before it finishes",
+            "%s: no probes, so that the features of answers say nothing of a branch before it finishes",
             plain(", ".join(bank.probeless)),
         )
     if not bank.labelled:
         logger.warning(
-            "%s: unlabelled questions, whose answers are rewarded with nothing and told as not correct",
+            "%s: unlabelled questions, whose answers are rewarded with nothing and reported as not correct",
             plain(", ".join(store.name for store in bank.stores if not store.labelled.all())),
         )
 
 
-def _same(value: Any, count: int) -> NDArray[np.object_]:
-    """An array of one object; ``np.full`` would make a new text of every one."""
+def _repeated(value: Any, count: int) -> NDArray[np.object_]:
+    """An array of one object; ``np.full`` would make a new text for every element."""
     array = np.empty(count, object)
     array.fill(value)
     return array
@@ -121,7 +121,7 @@ def observation_space(observation: Observation, max_branches: int) -> spaces.Spa
 
 
 class Episodes:
-    """N episodes of one environment, as its faces need them.
+    """N episodes of one environment, as the single and the vector environment need them.
 
     Attributes:
         state: the engine's state.
@@ -135,7 +135,7 @@ class Episodes:
     def __init__(self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, threads: int = 1) -> None:
         bank = Bank(resolve_stores(store))
         self.observation = choose_observation(observation, signals=bank.signal_ranges)
-        _tell_missing(bank)
+        _warn_of_missing(bank)
         self.state = PoolState(bank, episodes, rules)
         slots = int(rules.max_branches)
         what = f"observation: {self.observation.name!r} of {episodes} episodes with max_branches={slots}"
@@ -146,28 +146,28 @@ class Episodes:
         self._width = self.observation.width(slots)
         self.threads = Threads(threads, episodes)
         self.ahead = 1
-        self._make_room()
+        self._allocate()
 
-    def _make_room(self) -> None:
-        """Arrays for what a step tells of episodes that end, see ``Results``; they are read before the next step."""
+    def _allocate(self) -> None:
+        """Arrays for what a step reports of episodes that end, see ``Results``; they are read before the next step."""
         episodes = self.state.episodes
         self._outcomes = np.empty((len(layout.OUTCOME), episodes), np.int64)
         self._none = np.zeros_like(self._outcomes)  # what ``NEUTRAL`` is, as kernels would write it
         self._none[0] = -1
         self._texts = {
-            key: [_same(text, episodes) for text in (None, NEUTRAL[key])] for key in ("answer", "stop_reason")
+            key: [_repeated(text, episodes) for text in (None, NEUTRAL[key])] for key in ("answer", "stop_reason")
         }
         self._last = self.empty()
         self._last_masks = np.empty((episodes, self.actions), np.int8)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without what matters only during a step."""
+        """Return the state for a pickle, without the arrays that matter only during a step."""
         return {name: value for name, value in vars(self).items() if name not in _OF_A_STEP}
 
     def __setstate__(self, members: dict[str, Any]) -> None:
-        """A copy has room of its own."""
+        """Restore a copy with arrays of its own."""
         vars(self).update(members)
-        self._make_room()
+        self._allocate()
 
     def _count_actions(self, rules: Rules) -> int:
         """How many actions there are."""
@@ -241,7 +241,7 @@ class Episodes:
         out = self.empty()
         step: tuple[float, bool, int] = steps.step_one(self.state.addresses, chosen, self.encoder, out)
         if step[2] != layout.RUNNING:
-            steps.tell_one(self.state.addresses, self._outcomes)
+            steps.write_outcome(self.state.addresses, self._outcomes)
         return out, *step
 
     def _results(self) -> Results:
@@ -305,7 +305,7 @@ class Episodes:
         encode(self.state.addresses, chosen, self.encoder, out)
 
     def outcomes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """What the infos of episodes that have just ended tell of them, an array (K,) for every key.
+        """What the infos of episodes that have just ended say of them, an array (K,) for every key.
 
         Args:
             rows: (K,), which they are.
@@ -313,8 +313,8 @@ class Episodes:
         answers, correct, *counts, reasons = self._outcomes.take(
             numbers("rows", rows, None, self.state.episodes), axis=1
         )
-        told = (self._answers(answers), correct != 0, *counts, _STOP_REASONS[reasons])
-        return dict(zip(layout.OUTCOME, told, strict=True))
+        values = (self._answers(answers), correct != 0, *counts, _STOP_REASONS[reasons])
+        return dict(zip(layout.OUTCOME, values, strict=True))
 
     def spread(self, rows: NDArray[np.int64], blank: bool) -> dict[str, NDArray[Any]]:
         """The outcomes of some episodes among all of them, an array (N,) for every key.
@@ -333,7 +333,7 @@ class Episodes:
         return {**dict(zip(layout.OUTCOME, table, strict=True)), "correct": table[1] != 0, **texts}
 
     def _answers(self, answers: NDArray[np.int64]) -> NDArray[np.object_]:
-        """What infos tell of answers, (K,)."""
+        """What infos show of answers, (K,)."""
         texts = self.state.bank.answer_texts(answers)
         texts[answers < 0] = NO_ANSWER
         return texts

@@ -1,4 +1,4 @@
-"""Where macro actions are looked for by code that was written before they had a room of their own."""
+"""The old place of macro actions, for code that was written before ``autotts_gym.actions`` existed."""
 
 from autotts_gym.actions.macros import MACROS, BuiltIn, Macro, MacroTable, choose_macros
 

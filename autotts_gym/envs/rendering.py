@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-# What a cell holds where it holds no answer id.
+# The values of cells without an answer id.
 NO_ANSWER, NOT_PROBED, NOT_GROWN = -1, -2, -3
 
 SIZE = (960, 640)
@@ -84,7 +84,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _View:
-    """What both pictures tell of an episode.
+    """What both pictures show of an episode.
 
     Attributes:
         pool: POOL.
@@ -116,7 +116,7 @@ class _View:
         grid = cells(record, 0)
         ranked = _rank(record, grid)
         texts = [_clean(text) for text in record.texts]
-        letters, colours = _share_out(_LETTERS, "#", ranked), _share_out(_COLOURS, _TONES, ranked)
+        letters, colours = _assign_marks(_LETTERS, "#", ranked), _assign_marks(_COLOURS, _TONES, ranked)
         votes, finished = (record.answers[name].tolist() for name in ("votes", "finished_votes"))
         answers = [_Answer(*each) for each in zip(texts, letters, colours, votes, finished, strict=True)]
         explicit = record.revealed.rules.probe == "explicit"
@@ -152,7 +152,7 @@ def _rank(record: EpisodeRecord, grid: NDArray[np.int32]) -> list[int]:
     return [int(answer) for answer in np.lexsort(keys)]
 
 
-def _share_out(marks: Sequence[str], others: Sequence[str], ranked: list[int]) -> list[str]:
+def _assign_marks(marks: Sequence[str], others: Sequence[str], ranked: list[int]) -> list[str]:
     """Mark by local id: the first ranked get one of their own, the same from frame to frame where it is free."""
     shared = [others[answer % len(others)] for answer in range(len(ranked))]
     free = list(range(len(marks)))
@@ -299,7 +299,7 @@ def _draw_leader(drawing: Figure, view: _View) -> None:
 
 
 def _write(where: Axes | Figure, x: float, y: float, text: str, **style: Any) -> Text:
-    """Write text that nobody chose for Matplotlib: no mathematics, a box for what the font lacks."""
+    """Write text that was not written for Matplotlib: no mathematics, a box for what the font lacks."""
     from matplotlib.font_manager import findfont, get_font
 
     font = get_font(findfont("DejaVu Sans"))
@@ -351,7 +351,7 @@ def _draw_branches(axes: Axes, view: _View) -> None:
 
 
 def _fade(colours: Any) -> NDArray[np.float64]:
-    """Colours on their way to white."""
+    """Colours mixed with white."""
     from matplotlib.colors import to_rgba_array
 
     return 1 - (1 - to_rgba_array(colours)[..., :3]) * (1 - _FADE)

@@ -64,7 +64,7 @@ class RoundEpisodes(Episodes):
         before = self._current_masks()
         after = np.empty_like(before)
         plan = table.plan_plain(revealed, actions, before, restart)
-        at_once = again and table.compiled_only  # the last masks of macros in plain Python are for Python to find
+        at_once = again and table.compiled_only  # Python computes the last masks of macros in plain Python
 
         def step(first: int, end: int) -> int:
             ended: int = steps.step_rounds(
@@ -83,7 +83,7 @@ class RoundEpisodes(Episodes):
             )
             return ended
 
-        self._masks = None  # whatever interrupts the step, they are not those of before
+        self._masks = None  # an interrupted step must not leave those of the step before
         ended = self.threads.sum(step)
         if table.compiled_only:
             self._masks = after
@@ -92,7 +92,7 @@ class RoundEpisodes(Episodes):
         return ended
 
     def _begin_again(self, results: Results) -> None:
-        """Begin the next episode where one has ended, of which mask and observation are kept."""
+        """Begin the next episode where one has ended, and keep the last mask and observation of that one."""
         ended = results.terminations | results.truncations
         results.last_masks[ended] = self._current_masks()[ended]
         results.last[ended] = results.observed[ended]
@@ -124,7 +124,7 @@ class ReplayRoundsEnv(ReplayEnv):
     | 8 | open_16 | open sixteen branches |
     | 9 | prune_dissenters | prune the active branches off the leader for 8 answers in a row |
     | 10 | prune_least_advanced | prune the shallowest quarter of the active branches |
-    | 11 | prune_longest | prune the active branches half as deep again as the finished on average |
+    | 11 | prune_longest | prune the active branches more than 1.5 times as deep as the finished ones on average |
     | 12 | stop_weighted | stop with the finished branches' majority, long and abandoned answers counting less |
     | 13 | prune_stubborn | prune the active branches off the leader for 24 answers in a row |
     | 14 | read_1 | open one branch and read it whole |

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules, layout
 from autotts_gym.engine.functions import Aggregator, Reward
-from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, draw_stream, whole_seed
+from autotts_gym.envs.episodes import NEUTRAL, RENDER_MODES, Episodes, checked_seed, draw_stream
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.window import Window
 from autotts_gym.observation.encoding import Wanted, documentation
@@ -52,7 +52,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     ## Observation Space
     ``observation="dict"``: ``Dict(pool=Box(P,), branches=Box(M F,))``, float32 in [0, 1], ``branches`` slot by slot;
     ``"flat"``: both in one ``Box``; ``"pool"``: the pool's features alone; ``"evidence"``: a small ``Box`` of what
-    speaks for and against stopping. All features stand at the end of this page.
+    speaks for and against stopping. All features are listed at the end of this page.
 
     A list of features is one ``Box``: ``observation=["evidence.price", "pool.top_share", own]`` with features that are
     built in by group and name, and those of one's own as ``autotts_gym.feature`` makes them or by "file.py:name";
@@ -67,7 +67,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     With ``shaping=True`` correctness is rewarded earlier: 1 when the answer that STOP would give becomes right, -1 when
     it no longer is, and at the end what the given answer differs. The return is the same (shaping by a potential, Ng,
-    Harada & Russell 1999), and far less of it is noise. Rewards then tell of gold before the end: it is for training,
+    Harada & Russell 1999), and far less of it is noise. Rewards then depend on gold before the end: it is for training,
     and no observation has it.
 
     ## Starting State
@@ -126,7 +126,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         reward: Reward | str | None = None,
         aggregator: Aggregator | str | None = None,
     ) -> None:
-        """Make the environment; the class docstring tells the arguments.
+        """Make the environment; the class docstring explains the arguments.
 
         Raises:
             AutottsError: an argument is out of its range.
@@ -164,7 +164,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see Starting State."""
-        seed, chosen = whole_seed("seed", seed), self._episodes.options(options)
+        seed, chosen = checked_seed("seed", seed), self._episodes.options(options)
         super().reset(seed=seed)
         if seed is not None or self._generator is not self.np_random:
             self._generator = self.np_random
@@ -195,7 +195,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         if reason == layout.RUNNING:
             return episodes.observation.shown(out[0]), reward, False, False, info
         self._ended = True
-        info.update({key: told.tolist()[0] for key, told in episodes.outcomes(_FIRST).items()})
+        info.update({key: values.tolist()[0] for key, values in episodes.outcomes(_FIRST).items()})
         truncated = reason == layout.TRUNCATED
         return episodes.observation.shown(out[0]), reward, not truncated, truncated, info
 

@@ -1,4 +1,4 @@
-"""Compiled face of the environments: a step with its reward and what is observed after it."""
+"""Compiled steps of the environments: a step with its reward and what is observed after it."""
 
 import numpy as np
 
@@ -58,8 +58,8 @@ def _advance(s, n, action):
 
 
 @inline
-def _tell(s, n, outcomes):
-    """Write to column n of outcomes (7, N) what is told of an episode that has ended, in the order of OUTCOME."""
+def _write_outcome(s, n, outcomes):
+    """Write to column n of outcomes (7, N) what is reported of an episode that has ended, in the order of OUTCOME."""
     pool, hidden = s.pools[n], s.hidden_pools[n]
     answer = np.int64(-1)
     if pool.answer >= 0:
@@ -82,7 +82,7 @@ def _conclude(s, n, reward, valid, results):
     results.terminations[n] = reason != RUNNING and reason != TRUNCATED
     results.truncations[n] = reason == TRUNCATED
     if reason != RUNNING:
-        _tell(s, n, results.outcomes)
+        _write_outcome(s, n, results.outcomes)
     return reason != RUNNING
 
 
@@ -101,9 +101,9 @@ def step_one(addresses, action, encoder, out):
 
 
 @kernel
-def tell_one(addresses, outcomes):
-    """Write what is told of episode 0, which has ended, to outcomes (7, 1)."""
-    _tell(unpack(addresses), np.uint64(0), outcomes)
+def write_outcome(addresses, outcomes):
+    """Write what is reported of episode 0, which has ended, to outcomes (7, 1)."""
+    _write_outcome(unpack(addresses), np.uint64(0), outcomes)
 
 
 @inline
@@ -129,7 +129,7 @@ def step_all(addresses, first, end, actions, restart, again, encoder, results, a
     """Step episodes first .. end - 1 of N, but begin the next one where ``restart``; encode them.
 
     With ``again`` the next episode begins at once where one ends, which leaves its last mask and observation in
-    ``results``, a ``features.Results``. The actions (N,) are in the action space; for ``ahead`` see ``fetch_steps``.
+    ``results``, an ``episodes.Results``. The actions (N,) are in the action space; for ``ahead`` see ``fetch_steps``.
     Returns how many have ended.
     """
     s = unpack(addresses)

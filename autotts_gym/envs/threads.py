@@ -1,4 +1,4 @@
-"""Threads that play a part of the episodes each; the kernels hold no interpreter lock."""
+"""Threads, each of which plays a part of the episodes; the kernels hold no interpreter lock."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Threads:
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without its threads."""
+        """Return the state for a pickle, without the threads."""
         return {"bounds": self.bounds, "_pool": None}
 
     def sum(self, play: Callable[[int, int], int]) -> int:
@@ -37,7 +37,7 @@ class Threads:
         try:
             total = play(*own)
         finally:
-            wait(futures)  # whatever happens here, nobody goes on while others still write
+            wait(futures)  # whatever happens here, the step does not return while other threads still write
         return total + sum(future.result() for future in futures)
 
     def close(self) -> None:

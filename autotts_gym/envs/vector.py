@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Revealed, Rules
 from autotts_gym.engine.functions import Aggregator, Reward
-from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, stream_of_seed, whole_seed
+from autotts_gym.envs.episodes import RENDER_MODES, Episodes, Results, checked_seed, stream_of_seed
 from autotts_gym.envs.rendering import render_ansi, render_rgb
 from autotts_gym.envs.single import DEFAULT_MAX_STEPS
 from autotts_gym.envs.threads import Threads
@@ -25,7 +25,7 @@ _NONE = np.zeros(0, np.int64)
 
 
 class Ends(NamedTuple):
-    """What there is to tell of K episodes that have just ended."""
+    """The outcomes of K episodes that have just ended."""
 
     rows: NDArray[np.int64]  # (K,), which they are
     outcomes: dict[str, NDArray[Any]]  # the infos of an episode's end, (K,) each
@@ -147,12 +147,12 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
         check("options", options, options is None or isinstance(options, Mapping), "a dictionary or None")
-        told = dict(options or {})
-        chosen = self._reset_mask(told.pop("reset_mask", None))
-        seeds, checked = self._seeds(seed), self._episodes.options(told)
+        remaining = dict(options or {})
+        chosen = self._reset_mask(remaining.pop("reset_mask", None))
+        seeds, checked = self._seeds(seed), self._episodes.options(remaining)
         if seed is not None and not dimensions(seed):
             super().reset(seed=seeds[0])
-        self._key(seeds, chosen)
+        self._seed_streams(seeds, chosen)
         self._episodes.begin(chosen, checked)
         self._ended = self._ended & ~chosen
         out = self._episodes.empty()
@@ -176,14 +176,14 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     def _seeds(self, seed: Any) -> list[int | None]:
         """The seed of each environment: s, s + 1, ... for one number s."""
         if not dimensions(seed):
-            first = whole_seed("seed", seed)
+            first = checked_seed("seed", seed)
             return [None if first is None else first + k for k in range(self.num_envs)]
         seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise AutottsError(f"seed: expected one for each of {self.num_envs} environments, got {len(seeds)}")
-        return [whole_seed(f"seed[{k}]", each) for k, each in enumerate(seeds)]
+        return [checked_seed(f"seed[{k}]", each) for k, each in enumerate(seeds)]
 
-    def _key(self, seeds: list[int | None], chosen: NDArray[np.bool_]) -> None:
+    def _seed_streams(self, seeds: list[int | None], chosen: NDArray[np.bool_]) -> None:
         """Key the streams of the chosen environments: by seeds, or by fresh entropy if they have none yet."""
         keyed = chosen & np.array([value is not None or not self._seeded for value in seeds])
         streams = np.array([stream_of_seed(seeds[k]) for k in np.flatnonzero(keyed).tolist()], np.uint64)
@@ -218,8 +218,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """``step`` without Gymnasium's infos, which for many environments take longer than the step.
 
         Returns:
-            What ``step`` returns, but instead of the infos whether each action was not admissible, (N,) bool, and what
-            there is to tell of the episodes that ended; None: none has. ``action_masks`` has the masks.
+            What ``step`` returns, but instead of the infos whether each action was not admissible, (N,) bool, and the
+            outcomes of the episodes that ended; None: none has. ``action_masks`` has the masks.
         """
         results, observations, ended = self._take(actions)
         ends = None
@@ -241,7 +241,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             if count:
                 ended = results.terminations | results.truncations
         except BaseException:
-            self._ended = ~self._episodes.state.running  # nobody was told, but who has ended shall not go on
+            # The caller gets no results, but an episode that has ended must not go on.
+            self._ended = ~self._episodes.state.running
             raise
         self._ended = self._no_restart if ended is None or again else ended
         return results, self._episodes.observation.shown(results.observed), ended
@@ -264,12 +265,12 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             "invalid_action": invalid,
             **self._episodes.spread(ended, False),
         }
-        told = np.ones((len(infos), self.num_envs), np.bool_)
+        present = np.ones((len(infos), self.num_envs), np.bool_)
         if chosen is not None and not chosen.all():
-            told &= chosen
+            present &= chosen
             for array in infos.values():
                 array[~chosen] = None if array.dtype == object else 0
-        infos |= {f"_{key}": row for key, row in zip(list(infos), told, strict=True)}
+        infos |= {f"_{key}": row for key, row in zip(list(infos), present, strict=True)}
         return infos
 
     def _final_infos(self, ended: NDArray[np.bool_], invalid: NDArray[np.bool_]) -> dict[str, Any]:
@@ -281,8 +282,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         common = {"action_mask": self._episodes.last_masks(ended), "_action_mask": ended.copy()}
         common |= {"invalid_action": invalid, "_invalid_action": ended.copy()}
         final_info = {**common}
-        for key, told in self._episodes.spread(rows, True).items():
-            final_info[key], final_info[f"_{key}"] = told, ended.copy()
+        for key, values in self._episodes.spread(rows, True).items():
+            final_info[key], final_info[f"_{key}"] = values, ended.copy()
         return {"final_obs": final_obs, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
 
     @property

@@ -34,7 +34,7 @@ class Window:
         self._clock: Any = None
 
     def show(self, frame: NDArray[np.uint8]) -> None:
-        """Show a frame, (H, W, 3) uint8, and let the window answer to the system.
+        """Show a frame, (H, W, 3) uint8, and handle the events of the window.
 
         Raises:
             DependencyNotInstalled: there is no screen.
@@ -48,7 +48,7 @@ class Window:
             except pygame.error as error:
                 raise DependencyNotInstalled(f"render_mode 'human': expected a screen, got {error}") from error
             pygame.display.set_caption(self._title)
-            pygame.event.clear(pygame.QUIT)  # what the end of an earlier window left
+            pygame.event.clear(pygame.QUIT)  # events that an earlier window left
             self._clock = pygame.time.Clock()
         self._surface.blit(pygame.surfarray.make_surface(frame.transpose(1, 0, 2)), (0, 0))
         closed = any(event.type == pygame.QUIT for event in pygame.event.get())

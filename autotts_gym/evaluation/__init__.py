@@ -1,4 +1,4 @@
-"""Evaluation: what a controller's episodes came to and why, frontiers with their intervals, tables and plots."""
+"""Evaluation: the outcomes of a controller's episodes and their causes, frontiers with intervals, tables and plots."""
 
 from autotts_gym.evaluation.diagnosis import Diagnosis, diagnose
 from autotts_gym.evaluation.frontier import Frontier

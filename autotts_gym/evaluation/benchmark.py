@@ -36,7 +36,7 @@ Params = Mapping[str, Any]
 logger = logging.getLogger(__name__)
 
 
-def _over(knob: str, *values: float) -> tuple[Params, ...]:
+def _settings_of(knob: str, *values: float) -> tuple[Params, ...]:
     return tuple({knob: value} for value in values)
 
 
@@ -59,12 +59,12 @@ class Preset:
     def controllers(self, names: Iterable[str] = (), stores: Sequence[ReplayStore] = ()) -> list[Controller]:
         """Make every setting of the named controllers; of all that the preset lists, if none is named.
 
-        Settings that come to the same knobs are made once.
+        Settings with the same knobs are made once.
 
         Args:
             names: anything that ``make_controller`` takes.
             stores: where they shall play. Where one has no probes, or lacks a signal, controllers that need it are left
-                out, unless they are named; only of probes is that said, as few stores have signals.
+                out, unless they are named. A warning says so for probes only, as few stores have signals.
 
         Raises:
             ControllerError: if there is no such controller.
@@ -85,7 +85,7 @@ class Preset:
 
 
 _POWERS = (2, 4, 8, 16, 32, 64)
-_SWEEP = _over("beta", 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_SWEEP = _settings_of("beta", 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _FAMILIES = ("sc", "asc", "esc", "parallel_probe", "cmc", "answer_consistency", "short_m", "doubling")
 _ON_SIGNALS = ("deepconf", "deer")
 
@@ -95,21 +95,21 @@ PRESETS: Mapping[str, Preset] = {
         accounting="autotts",
         seeds=100,
         settings={
-            "sc": _over("branches", 64),
-            "asc": _over("branches", *_POWERS),
-            "esc": _over("branches", 16, 32, 64),
-            "parallel_probe": _over("branches", *_POWERS),
-            "cmc": _over("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
+            "sc": _settings_of("branches", 64),
+            "asc": _settings_of("branches", *_POWERS),
+            "esc": _settings_of("branches", 16, 32, 64),
+            "parallel_probe": _settings_of("branches", *_POWERS),
+            "cmc": _settings_of("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
         },
-        sweep=_over("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
+        sweep=_settings_of("beta", 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0),
     ),
     # Every family that the stores have all signals for, from little to much budget, and with its documented knobs.
     "default": Preset("exact", 100, dict.fromkeys((*_FAMILIES, *_ON_SIGNALS), (*_SWEEP, {})), _SWEEP),
     "quick": Preset(
         accounting="exact",
         seeds=10,
-        settings=dict.fromkeys(("sc", "asc", "parallel_probe", "cmc"), _over("beta", 0.0, 0.5, 1.0)),
-        sweep=_over("beta", 0.0, 0.5, 1.0),
+        settings=dict.fromkeys(("sc", "asc", "parallel_probe", "cmc"), _settings_of("beta", 0.0, 0.5, 1.0)),
+        sweep=_settings_of("beta", 0.0, 0.5, 1.0),
     ),
 }
 
@@ -190,7 +190,7 @@ class Report:
         return tables
 
     def statistics(self, rival: str | None = None) -> Table:
-        """Return what each frontier comes to, with intervals over questions.
+        """Return the statistics of each frontier, with intervals over questions.
 
         A family of one setting is a reference, not a frontier: it is left out where there are others.
 

@@ -1,9 +1,9 @@
-"""What went wrong in a controller's episodes, told with hindsight.
+"""What went wrong in a controller's episodes, judged with hindsight.
 
 The evaluator knows what the controller could not: the rest of every branch, and the gold answer. Hindsight asks what
 more would have helped, a step at a time: reading the branches that were kept to their ends, then those that were pruned
 too, then those that were never opened. Its votes go by the env's rule, the majority of the final answers, ties to the
-branch that finished first; branches that had not finished when the episode ended are taken to go on side by side, an
+branch that finished first; branches that had not finished when the episode ended are assumed to grow side by side, an
 interval a round, from the depths that they had. A branch *knows* if its final answer is right.
 
 Every episode has one outcome: right, or the first of these that holds.
@@ -142,7 +142,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Part:
-    """A diagnosis of some of the episodes, all of which count alike.
+    """A diagnosis of some of the episodes, all with the same weight.
 
     Attributes:
         kind: "all", "store" or "band".
@@ -520,7 +520,7 @@ def diagnose(
         targets=tuple(map(_target, resolved)),
         seeds=seeds,
         rules=rules,
-        episodes=tuple(_judged(controller, store, seeds, rules) for store in resolved),
+        episodes=tuple(_play_and_judge(controller, store, seeds, rules) for store in resolved),
         difficulty=tuple(map(_difficulty, resolved)),
         most_examples=examples,
     )
@@ -539,8 +539,10 @@ def diagnose(
     )
 
 
-def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], rules: Rules) -> NDArray[np.void]:
-    """Play a store; returns (seeds, questions) EPISODE."""
+def _play_and_judge(
+    controller: Controller, store: ReplayStore, seeds: tuple[int, ...], rules: Rules
+) -> NDArray[np.void]:
+    """Play a store and judge its episodes; returns (seeds, questions) EPISODE."""
     bank = Bank([store])
     episodes = np.zeros((len(seeds), store.num_questions), hindsight.EPISODE)
     episodes["standing"] = -1
@@ -554,13 +556,13 @@ def _judged(controller: Controller, store: ReplayStore, seeds: tuple[int, ...], 
         every = np.ones(len(chunk), np.bool_)
         state.begin(every, questions)
         state.shuffle(every, np.array(seeds)[rows])
-        play(controller, state, _noting(state, chunk))
+        play(controller, state, _round_watcher(state, chunk))
         hindsight.judge(state.addresses, chunk)
     return episodes
 
 
-def _noting(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
-    """Watch rounds and note what stands after each."""
+def _round_watcher(state: PoolState, episodes: NDArray[np.void]) -> Callable[[RoundPlan], None]:
+    """Make a function that notes the standing answer after each round."""
     return lambda _: hindsight.note_round(state.addresses, episodes)
 
 
@@ -581,7 +583,7 @@ def _target(store: ReplayStore) -> str:
 
 
 def _worth_a_sketch(part: Part) -> list[tuple[str, Example]]:
-    """What is most often lost though it was within reach, and the dearest waste; each with an episode."""
+    """The most frequent causes that could be avoided, and the most expensive waste; each with an episode."""
     lost = [cause for cause in CAUSES if not cause.startswith("out_of")]
     lost.sort(key=lambda cause: -part.causes[cause])
     ranked = [*lost[:2], "wasted_right", *lost[2:]]

@@ -2,7 +2,7 @@
 
 The families that come with the project are declared here. Any other name (a controller of a user, a program, an agent,
 a training seed) gets a look that follows from the name alone, so that it is the same in every figure whatever else is
-drawn and in whatever order. Where two names of one figure want the same, the digests of the names decide.
+drawn and in whatever order. Where two names of one figure prefer the same, the digests of the names decide.
 
 All colours differ for normal vision, deuteranopia and protanopia, and read on white. Markers of declared families are
 filled, those of others are hollow, and lines differ, so that a print in black and white can be read.
@@ -91,7 +91,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     """Return the look of every family of a figure, by its name; all of them differ, in any order of the names."""
     names = list(dict.fromkeys(names))
     others = [name for name in names if name not in LOOKS]
-    colours, markers = _share_out(others, _COLOURS), _share_out(others, _MARKERS)
+    colours, markers = _assign(others, _COLOURS), _assign(others, _MARKERS)
     used = {look.colour for look in LOOKS.values()} | set(_COLOURS)
     found = {name: LOOKS[name] for name in names if name in LOOKS}
     for name in sorted(others):
@@ -114,10 +114,10 @@ def readable(name: str) -> str:
     return LOOKS[name].name if name in LOOKS else name
 
 
-def _share_out(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """Give every name the thing that it wants most and that no name wants more, and the turn in which it got it.
+def _assign(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Give every name the thing that it prefers, unless another name prefers it more, and the turn in which it got it.
 
-    Where there are more names than things, those left over begin another turn.
+    Where there are more names than things, the remaining names begin another turn.
     """
     given: dict[str, tuple[str, int]] = {}
     wishes = sorted((_digest(name, thing), name, thing) for name in names for thing in things)
@@ -133,7 +133,7 @@ def _share_out(names: Sequence[str], things: Sequence[str]) -> dict[str, tuple[s
 
 
 def _free_colour(name: str, used: set[str]) -> str:
-    """A colour that nobody has, dark enough to read on white."""
+    """A colour that no family has, dark enough to read on white."""
     attempt = 0
     while (colour := "#" + bytes(value * 3 // 4 for value in _digest(name, attempt)[:3]).hex().upper()) in used:
         attempt += 1

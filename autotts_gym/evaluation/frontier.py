@@ -6,9 +6,9 @@ within a question, over questions within a store, and over stores (a macro avera
 
     A(t) = a_i + (a_{i+1} - a_i) * (log t - log t_i) / (log t_{i+1} - log t_i)      for t_i <= t <= t_{i+1}
 
-Right of the dearest point the curve keeps that point's accuracy: whoever has more to spend may spend less. Left of the
-cheapest point it is not defined (NaN): no setting of the family is that cheap. So a family's curve lives on
-[cheapest, infinity), and families are compared on the part that all of them share.
+Right of the dearest point the curve keeps that point's accuracy: with a larger budget one may spend less. Left of the
+cheapest point it is not defined (NaN): no setting of the family is that cheap. So a family's curve is
+defined on [cheapest, infinity), and families are compared on the part that all of them share.
 
 Intervals are percentile intervals of a bootstrap over questions (Efron & Tibshirani 1993, "An Introduction to the
 Bootstrap", chapters 8 and 13), stratified as in Agarwal et al. 2021, "Deep RL at the edge of the statistical
@@ -71,7 +71,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class StoreMeans:
-    """What a family did on one store, per question; arrays are float64 (settings, questions), means over seeds.
+    """The results of a family on one store, per question; arrays are float64 (settings, questions), means over seeds.
 
     Attributes:
         store: name of the store.
@@ -102,7 +102,7 @@ class StoreMeans:
 
     @property
     def stratum(self) -> Stratum:
-        """What decides which stores share resamples."""
+        """The key of the resamples: stores with an equal one share them."""
         return self.benchmark, self.questions
 
 
@@ -383,7 +383,7 @@ class Frontier:
         Args:
             against: a reference on the same stores. If given, the intervals are those of the paired difference to
                 the accuracy of its peak, and of the share of that point's tokens that is saved. What makes a
-                resample easy or hard for all alike cancels.
+                resample easy or hard for all settings cancels.
             level: nominal coverage in (0, 1).
             resamples: number of resamples.
             seed: seed of the resamples.

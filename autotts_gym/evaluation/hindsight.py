@@ -1,4 +1,4 @@
-"""Compiled hindsight on episodes: what stood after each round, and what would have helped at the end.
+"""Compiled hindsight on episodes: the standing answer after each round, and what would have helped at the end.
 
 It reads what no controller may, so it runs where episodes are evaluated and nowhere else.
 """
@@ -11,7 +11,7 @@ from autotts_gym.engine.layout import FINISHED, PRUNED
 from autotts_gym.engine.transition import aggregated, is_right
 
 RIGHT, LOST_TIE, OVERRULED, STOPPED_EARLY, PRUNED_RIGHT, OUTVOTED, NEVER_OPENED, OUT_OF_SLOTS, OUT_OF_REACH = range(9)
-"""What became of an episode; diagnosis.py says what each means."""
+"""Outcomes of an episode; diagnosis.py says what each means."""
 
 EPISODE = np.dtype(
     [
@@ -37,7 +37,7 @@ _KEPT, _OPENED, _SLOTS = 0, 1, 2
 
 @kernel
 def note_round(addresses, episodes):
-    """Note what stands after a round, in episodes (N,) EPISODE; an episode that has ended changes no more."""
+    """Note the standing answer after a round, in episodes (N,) EPISODE; an episode that has ended changes no more."""
     s = unpack(addresses)
     for k in range(len(episodes)):
         n = np.uint64(k)

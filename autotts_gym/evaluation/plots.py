@@ -1,4 +1,4 @@
-"""Frontiers as figures, accuracy against mean tokens, one curve per family; and diagnoses, what became of episodes."""
+"""Frontiers as figures, accuracy against mean tokens, one curve per family; and diagnoses, the outcomes of episodes."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def plot_frontiers(
 
 
 def plot_diagnosis(diagnosis: Diagnosis, paths: Paths) -> None:
-    """Draw what became of the episodes and of the tokens, as bars for all, each store and each difficulty band.
+    """Draw the outcomes of episodes and the use of tokens, as bars for all, each store and each difficulty band.
 
     The same diagnosis gives the same bytes.
 
@@ -188,7 +188,7 @@ def _draw(
         above.suptitle(title, fontsize=_TITLE, fontweight="bold")
     for axes, each in whiskers:
         _make_room(axes, each)
-    lay_out(figure)  # where whiskers are in each other's way depends on its size
+    lay_out(figure)  # which whiskers overlap depends on its size
     for axes, each in whiskers:
         _draw_whiskers(axes, each)
     return figure
@@ -312,7 +312,7 @@ def spaced(places: Floats, gap: float, low: float, high: float) -> Floats:
     return found
 
 
-# -------------------------------------------------------------------- what stands below
+# -------------------------------------------------------------------- the caption below
 
 
 def _caption(families: Sequence[Frontier], panels: Panels, intervals: Intervals, spread: _Spread) -> str:

@@ -1,6 +1,6 @@
-"""The bootstrap over questions: what is drawn, and the intervals that come of it.
+"""The bootstrap over questions: what is drawn, and the intervals that follow from it.
 
-Why it is done so is told in ``autotts_gym.evaluation.frontier``. A resample redraws the n questions of every benchmark
+``autotts_gym.evaluation.frontier`` says why it is done so. A resample redraws the n questions of every benchmark
 with replacement. What is drawn depends on the seed, the benchmark's name and its number of questions only, so that all
 settings, families and stores of a benchmark see the same questions: every comparison is paired.
 """
@@ -30,8 +30,8 @@ class Interval:
 
     Attributes:
         estimate: the value on the data; NaN where it is not defined.
-        low: lower end; -inf where the statistic, larger being better, is undefined too often to tell.
-        high: upper end; +inf where the statistic, smaller being better, is undefined too often to tell.
+        low: lower end; -inf where the statistic, larger being better, is undefined too often.
+        high: upper end; +inf where the statistic, smaller being better, is undefined too often.
         level: nominal coverage, such as 0.95.
         defined: share of the resamples in which the statistic is defined, in [0, 1].
     """

@@ -231,7 +231,7 @@ def mean_accuracy(
 ) -> Interval:
     """Return the mean accuracy of one setting over stores, with its bootstrap interval over questions.
 
-    Every store weighs the same. Stores of one benchmark hold the same questions and share what is drawn, as
+    Every store weighs the same. Stores of one benchmark hold the same questions and share the drawn questions, as
     ``autotts_gym.evaluation.resampling`` describes; seeds are averaged, not drawn.
 
     Args:

@@ -24,7 +24,7 @@ from autotts_gym.validation import MAX_INTEGER, check, integer
 
 _BYTES_PER_SEED = 80
 _BYTES_PER_EPISODE = 64
-"""What an evaluation keeps of each, in parts and then joined."""
+"""What an evaluation keeps of each episode: first in parts, then joined."""
 
 _END = object()
 
@@ -81,7 +81,7 @@ def play_chunk(
     since: float | None = None,
     spare: list[PoolState] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Play episodes, one a pair of seed and question; those that a controller has played twice must come out alike.
+    """Play episodes, one a pair of seed and question; those that a controller has played twice must have equal results.
 
     Args:
         controller: decides each round.
@@ -91,7 +91,7 @@ def play_chunk(
         questions: (N,) int64, numbered through the bank.
         answers: whether to keep the answers given.
         since: when the evaluation began, by ``time.monotonic``; None: now.
-        spare: a state of the same bank and rules whose episodes have ended, if there is one: its room is used again.
+        spare: a state of the same bank and rules whose episodes have ended, if there is one: its memory is used again.
 
     Returns:
         The fields of an ``EvaluationResult``, each (N,).
@@ -100,7 +100,8 @@ def play_chunk(
     batches = controller.batches(bank.problems[questions], since)
     alone = spare is not None and len(batches) == 1
     states = [
-        _begun(bank, rules, seeds[batch.rows], questions[batch.rows], spare if alone else None) for batch in batches
+        _begin_episodes(bank, rules, seeds[batch.rows], questions[batch.rows], spare if alone else None)
+        for batch in batches
     ]
     with ExitStack() as stack:
         playing = [
@@ -117,14 +118,14 @@ def play_chunk(
     return fields
 
 
-def _begun(
+def _begin_episodes(
     bank: Bank,
     rules: Rules,
     seeds: NDArray[np.int64],
     questions: NDArray[np.int64],
     spare: list[PoolState] | None,
 ) -> PoolState:
-    """Episodes that have begun, in the spare state if it is of the right size; they are the spare one from now on."""
+    """Begin episodes in the spare state if it has the right size, else in a new one, which becomes the spare state."""
     if spare and spare[0].episodes == len(questions):
         spare[0].restart(seeds, questions)
         return spare[0]
@@ -168,12 +169,12 @@ def evaluate(
         aggregator: a way of one's own to answer where a controller leaves that open, or a reference to it; see
             ``autotts_gym.aggregator``.
         workers: processes; 1: this one.
-        progress: tell how far it is, on standard error.
+        progress: show how far it is, on standard error.
 
     Raises:
         AutottsError: an argument is out of its range, or the store is not one store.
-        ControllerError: the controller names an answer that it has not seen, does not stop, or cannot do without
-            probes on a store that has none.
+        ControllerError: the controller names an answer that it has not seen, does not stop, or needs probes
+            on a store that has none.
     """
     stores = resolve_stores(store)
     if len(stores) != 1:
@@ -214,10 +215,10 @@ def evaluate_all(
         for first in range(0, len(seeds) * bank.num_questions, size)
     ]
     parts: dict[tuple[int, int], list[dict[str, NDArray[Any]]]] = {}
-    with _mapper(job, min(workers, len(tasks))) as run, Progress("evaluating", len(tasks), progress) as told:
+    with _mapper(job, min(workers, len(tasks))) as run, Progress("evaluating", len(tasks), progress) as bar:
         for task, fields in zip(tasks, run(tasks), strict=True):
             parts.setdefault((task.controller, task.store), []).append(fields)
-            told.advance()
+            bar.advance()
     return [
         EvaluationResult(
             controller=controller.name,
@@ -240,12 +241,12 @@ def evaluate_all(
 
 
 def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[int, ...]:
-    """Seeds, once it is known that the episodes played under them fit into memory.
+    """Check that these are seeds, and that the episodes played under them fit into memory.
 
     Args:
         seeds: whole numbers.
-        questions: how many are played under each.
-        settings: by how many controllers.
+        questions: how many questions are played under each.
+        settings: how many controllers play them.
 
     Raises:
         AutottsError: there is none, one is no whole number, or the episodes do not fit.
@@ -292,7 +293,7 @@ class _Job(NamedTuple):
     since: dict[tuple[int, int], float]
     """When this process began to play each controller on each store."""
     spare: dict[int, list[PoolState]]
-    """What it played last on each store: so much memory is slow to come by."""
+    """The state of its last episodes on each store: to allocate so much memory is slow."""
 
     def play(self, task: _Task) -> dict[str, NDArray[Any]]:
         """Play the episodes of a task."""

@@ -1,4 +1,4 @@
-"""One episode as a few lines of text for a language model: what was spent, and who led, under labels."""
+"""One episode as a few lines of text for a language model: what was spent, and which answer led, under labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MOST_LINES = 12
 def sketch(played: Trace, heading: str) -> str:
     """Return an episode as a few lines without any answer's text: answers are labels, in the order they were seen.
 
-    Rounds between which neither leader changes share a line. It says whether the answer given is right, and nothing of
-    which label is.
+    Rounds between which neither leader changes share a line. It says whether the answer given is right,
+    but not which label is.
 
     Args:
         played: the episode.
@@ -47,12 +47,12 @@ def sketch(played: Trace, heading: str) -> str:
 def _segment(rounds: Sequence[Round], before: Round | None, labels: Mapping[str | None, str]) -> str:
     first, last = rounds[0], rounds[-1]
     number = f"round {first.round}" if first is last else f"rounds {first.round}-{last.round}"
-    deeds = [f"+{sum(each.ledger.tokens for each in rounds):,} tokens"]
+    effects = [f"+{sum(each.ledger.tokens for each in rounds):,} tokens"]
     for name in ("opened", "finished", "pruned"):
         count = getattr(last.ledger, name) - (getattr(before.ledger, name) if before else 0)
-        deeds += [f"{name} {count}"] if count else []
+        effects += [f"{name} {count}"] if count else []
     leaders = [("leader", last.leader), ("of the finished", last.finished_leader)]
-    return f"{number}: {', '.join(deeds)}; {', '.join(f'{name} {_votes(vote, labels)}' for name, vote in leaders)}"
+    return f"{number}: {', '.join(effects)}; {', '.join(f'{name} {_votes(vote, labels)}' for name, vote in leaders)}"
 
 
 def _votes(standing: Standing, labels: Mapping[str | None, str]) -> str:

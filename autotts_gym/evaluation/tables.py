@@ -229,7 +229,7 @@ def statistics_table(
     seed: int = 0,
     title: str | None = None,
 ) -> Table:
-    """Build the table of what each family's frontier comes to, with intervals over questions.
+    """Build the table of the statistics of each family's frontier, with intervals over questions.
 
     Columns: tokens to reach the reference's accuracy (the target is taken anew in each resample; ∞ where it is not
     reached) and in which share of the resamples it is reached; the share of the reference's tokens saved there; peak

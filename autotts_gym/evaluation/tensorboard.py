@@ -48,7 +48,7 @@ class EventLog:
 
     Args:
         folder: the run's folder; made unless it is there.
-        purge_step: what an earlier file of the folder has from this step on is void: the run goes on from there.
+        purge_step: events of earlier files of the folder from this step on are void: the run continues from there.
 
     Raises:
         AutottsError: if TensorBoard is not installed.
@@ -165,7 +165,7 @@ class EventLog:
         )
 
     def hparams(self, values: Mapping[str, object], metrics: Mapping[str, str]) -> None:
-        """Say which hyper-parameters the run has, and which of its charts tell how good it is.
+        """Say which hyper-parameters the run has, and which of its charts show how good it is.
 
         Args:
             values: bools, numbers and texts; anything else is shown as text.
@@ -184,7 +184,7 @@ class EventLog:
 
 
 def write_frontier(log_dir: str | os.PathLike[str], frontier: Frontier) -> None:
-    """Write a family's budget curves as a run of their own; whatever the folder had before goes.
+    """Write a family's budget curves as a run of their own; earlier files of the folder are removed.
 
     Args:
         log_dir: the run's folder, such as ``runs/controllers/CMC``.

@@ -20,7 +20,7 @@ from autotts_gym.files import write_atomically
 from autotts_gym.replay import ReplayStore
 
 STATUSES = ("closed", "active", "finished", "pruned")
-"""Names of what a branch slot can be, by its number."""
+"""Names of the states of a branch slot, by number."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: what was planned, what it revealed, and where the episode stands after it.
+    """One round: what was planned, what it revealed, and the state of the episode after it.
 
     Attributes:
         round: its number, from 1.
@@ -285,7 +285,7 @@ class _Observer:
         self._pool, self._slots = self._state.pools[self._n].copy(), self._state.slots[self._n].copy()
 
     def end(self) -> End:
-        """What the episode came to."""
+        """The end of the episode."""
         state, pool = self._state, self._state.pools[self._n]
         return End(
             answer=self._text(pool["answer"]),

@@ -17,7 +17,7 @@ MARGIN = 0.02
 """Accuracy that a twin may cost beyond its interval: a twin is a little different, and no rule is hurt by more."""
 
 DOUBT = 0.04
-"""Accuracy on a twin that makes a verdict doubtful, whatever the interval says.
+"""Loss of accuracy on a twin that makes a verdict doubtful, for any interval.
 
 A table of few questions lowers the mean, but many resamples leave these questions out, so that the interval still
 reaches 0. On eight twins of the store that ships no rule lost more than 3.3 points with 8 seeds, 2.2 with 20
@@ -66,8 +66,8 @@ class TwinReport:
         """The verdict in words."""
         return {
             "rule": "It plays as well on the twin, within noise: a rule.",
-            "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would tell.",
-            "table": "It loses more on the twin than rules do: it knows branches of this store by heart.",
+            "unclear": "It loses on the twin, little or by chance: other twins, more questions or seeds would decide.",
+            "table": "It loses more on the twin than rules do: it has memorised branches of this store.",
         }[self.verdict]
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def compare_with_twin(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> TwinReport:
-    """What a setting came to on stores and on their twins.
+    """Compare the results of a setting on stores and on their twins.
 
     Args:
         results: of one setting of a controller, one a store.

@@ -36,8 +36,8 @@ class WorkerLostError(AutottsError):
 class WorkerPool:
     """Fresh processes that leave interrupts to this one and, on Linux, are killed when it dies; a context manager.
 
-    They have ended when the block has. One that ends by itself ends the pool, so that nothing waits for what will not
-    come. To be used by one thread. Made by ``worker_pool``.
+    They have ended when the block has. One that ends by itself ends the pool, so that nothing waits for a result that
+    never comes. To be used by one thread. Made by ``worker_pool``.
     """
 
     def __init__(self, workers: int, begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -110,7 +110,7 @@ class WorkerPool:
     def _exchange(self, seconds: float = LONGEST_WAIT) -> None:
         """Give tasks to workers that have none; wait for results, and give those that sent them more to do.
 
-        It looks whether all processes live, too: a pipe that a descendant holds open does not tell.
+        It also checks that all processes still run: a pipe that a descendant holds open does not show that.
         """
         if self._lost is not None:
             raise self._lost
@@ -121,10 +121,10 @@ class WorkerPool:
                 try:
                     reply = worker.connection.recv()
                 except (EOFError, OSError):
-                    self._lose(worker)
+                    self._fail(worker)
                 self._busy.pop(worker.connection).reply = reply
             elif worker.process.exitcode is not None:
-                self._lose(worker)
+                self._fail(worker)
         self._give()
 
     def _give(self) -> None:
@@ -139,18 +139,18 @@ class WorkerPool:
         try:
             worker.connection.send(what)
         except OSError:
-            self._lose(worker)
+            self._fail(worker)
 
-    def _lose(self, worker: _Worker) -> NoReturn:
+    def _fail(self, worker: _Worker) -> NoReturn:
         """End the pool, as one of its workers has ended."""
         worker.process.join()
-        self._lost = WorkerLostError(_ending(worker.process.exitcode))
+        self._lost = WorkerLostError(_exit_message(worker.process.exitcode))
         self.close()
         raise self._lost
 
 
 class _Call:
-    """What was asked of a pool."""
+    """A call that a pool was asked for."""
 
     def __init__(self, pool: WorkerPool, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.pool, self.function, self.arguments = pool, function, arguments
@@ -165,11 +165,11 @@ class _Call:
         """
         while self.reply is None:
             self.pool._exchange()
-        value, error, told = self.reply
+        value, error, trace = self.reply
         if error is None:
             return value
         if not isinstance(error, AutottsError):
-            error.add_note(told)
+            error.add_note(trace)
         raise error
 
 
@@ -191,8 +191,8 @@ def worker_pool(workers: int, begin: Callable[..., None], *arguments: Any) -> Wo
         raise AutottsError(f"workers: a process cannot be started: {plain(error)}") from error
 
 
-def _ending(code: int) -> str:
-    """What to say of a worker that has ended by itself."""
+def _exit_message(code: int) -> str:
+    """The message for a worker that has ended by itself."""
     if code >= 0:
         return (
             f"workers: a process ended with exit code {code} before its work was done (a script that uses workers "
@@ -220,7 +220,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """Do, in a worker, what is asked until there is nobody to ask; first of all, how it begins."""
+    """Serve calls in a worker until its pipe closes; the first call is ``begin``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -245,5 +245,5 @@ def _serve(connection: Connection) -> None:
         try:
             connection.send(reply)
         except (TypeError, AttributeError, pickle.PicklingError):  # what the function returned or raised
-            told = f"workers: expected what can be sent between processes, got {quote(reply[1] or reply[0])}"
-            connection.send((None, AutottsError(told), ""))
+            message = f"workers: expected what can be sent between processes, got {quote(reply[1] or reply[0])}"
+            connection.send((None, AutottsError(message), ""))

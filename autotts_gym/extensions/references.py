@@ -59,13 +59,13 @@ def load(what: str, reference: str) -> Any:
 
 
 def make(what: str, reference: str, arguments: Mapping[str, Any], members: Sequence[str], known: str = "") -> Any:
-    """What a user's class makes of arguments.
+    """Make an instance of a user's class.
 
     Args:
         what: it is to be, for messages.
         reference: of the class, as ``load`` takes it.
         arguments: for it, by name.
-        members: the names that what it makes must have.
+        members: the names that the instance must have.
         known: what else could have been asked for, for messages.
 
     Raises:

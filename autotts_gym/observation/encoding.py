@@ -62,7 +62,7 @@ _SIGNATURE = (
 
 
 _compiled: dict[str, int] = {}
-"""Where the encoders of this process are, by their names."""
+"""The addresses of the encoders of this process, by their names."""
 
 
 @dataclass(frozen=True)
@@ -157,16 +157,16 @@ class Observation:
         return self._encoders[signal_names]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels without addresses."""
+        """Return the state for a pickle, without addresses."""
         return {"name": self.name, "features": self.features}
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Observation":
-        """Nothing of it changes."""
+        """Return itself: it never changes."""
         return self
 
 
 Wanted = str | Feature | Sequence[str | Feature] | Observation
-"""How an observation is asked for: its name, a reference, a list of features, or as ``choose_observation`` makes it."""
+"""What ``choose_observation`` takes: a name, a reference, a list of features, or as ``choose_observation`` makes it."""
 
 _NAMED = {name: Observation(name, features) for name, features in KINDS.items()}
 

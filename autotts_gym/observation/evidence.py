@@ -1,4 +1,4 @@
-"""What has been seen for and against stopping, in units that carry over from one question and model to another.
+"""What has been seen for and against stopping, in units that are the same for every question and model.
 
 *Weighted votes* are those of the macro ``stop_weighted``: an answer counts the less, the longer its finished branches
 are and the more branches have abandoned it.

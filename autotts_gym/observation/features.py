@@ -19,7 +19,7 @@ class Feature(Compiled):
 
     Attributes:
         name: that of its function.
-        meaning: what it tells, in a line.
+        meaning: what it shows, in a line.
         low: the least that it can be.
         high: the most.
         of_branch: whether it is of a branch slot, else of the episode.
@@ -60,7 +60,7 @@ class BuiltIn:
     Attributes:
         group: "pool", "evidence" or "branches".
         name: that of its function.
-        meaning: what it tells, in a line.
+        meaning: what it shows, in a line.
         part: its function.
         uses: the quantities of ``observation.quantities`` that it asks for.
     """
@@ -83,7 +83,7 @@ class BuiltIn:
         return f"{self.group}.{self.name}"
 
     def __repr__(self) -> str:
-        """By its name."""
+        """Show the label."""
         return f"<feature {self.label}>"
 
 
@@ -132,19 +132,19 @@ def feature(meaning: str, low: float = 0.0, high: float = 1.0) -> Callable[[Call
         gym.make("AutoTTS-Replay-v0", observation=["evidence.price", "pool.top_share", restlessness])
 
     Args:
-        meaning: what it tells, in a line.
+        meaning: what it shows, in a line.
         low: the least that it can be; less counts as this.
         high: the most; more counts as this.
 
     The function has the parameters ``(revealed, n)``, or ``(revealed, n, i)`` for a feature of every branch slot that
     is opened (0 for the others). ``revealed`` has the revealed arrays of ``autotts_gym.engine.layout.TABLE`` by name,
-    such as ``revealed.slots[n, i].depth``, for reading; ``n`` is the episode. It stands at the top of a module, so that
-    it has a name. Where it gives no number (NaN), the step raises ``ValueError``.
+    such as ``revealed.slots[n, i].depth``, for reading; ``n`` is the episode. Define the function at the top level of
+    a module. Where it gives no number (NaN), the step raises ``ValueError``.
 
     Raises:
         AutottsError: the parameters are others, or the range is none.
     """
-    check("feature: meaning", meaning, isinstance(meaning, str) and bool(meaning), "a line that says what it tells")
+    check("feature: meaning", meaning, isinstance(meaning, str) and bool(meaning), "a line that says what it shows")
 
     def decorate(function: Callable[..., Any]) -> Feature:
         return Feature(function, meaning, low, high)

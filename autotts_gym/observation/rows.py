@@ -1,4 +1,4 @@
-"""Compiled face of observations."""
+"""The compiled loop over the rows of observations."""
 
 import numpy as np
 

@@ -52,7 +52,7 @@ class SignalFeature:
 
     @property
     def meaning(self) -> str:
-        """What it tells, in a line."""
+        """What it shows, in a line."""
         return f"signal {self.signal}: {MEANINGS[self.field]}, between {self.least:g} and {self.most:g}"
 
 
@@ -62,7 +62,7 @@ def signal_features(ranges: Ranges) -> tuple[SignalFeature, ...]:
 
 
 def columns(features: tuple[SignalFeature, ...], names: tuple[str, ...]) -> list[int]:
-    """Where the signals of features stand among those of the stores.
+    """The indices of the signals of features among those of the stores.
 
     Raises:
         AutottsError: not every store has one of them.

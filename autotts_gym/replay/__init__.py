@@ -1,4 +1,4 @@
-"""What was collected: replay stores, their files, importers, a synthetic generator, and names for them."""
+"""Collected branches: replay stores, their files, importers, a synthetic generator, and names of stores."""
 
 from autotts_gym.replay.catalog import (
     DEFAULT_STORE,

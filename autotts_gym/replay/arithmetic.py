@@ -1,4 +1,4 @@
-r"""Numbers as they are written, worked out exactly.
+r"""Exact values of numbers as they are written.
 
 ``evaluate`` reads the arithmetic of real numbers (+ - * /, powers, brackets, fractions, roots, factorials, binomials,
 π) in plain text or LaTeX and returns its value in a form that is unique: a sum of terms q · π^k · ∏ p^e with rational
@@ -6,7 +6,7 @@ q and k, primes p and 0 < e < 1. Roots of different products of primes are linea
 (Besicovitch 1940), and π is transcendental, so two values are equal if and only if their forms are. Nothing is ever
 rounded.
 
-What can be read in two ways (``6/2(1+2)``, ``3 1/2``), what this form cannot hold, and what would take long to work out
+What can be read in two ways (``6/2(1+2)``, ``3 1/2``), what this form cannot hold, and what would take long to compute
 is not evaluated.
 """
 
@@ -20,7 +20,7 @@ Monomial = tuple[tuple[int, Fraction], ...]
 """Exponents by base, sorted: of primes (each in (0, 1)) and of π, whose base is written 0 (any but 0)."""
 
 Value = Mapping[Monomial, Fraction]
-"""A sum of terms: their rational factors (never 0) by what they stand before; the number 0 has none."""
+"""A sum of terms: their rational factors (never 0) by their other factors; the number 0 has none."""
 
 MAX_LENGTH = 200
 """Longest text that is read, in characters."""
@@ -40,7 +40,7 @@ _MAX_TRIAL = 1 << 11
 
 
 class NoValueError(Exception):
-    """The text has no value that can be worked out exactly, in one way, in little time."""
+    """The text has no unique value that can be computed exactly in little time."""
 
 
 def evaluate(text: str) -> Value:
@@ -145,7 +145,7 @@ def _inverse(value: Value) -> Value:
     if any(base == _PI for monomial in value for base, _ in monomial):
         raise NoValueError
     basis: list[Monomial] = [()]
-    for one in basis:  # which grows until products lead nowhere new
+    for one in basis:  # which grows until products give nothing new
         for monomial in value:
             product, _ = _joined(one, monomial)
             if product not in basis:
@@ -212,9 +212,9 @@ def _root_power(number: int, exponent: Fraction) -> Value:
 def _prime_power(base: int, degree: Fraction) -> Value:
     if base == _PI:
         return {((_PI, degree),): Fraction(1)} if degree else rational(1)
-    whole, rest = divmod(degree, 1)
-    _check_growth(Fraction(base), Fraction(whole))
-    factor = Fraction(base) ** int(whole)
+    integer, rest = divmod(degree, 1)
+    _check_growth(Fraction(base), Fraction(integer))
+    factor = Fraction(base) ** int(integer)
     return {((base, rest),): factor} if rest else rational(factor)
 
 
@@ -225,7 +225,7 @@ def _check_growth(base: Fraction, exponent: Fraction) -> None:
 
 
 def _joined(one: Monomial, other: Monomial) -> tuple[Monomial, Fraction]:
-    """Return the product of two monomials, and the whole powers of primes that it sets free."""
+    """Return the product of two monomials, and the powers of primes with whole numbers as exponents."""
     degrees = dict(one)
     carried = Fraction(1)
     for base, degree in other:
@@ -325,7 +325,7 @@ _END = ("end", "")
 
 
 class _Reader:
-    """A recursive descent over the tokens of one text; each method reads what it is named after."""
+    """A recursive descent over the tokens of one text; each method reads the part that it is named after."""
 
     def __init__(self, text: str):
         self.tokens: list[tuple[str, str]] = []
@@ -404,7 +404,7 @@ class _Reader:
                 value = divide(value, self.power())
             elif self.juxtaposed(first):
                 if divided:
-                    raise NoValueError  # 1/2π: π may stand below or beside
+                    raise NoValueError  # 1/2π: π may be part of the denominator or a factor
                 first = self.peek()
                 value = multiply(value, self.power())
             else:

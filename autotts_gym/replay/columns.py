@@ -27,7 +27,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 
 def frozen(array: Array) -> Array:
-    """Return a view of ``array`` through which nobody can write."""
+    """Return a read-only view of ``array``."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -49,7 +49,7 @@ def check_offsets(where: str, offsets: Offsets, end: int, *, least: int = 0) -> 
         raise StoreError(f"{where}: expected at least one offset, got none")
     if offsets[0] != 0:
         raise StoreError(f"{where}: expected the first offset to be 0, got {offsets[0]}")
-    # Compared rather than subtracted: a difference of corrupted offsets may overflow.
+    # They are compared and not subtracted: a difference of corrupted offsets may overflow.
     lengths_ok = (offsets[1:] >= offsets[:-1]) & (offsets[1:] <= end)
     if not lengths_ok.all():
         at = int(np.argmin(lengths_ok))
@@ -130,7 +130,7 @@ class Columns:
                 raise StoreError(f"{source}: {name}: expected length {expected}, got {got}")
         check_offsets(f"{source}: branch_offsets", self.branch_offsets, branches, least=1)
         check_offsets(f"{source}: probe_offsets", self.probe_offsets, self.probes.size, least=0 if unprobed else 1)
-        # An unlabelled question that nobody answered has an empty table.
+        # An unlabelled question that no branch answered has an empty table.
         check_offsets(
             f"{source}: answer_offsets",
             self.answer_offsets,
@@ -216,7 +216,7 @@ class StringTable(Sequence[str]):
         except UnicodeDecodeError as error:
             at = int(np.searchsorted(self.offsets, error.start, side="right")) - 1
             raise StoreError(f"{self._where}[{at}]: expected UTF-8, got {error.reason}") from error
-        # The whole is UTF-8; each entry is too, unless an offset points into a character (bytes 10xxxxxx).
+        # All bytes together are UTF-8; each entry is too, unless an offset points into a character (bytes 10xxxxxx).
         inside = self.offsets[self.offsets < len(data)]
         split = np.flatnonzero(np.frombuffer(data, np.uint8)[inside] & 0xC0 == 0x80)
         if split.size:

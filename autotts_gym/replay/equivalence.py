@@ -1,15 +1,15 @@
-r"""Which answers of a question are one answer.
+r"""The rules by which answers of a question are equal.
 
 "exact" keeps every string apart. "math" merges two answers only if they are proved to be one: each answer is given a
 key, equal keys mean equal answers, and nothing is ever rounded. So merging does not depend on the order of answers.
 
 - *Numbers* (``1/2``, ``0.5``, ``\frac{1}{2}``, ``2\sqrt{2}``, ``\sqrt{8}``) have their exact value as key, if
-  ``autotts_gym.replay.arithmetic`` can work it out.
+  ``autotts_gym.replay.arithmetic`` can compute it.
 - *Spellings* that change nothing do not matter: delimiters (``$…$``, ``\(…\)``, ``\[…\]``), ``\boxed``, ``\text``,
   ``**…**``, U+2212 for minus, fullwidth characters, zero-width characters, thousands in groups of three (``1,000``,
   ``1{,}000``, ``1\,000``, ``1 000``), blanks around the commas of a bracket (``(1, 2)``).
 - All else is the text itself: words, units, percent, variables, relations, mixed numbers and lists without brackets
-  stay apart, and so does what can be read in two ways or would take long to work out.
+  stay apart, and so does what can be read in two ways or would take long to compute.
 """
 
 import re
@@ -23,7 +23,7 @@ from autotts_gym.replay.arithmetic import NoValueError
 EQUIVALENCES = ("exact", "math")
 
 _MAX_LENGTH = 400
-"""Longest text that is looked at; longer ones stand for themselves."""
+"""Longest text that is read; a longer one is equal to itself only."""
 
 # Half of the fullwidth forms are letters and brackets; each has one ASCII character that it is a wide form of.
 _CHARACTERS: dict[int, int | None] = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
@@ -79,7 +79,7 @@ def _merge_math(answers: Sequence[str]) -> list[int]:
 
 @lru_cache(maxsize=1 << 16)
 def _key(answer: str) -> Hashable:
-    """Return what is equal for answers that are one."""
+    """Return a key that is equal for equal answers."""
     if len(answer) > _MAX_LENGTH:
         return answer
     text = answer.translate(_CHARACTERS).replace(r"\!", "")
@@ -124,7 +124,7 @@ def _closes_last(inner: str, before: str, behind: str) -> bool:
 
 
 def _number(text: str) -> Hashable | None:
-    """Return the key of a number; None for what is none that can be worked out exactly."""
+    """Return the key of a number; None if it is no number that can be computed exactly."""
     text = text.strip()
     if found := _THOUSANDS.fullmatch(text):
         sign, first, separator, groups, decimals = found.groups()
@@ -148,7 +148,7 @@ def _bracketed(text: str) -> Hashable | None:
 
 
 def _parts(inside: str) -> list[str] | None:
-    """Return what stands between the outer commas, blanks included; None where brackets do not match."""
+    """Return the parts between the outer commas, blanks included; None where brackets do not match."""
     parts, depth, start = [], 0, 0
     for at, character in enumerate(inside):
         if character in "([{":
@@ -167,7 +167,7 @@ def _parts(inside: str) -> list[str] | None:
 def _part_key(part: str, follows: bool) -> Hashable:
     """Return the key of a part, which may follow another one.
 
-    What may be the end of a number with thousands stands for itself: ``000``, and three digits right behind a comma.
+    What may end a number with thousands is equal to itself only: ``000``, and three digits right behind a comma.
     """
     if follows and re.fullmatch(r"\d{3}", part, re.ASCII):
         return part, ","

@@ -1,6 +1,6 @@
 """The modules that read and write files of stores, by the form of the file; each is loaded when it is first used.
 
-They know the store, and the store knows none of them.
+They import the store, and the store imports none of them.
 """
 
 from importlib import import_module

@@ -51,7 +51,7 @@ def write_store(store: ReplayStore, path: Path) -> Path:
     Raises:
         StoreError: if it cannot be written.
     """
-    # HDF5 breaks off, with the whole process, where a disk is full: so it gets no disk.
+    # HDF5 ends the process where a disk is full: so it writes to memory.
     with written(path) as image, h5py.File(image, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = _fixed(FORMAT)
         file.attrs["version"] = np.int64(VERSION)
@@ -145,7 +145,7 @@ def _fingerprint(path: Path) -> Fingerprint:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """Open ``path`` for reading and turn whatever HDF5 meets in a damaged file into a StoreError."""
+    """Open ``path`` for reading and turn every error of HDF5 about a damaged file into a StoreError."""
     try:
         with _file(path) as file:
             yield file

@@ -48,7 +48,7 @@ LARGEST = float(np.finfo(np.float32).max)
 """The largest number of a signal."""
 
 PROBES = ("checked", "unchecked", "none")
-"""What an importer does with probes: takes those that fit the tokens, takes all, or takes none."""
+"""How an importer treats probes: it takes those that fit the tokens, all, or none."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,9 @@ def import_json(
             (``<model>__<benchmark>__br128__....jsonl``) or the name of the file's folder.
         benchmark: name of the benchmark; by default that in a raw Parallel-Probe name or the name of the file.
         equivalence: which answers are one: "exact" or "math"; see ``autotts_gym.replay.equivalence``.
-        layout: "autotts", "parallel-probe", or "auto" to tell them by their fields; or a reference such as
+        layout: "autotts", "parallel-probe", or "auto" to recognise them by their fields; or a reference such as
             "file.py:name" to an ``Importer`` of one's own. "auto" asks those that installed packages bring first.
-        probes: "checked" (their number must fit the tokens, or there is none in the whole file), "unchecked" (taken as
+        probes: "checked" (their number must fit the tokens, or there is none in the file), "unchecked" (taken as
             they are), or "none" (left out: the answer of a branch shows when it finishes).
         no_answer: texts that mean "no answer", beside blank ones.
         labelled_only: leave questions without a gold answer out.
@@ -140,7 +140,7 @@ ENTRY_POINTS = "autotts_gym.importers"
 
 @dataclass(frozen=True)
 class Importer:
-    """Reads files of a form of one's own; see ``examples/importer.py``.
+    """Reads files of a user's own form; see ``examples/importer.py``.
 
     Attributes:
         name: of the form; stores keep it.
@@ -197,12 +197,12 @@ def _imported(own: Importer, path: Path, data: bytes, model: str, benchmark: str
         raise StoreError(f"{path}: {plain(own.name)} failed: {type(error).__name__}: {plain(error)}") from error
 
 
-# -------------------------------------------------------------------- what a file tells
+# -------------------------------------------------------------------- what a file says
 
 
 @dataclass
 class _Row:
-    """A branch as the file has it; ``at`` is where, for errors."""
+    """A branch as it is in the file; ``at`` says where, for errors."""
 
     at: str
     column: str
@@ -212,7 +212,7 @@ class _Row:
     signals: dict[str, list[float | None]] = field(default_factory=dict)
 
     def trim(self, probes: list[str | None]) -> None:
-        """Leave the probes that are padding out, and what signals have for them."""
+        """Remove the probes that are padding, and their signals."""
         self.probes = probes
         self.signals = {name: values[: len(probes)] for name, values in self.signals.items()}
 
@@ -236,7 +236,7 @@ class _Row:
 
 @dataclass
 class _Item:
-    """A question as the file has it."""
+    """A question as it is in the file."""
 
     at: str
     text: str
@@ -297,7 +297,7 @@ class _Log:
         self.questions = kept
 
     def trim_padding(self) -> None:
-        """Take away the trailing nulls that fill rows up to one length.
+        """Remove the trailing nulls that fill rows up to one length.
 
         A row is surely padded if it ends with nulls and has more probes than its tokens allow. Where there is one, so
         are all rows of each question whose rows have the same length: they are a matrix.
@@ -352,7 +352,7 @@ class _Log:
         ]
 
     def check(self, row: _Row) -> None:
-        """Check that a branch has as many probes as its tokens tell."""
+        """Check that a branch has as many probes as its tokens say."""
         low = least_probes(row.tokens, self.interval_tokens)
         high = most_probes(row.tokens, self.interval_tokens)
         if not low <= len(row.probes) <= high:
@@ -412,7 +412,7 @@ _NO_WIDTH = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 
 
 def _bare(text: str) -> str:
-    """Return ``text`` without blanks around it and characters that nobody sees."""
+    """Return ``text`` without blanks around it and invisible characters."""
     return text.translate(_NO_WIDTH).strip()
 
 
@@ -449,7 +449,7 @@ def tree_targets(
 
     Files are ``<model>/<benchmark>.json``, ``.jsonl`` or one of both with ``.gz``, at any depth, or have raw
     Parallel-Probe names. Others of that kind that hold no branches are left out, with a warning that says so, and
-    hidden folders are not entered. Of copies with the same content the first counts.
+    hidden folders are not entered. Of copies with the same content the first is imported.
 
     Raises:
         StoreError: if there is none, a name is no folder's, or two files with different content have one name.
@@ -460,7 +460,7 @@ def tree_targets(
     contents: dict[Path, tuple[Path, str]] = {}
     strays: list[str] = []
     for source in _json_files(folder):
-        text = _sniffed(source)
+        text = _text_with_branches(source)
         if text is None:
             strays.append(source.relative_to(folder).as_posix())
             continue
@@ -499,7 +499,7 @@ def _json_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _sniffed(path: Path) -> bytes | None:
+def _text_with_branches(path: Path) -> bytes | None:
     """Return the text of a file that has a field of branches in it; None for one that has not."""
     text = _unpacked(path, _read_bytes(path))
     return text if any(mark in text for mark in (b'"each_branch"', b'"probe_matrix_mxn"', b'"branch_tokens"')) else None
@@ -507,7 +507,7 @@ def _sniffed(path: Path) -> bytes | None:
 
 def _same_branches(one: Path, other: Path, layout: str) -> bool:
     """Return whether two files hold the same questions and branches, in whichever form."""
-    # Imported without complaint: what is wrong with them is said when the one that counts is imported.
+    # Imported without warnings: they come when the file that counts is imported.
     disabled, logger.disabled = logger.disabled, True
     try:
         first, second = (import_json(path, layout=layout, probes="unchecked") for path in (one, other))
@@ -637,7 +637,7 @@ def _unpacked(path: Path, data: bytes) -> bytes:
     try:
         return gzip.decompress(data) if data.startswith(_GZIP) else data
     except (OSError, EOFError, zlib.error) as error:
-        raise StoreError(f"{path}: expected whole gzip data, got: {plain(error)}") from error
+        raise StoreError(f"{path}: expected complete gzip data, got: {plain(error)}") from error
 
 
 def _is_lines(path: Path) -> bool:

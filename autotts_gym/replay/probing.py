@@ -1,7 +1,7 @@
-"""How many probes n fit a branch of T tokens that is probed every Δ of them.
+"""The number of probes n that fits a branch of T tokens with a probe every Δ tokens.
 
-No more than ⌊T/Δ⌋ + 1, and at least 0.8 ⌊T/Δ⌋ - 1: the text after the last probe can be long, and of all published
-branches the scarcest has 0.90 ⌊T/Δ⌋.
+No more than ⌊T/Δ⌋ + 1, and at least 0.8 ⌊T/Δ⌋ - 1: the text after the last probe can be long, and all published
+branches have at least 0.90 ⌊T/Δ⌋.
 """
 
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Whole = TypeVar("Whole", int, NDArray[np.int64])
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 
 def most_probes(tokens: int, interval: int) -> int:
@@ -22,6 +22,6 @@ def least_probes(tokens: int, interval: int) -> int:
     return max(0, -((5 - 4 * (tokens // interval)) // 5))
 
 
-def longest(probes: Whole, interval: int) -> Whole:
+def longest(probes: Count, interval: int) -> Count:
     """The most tokens that so many probes fit."""
     return (5 * (probes + 1) // 4 + 1) * interval - 1

@@ -246,7 +246,7 @@ class ReplayStore:
 
     @property
     def synthetic(self) -> bool:
-        """Whether branches are drawn from a statistical model; what comes of them says nothing of language models."""
+        """Whether branches are drawn from a statistical model; results on them say nothing about language models."""
         return bool(self._attributes.get("synthetic"))
 
     @property
@@ -333,17 +333,17 @@ class ReplayStore:
 
     @property
     def num_questions(self) -> int:
-        """Q."""
+        """The number Q of questions."""
         return self.gold.size
 
     @property
     def num_branches(self) -> int:
-        """NB, all questions together."""
+        """The number NB of branches, all questions together."""
         return self.tokens.size
 
     @property
     def num_probes(self) -> int:
-        """NP, all branches together."""
+        """The number NP of probes, all branches together."""
         return self.probes.size
 
     def answers(self, question: int) -> list[str]:

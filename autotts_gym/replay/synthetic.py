@@ -1,6 +1,6 @@
 """Stores of any size from a statistical model, for scale tests, examples, and the stores that ship.
 
-Nothing in such a store was said by a language model. The model, with the defaults of ``Statistics`` chosen so that
+No language model wrote anything in such a store. The model, with the defaults of ``Statistics`` chosen so that
 aggregates (accuracy, lengths, convergence) resemble those of mid-sized reasoning models on a mathematics contest:
 
 1. Each question draws the probability that a branch ends right from a mixture of three Beta distributions:
@@ -39,7 +39,7 @@ from autotts_gym.replay.store import BYTES_PER_BRANCH, MAX_TOKENS, ReplayStore
 from autotts_gym.validation import check, is_integer
 
 GENERATOR_VERSION = 2
-"""Goes up when the same seed starts to give other data."""
+"""Version of the generator; it is increased when the same seed gives other data."""
 
 _GOLDEN = 0.6180339887498949
 _NO_ANSWER = "ERR"
@@ -178,7 +178,7 @@ def synthesize(
 
 
 @dataclass(frozen=True)
-class _Made:
+class _DrawnQuestion:
     """One question of B branches and P probes: depths, tokens, finals (B,) int32; probes (P,) int32."""
 
     depths: NDArray[np.int32]
@@ -189,7 +189,9 @@ class _Made:
     gold: int
 
 
-def _question(rng: np.random.Generator, index: int, branches: int, interval_tokens: int, s: Statistics) -> _Made:
+def _question(
+    rng: np.random.Generator, index: int, branches: int, interval_tokens: int, s: Statistics
+) -> _DrawnQuestion:
     """Draw one question; raw answer ids are 0 for gold, 1 for "ERR", 2 for the attractor, then the rest."""
     # The sequence spreads evenly, so even a few questions hold the shares of the mixture.
     component = int(np.searchsorted(np.cumsum(s.shares)[:-1], (index + 0.5) * _GOLDEN % 1.0))
@@ -212,7 +214,7 @@ def _question(rng: np.random.Generator, index: int, branches: int, interval_toke
 
     probes = _probes(rng, depths, finals, right, zipf, s)
     probes, finals, kept = _renumbered(probes, finals, len(strings))
-    return _Made(
+    return _DrawnQuestion(
         depths=depths,
         tokens=_tokens(rng, depths, capped, interval_tokens, s),
         finals=finals,
@@ -222,7 +224,7 @@ def _question(rng: np.random.Generator, index: int, branches: int, interval_toke
     )
 
 
-def _signals(rng: np.random.Generator, made: _Made) -> dict[str, NDArray[np.float32]]:
+def _signals(rng: np.random.Generator, made: _DrawnQuestion) -> dict[str, NDArray[np.float32]]:
     """Draw the (P,) signals of a question."""
 
     def of_probes(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -273,7 +275,7 @@ def _probes(
 def _renumbered(
     probes: NDArray[np.int32], finals: NDArray[np.int32], size: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], list[int]]:
-    """Numbers answers by first appearance, gold last if unseen, as an importer does; so ids tell nothing.
+    """Number answers by first appearance, gold last if unseen, as an importer does; so ids reveal nothing.
 
     Returns:
         The new probes and final answers, and the raw ids in their new order. A final answer is its branch's last

@@ -1,8 +1,8 @@
 """Stores made from a store: other orders, lengths and beginnings of the same branches.
 
-A *twin* tells a rule from a table. A program that was tuned on thirty questions can know by heart which lengths belong
-to right branches, or which answers follow each other in them. On the twin nothing of that holds, and everything does
-that a rule lives on: how often branches are right, how long they are, how early and how firmly they agree.
+A *twin* distinguishes a rule from a table. A program that was tuned on thirty questions can hold the lengths of
+right branches, or which answers follow each other in them. On the twin none of that is true. What a rule depends on is
+as before: how often branches are right, how long they are, how early and how firmly they agree.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
 from autotts_gym.validation import check, integer
 
 WARP = 0.1
-"""By which share a branch of a twin is at most longer or shorter than the branch that it was made from, about."""
+"""By about which share a branch of a twin is at most longer or shorter than the branch that it was made from."""
 
 BLUR = 0.05
 """Standard deviation of what is added to a signal of a twin, as a share of that of the signal."""
@@ -27,13 +27,13 @@ JITTER = 16
 
 
 def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
-    """A store on which a rule does as well as on this one, and a table of this one's branches does not.
+    """Make a store on which a rule is as good as on this one, but a table of this one's branches is not.
 
     The pool of every question is put into another order. Every branch is stretched by a factor of its own and its text
     after the last probe changes by a few tokens, so that neither tokens nor depths nor the lengths of runs of an answer
     are those of any branch of the store. A drawn share of its beginning comes from another branch of the question with
-    the same final answer, so that which answers follow which is new as well. Each final answer stays as frequent as it
-    is. Signals go with their probes, each a little other than it was; texts of questions are left out.
+    the same final answer, so that the order of answers is new as well. Each final answer stays as frequent as it
+    is. Signals stay with their probes, and each changes a little; texts of questions are left out.
 
     Args:
         store: what was collected.
@@ -121,7 +121,7 @@ class _Stretched:
             room = longest(self._depths, interval) - self._depths * interval
             room = np.where(fits, room, np.maximum(room, after))  # the source's probes may be missing already
             after = _jittered(after, np.rint(after * rest).astype(np.int64) + jitter, self._depths, room, interval)
-        else:  # a branch that ended before its first probe is stretched as a whole
+        else:  # of a branch that ended before its first probe, all tokens are stretched
             after = np.where(known > 0, after, np.rint(tokens * factors)).astype(np.int64)
         self._tokens = np.clip(self._depths * interval + np.where(cut, 0, after), 1, MAX_TOKENS)
         self._finals = store.finals[branches].copy()
@@ -133,13 +133,13 @@ class _Stretched:
         return np.repeat(values, self._depths)
 
     def begin_as(self, others: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
-        """Let the first share of every branch show what the same share of another branch showed."""
+        """Replace the first share of every branch by the same share of another branch."""
         offsets = self._store.probe_offsets
         known = np.diff(offsets)[others]
         place = self._within / self._spread(self._depths)
         at = (place * self._spread(known)).astype(np.int64)
         first = place < self._spread(shares)
-        # The last probe stays, as it is what the branch goes on from to its final answer.
+        # The last probe stays, as the branch continues from it to its final answer.
         first &= (self._within < self._spread(self._depths) - 1) & (self._spread(known) > 0)
         self._source[first] = (self._spread(offsets[others]) + at)[first]
         probed = self._depths > 0
@@ -154,7 +154,7 @@ class _Stretched:
                 self._signals[name] = np.clip(values + noise, values.min(), values.max()).astype(np.float32)
 
     def store(self, sizes: NDArray[np.int64], model: str, attributes: dict[str, object]) -> ReplayStore:
-        """All of them as a store with so many branches a question."""
+        """Make a store of all of them, with so many branches a question."""
         store = self._store
         return ReplayStore(
             Columns(

@@ -1,4 +1,4 @@
-"""Running a program that nobody trusts: confined processes that are told only what their actions reveal."""
+"""Running a program that is not trusted: confined processes that are sent only what their actions reveal."""
 
 from autotts_gym.sandbox.checks import Checked, audit, check_program
 from autotts_gym.sandbox.config import Sandbox

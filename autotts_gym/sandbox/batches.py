@@ -1,7 +1,7 @@
 """Which episodes of a program share a process, and which of them are played twice.
 
 No process holds two episodes of one question, whose branches the program could pool. Everything else is drawn from
-fresh entropy of this process: what an honest program does, does not depend on it, and no program can know it.
+fresh entropy of this process. An honest program does not depend on it, and no program can know it.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 SERVERS = 2
 """Fork servers of a batch, new for every chunk.
 
-Where objects lie in memory differs from one server to the next; and a server that has forked before remembers it, in
-freed memory and in the interpreter's counters, and so would its children.
+Addresses of objects differ from one server to the next. A server that has forked before has traces of that in freed
+memory and in the interpreter's counters, and its children would inherit them.
 """
 
 
@@ -46,8 +46,8 @@ def assign(problems: NDArray[np.int64], batches: int, repeats: int, since: float
     """Divide episodes into batches and, within each, into processes of different sizes.
 
     An episode that is played twice is in two batches, and so in processes of two fork servers. In one of the two, by
-    chance, it begins before all others of its process, so that nothing was left behind for it; in the other it has any
-    place. Nothing tells a process which of its episodes are played twice.
+    chance, it begins before all others of its process, so that no earlier episode could leave anything for it; in the
+    other it has any place. Nothing shows a process which of its episodes are played twice.
 
     Args:
         problems: (N,) int64, equal for episodes that may not share a process.

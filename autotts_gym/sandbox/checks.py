@@ -1,4 +1,4 @@
-"""What is asked of a program: its schedule before it is played, and that an episode does not depend on others."""
+"""Checks of a program: its schedule before it is played, and that an episode does not depend on others."""
 
 import json
 import math
@@ -107,12 +107,12 @@ def _schedule(path: str, betas: Sequence[float], content: bytes) -> dict[str, tu
     return schedule
 
 
-class Played(Protocol):
+class ProgramController(Protocol):
     """A program as a controller."""
 
     @property
     def source(self) -> Source:
-        """Its text."""
+        """The text of the program, checked."""
 
     def chunk(self, questions: int) -> int:
         """Episodes that are played side by side."""
@@ -125,7 +125,7 @@ class Played(Protocol):
 
 
 class Result(Protocol):
-    """What is read of an ``EvaluationResult``."""
+    """The fields of an ``EvaluationResult`` that ``audit`` reads."""
 
     seeds: tuple[int, ...]
     accounting: str
@@ -133,7 +133,7 @@ class Result(Protocol):
 
 
 def audit(
-    program: Played,
+    program: ProgramController,
     store: Any,
     result: Any,
     episodes: int | None = None,
@@ -146,8 +146,8 @@ def audit(
         program: the controller of the result.
         store: the ``ReplayStore`` of the result.
         result: its ``EvaluationResult``.
-        episodes: how many to play; None: as many as are played side by side. Fewer are not like those of the
-            result, which a program may notice.
+        episodes: how many to play; None: as many as are played side by side. A program may
+            notice that there are fewer than in the result.
         seed: of the choice; None: by chance, so that no program is written for it.
         rules: of the result; None: those that it names, without a budget.
 
@@ -173,8 +173,8 @@ def audit(
     return len(picked)
 
 
-def _play(program: Played, batch: Batch, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
-    """What the episodes of a batch come to."""
+def _play(program: ProgramController, batch: Batch, state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+    """Play the episodes of a batch; returns their outcomes."""
     lockstep = program.begin_batch(state.revealed, batch)
     try:
         for _ in play_out(program.source.path, state, lockstep.decide, lockstep.look):
@@ -191,7 +191,7 @@ def compare(
     seeds: NDArray[np.int64],
     questions: NDArray[np.int64],
 ) -> None:
-    """Compare what episodes came to with what they came to beside other episodes.
+    """Compare the outcomes of episodes with their outcomes beside other episodes.
 
     Raises:
         ProgramError: of kind "nondeterminism", if one differs.

@@ -9,7 +9,7 @@ from autotts_gym.errors import AutottsError, quote
 from autotts_gym.sandbox.protocol import LAYERS
 
 REQUIRED = ("rlimits", "no_new_privs", "seccomp")
-"""What every Linux of the last ten years has."""
+"""The layers that every Linux of the last ten years has."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Sandbox:
             raise AutottsError(f"Sandbox.require: expected some of {', '.join(LAYERS)}, got {quote(self.require)}")
         for name in ("memory_mib", "cpu_seconds"):
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
-            _check(name, value, whole, "a whole number of at least 1")
+            good = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+            _check(name, value, good, "a whole number of at least 1")
         for name in ("round_seconds", "seconds"):
             value = getattr(self, name)
             _check(name, value, isinstance(value, Real) and 0 < float(value) < inf, "a positive number")

@@ -19,8 +19,8 @@ _SECCOMP_MODE_FILTER = 2
 _FAILED = ctypes.c_void_p(-1).value  # of mmap
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 
-# What a running interpreter needs that opens nothing, starts nothing and knows nobody: its socket, its memory, its
-# signals, its end. AUDIT_ARCH and the numbers of the calls, by machine.
+# The calls that a running interpreter needs if it opens no file, starts no process and knows no other: for its socket,
+# its memory, its signals and its end. AUDIT_ARCH and the numbers of the calls, by machine.
 _CALLS: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
@@ -69,10 +69,10 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
 }
 
 # Calls that are allowed with some arguments only: for each test the offset of the argument's lower half, what it is
-# compared by, the operand, and which outcome is allowed. Of the futex a process with one thread needs no more than to
-# wake nobody: one that is not private is a mailbox that every process of the machine finds which has the same file in
-# its memory, and waiting for one has a deadline, which is a clock. Huge pages are of a pool that all processes share,
-# merged pages tell by their delay what others hold, and memory that can be executed holds code that no Python wrote.
+# compared by, the operand, and which outcome is allowed. Of the futex calls a process with one thread needs only
+# those that wake no thread. Processes that map the same file can exchange messages by a futex that is not private, and
+# a wait for a futex has a deadline, which is a clock. Huge pages come from a pool that all processes share,
+# merged pages show by their delay what others hold, and memory that can be executed holds code that no Python wrote.
 _EQUAL, _ANY_BIT = 0x15, 0x45
 _EXECUTABLE = (32, _ANY_BIT, 4, False)  # PROT_EXEC
 _ARGUMENTS: dict[str, tuple[tuple[int, int, int, bool], ...]] = {
@@ -113,7 +113,7 @@ def find_number() -> set[int]:
 
 
 def forget_number(places: set[int]) -> None:
-    """Overwrite the number of this process, which grows from one to the next and so tells how many came before."""
+    """Overwrite the number of this process, which grows from one to the next and so shows how many came before."""
     words = _thread_words()
     for k in places & find_number():
         words[k] = 2
@@ -128,7 +128,7 @@ def _thread_words() -> Any:
 def rlimits(memory: int, data: int, cpu_seconds: int) -> None:
     """Bound address space, memory of its own (bytes) and CPU time; no files, no processes, no core. Lower limits stay.
 
-    The address space alone is not enough, as a process can throw away the libraries in it and take their room.
+    The address space alone is not enough, as a process can unmap its libraries and use their space.
     """
     for limit, *wanted in (
         (resource.RLIMIT_AS, memory, memory),
@@ -151,12 +151,12 @@ def no_new_privs() -> None:
 
 
 class Vdso(NamedTuple):
-    """The code that the kernel lends every process to read the clock without a call, and the pages that tell the time.
+    """The code that the kernel maps into every process to read the clock without a call, and the pages with the time.
 
     Attributes:
         clocks: address and bytes of each mapping that holds the time.
         start: address of the code.
-        mute: the code, with every function replaced by one that fails.
+        mute: the code, in which every function is replaced by one that fails.
     """
 
     clocks: tuple[tuple[int, int], ...]
@@ -169,7 +169,7 @@ def find_vdso() -> Vdso:
 
     Raises:
         OSError: it can't be found here.
-        ValueError: its functions can't be told apart.
+        ValueError: its functions can't be distinguished.
     """
     machine = os.uname().machine
     if machine != "x86_64":

@@ -2,8 +2,8 @@
 
 It is executed as a script, with nothing of the package but this folder's files for confined processes, and never runs a
 program itself. Its control socket carries one JSON object a message; it ends, and all its children with it, when the
-socket closes or its parent dies. It keeps no account of its children, since each of them would inherit that: the parent
-names them by the process ids that it was told.
+socket closes or its parent dies. It keeps no list of its children, since each of them would inherit it: the parent
+names them by the process ids that it was given.
 """
 
 import contextlib
@@ -49,16 +49,16 @@ def main() -> None:
         os._exit(1)
     control.send(json.dumps({"missing": missing}).encode())
     settings["layers"] = sorted(set(settings["layers"]) - set(missing))
-    _obey(control, settings)
+    _serve_commands(control, settings)
 
 
 def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]:
     """Load what programs may use, go into namespaces, and find out which layers are missing here, and why."""
     sys.path += settings["paths"]
     _without_the_package()
-    from autotts_gym.sandbox import confinement, guest, modules
+    from autotts_gym.sandbox import confinement, modules, session
 
-    guest._packages = frozenset(name.partition(".")[0] for name in settings["packages"])
+    session._packages = frozenset(name.partition(".")[0] for name in settings["packages"])
     modules.preload(settings["packages"])
     sys.path.clear()
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0) if os.getppid() != settings["parent"] else None)
@@ -67,7 +67,7 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
         os._exit(0)
     mapped, data = confinement.mapped()
     settings["memory"], settings["data"] = settings["memory"] + mapped, settings["memory"] + data
-    # Where it may not, its children are no likelier to be ended than others.
+    # Where that is not allowed, the system ends its children no sooner than other processes.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     missing: dict[str, str] = {}
@@ -90,12 +90,12 @@ def _prepare(control: socket.socket, settings: dict[str, Any]) -> dict[str, str]
                 missing["namespaces"] = str(error)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)  # a round leaves little garbage, and a collection touches all that is shared
-    return missing | _rehearse(confinement, settings)
+    gc.set_threshold(10_000, 20, 20)  # a round leaves little garbage, and a collection would copy all shared pages
+    return missing | _find_missing_layers(confinement, settings)
 
 
 def _become_init(control: socket.socket, confinement: Any) -> None:
-    """Go on as the first process of the new process-id namespace, whose end ends all others in it."""
+    """Continue as the first process of the new process-id namespace, whose end ends all others in it."""
     child = os.fork()
     if child:
         control.close()
@@ -104,10 +104,10 @@ def _become_init(control: socket.socket, confinement: Any) -> None:
     confinement.die_with_parent(signal.SIGKILL)
 
 
-def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
-    """Which layers a child cannot have here, and why: found out in one that then ends.
+def _find_missing_layers(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
+    """Which layers a child cannot have here, and why: a child that then ends tries them.
 
-    Where its number stands is narrowed down too: in every process at the same place.
+    The child also narrows down where the C library keeps the process number, which is the same address in all.
     """
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -122,7 +122,7 @@ def _rehearse(confinement: Any, settings: dict[str, Any]) -> dict[str, str]:
     ours.close()
     _, status = os.waitpid(child, 0)
     if not reply:
-        raise OSError(f"a confined process ended with status {os.waitstatus_to_exitcode(status)} before it could tell")
+        raise OSError(f"a confined process ended with status {os.waitstatus_to_exitcode(status)} before it replied")
     missing: dict[str, str]
     missing, places = json.loads(reply)
     settings["number"] &= {*places}
@@ -133,7 +133,7 @@ def _limits(settings: dict[str, Any]) -> tuple[int, int, int]:
     return settings["memory"], settings["data"], settings["cpu_seconds"]
 
 
-def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
+def _serve_commands(control: socket.socket, settings: dict[str, Any]) -> None:
     """Carry out commands until the control socket closes; returns in a child only."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, MESSAGE, 1)
@@ -149,7 +149,7 @@ def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
                     return
             elif command == "status":
                 reply = [_status(child) for child in children]
-            elif command == "tell":  # those that are late where they are
+            elif command == "alarm":  # those that are late report where they are
                 for child in children:
                     os.kill(child, signal.SIGALRM)
             elif command == "kill":
@@ -166,12 +166,12 @@ def _obey(control: socket.socket, settings: dict[str, Any]) -> None:
 
 def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> None:
     """Confine this child, with nothing open but the socket that it is to serve."""
-    from autotts_gym.sandbox import confinement, guest
+    from autotts_gym.sandbox import confinement, session
 
     confinement.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    os.dup2(descriptor, guest._socket)
-    os.closerange(guest._socket + 1, max(control, descriptor) + 1)
+    os.dup2(descriptor, session._socket)
+    os.closerange(session._socket + 1, max(control, descriptor) + 1)
     confinement.forget_number(settings["number"])
     layers = frozenset(settings["layers"])
     if confinement.confine(_limits(settings), layers, settings["vdso"]):
@@ -179,7 +179,7 @@ def _begin_child(control: int, descriptor: int, settings: dict[str, Any]) -> Non
 
 
 def _status(child: int) -> int:
-    """How a child ended that closed its socket, by ``waitstatus_to_exitcode``; one that lives on is ended."""
+    """How a child ended that closed its socket, by ``waitstatus_to_exitcode``; one that still runs is ended."""
     for _ in range(PATIENCE):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -192,6 +192,6 @@ def _status(child: int) -> int:
 
 if __name__ == "__main__":
     main()
-    for _name in {*globals()} - {"__builtins__", "__name__", "sys"}:  # what this file is made of is nobody's business
+    for _name in {*globals()} - {"__builtins__", "__name__", "sys"}:  # a program must not find the globals of this file
         del globals()[_name]
-    sys.modules["autotts_gym.sandbox.guest"].serve()
+    sys.modules["autotts_gym.sandbox.session"].serve()

@@ -1,4 +1,4 @@
-"""All episodes of a program in lockstep: what they ask for becomes a round, and what it revealed is told to them."""
+"""All episodes of a program in lockstep: what they ask for becomes a round, and they are sent what it revealed."""
 
 from itertools import pairwise
 
@@ -48,7 +48,7 @@ class Lockstep:
         _, own, sizes = np.unique(batch.processes[order], return_inverse=True, return_counts=True)
         self._rows = order
         self._firsts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        # By row: its process, its number there, whether it is to ask for something, the depths it was told.
+        # By row: its process, its number there, whether it is to ask for something, the depths it knows.
         self._process_of = np.zeros(revealed.episodes, np.int64)
         self._process_of[order] = own
         self._numbers = np.zeros(revealed.episodes, np.int64)
@@ -57,20 +57,20 @@ class Lockstep:
         self._awaited[order] = True
         self._known_depth = np.zeros(revealed.slots.shape, np.int32)
         self._asked: NDArray[np.int64] = order[:0]
-        # How many branches can surely be opened; a pool that is smaller than the slots would tell its question.
+        # How many branches can surely be opened; a pool that is smaller than the slots would give its question away.
         pools, slots = revealed.pools[order], rules.max_branches
         self._asking = np.zeros(revealed.episodes, np.bool_)
         self._sure = np.full(revealed.episodes, slots if (pools["slots"] == slots).all() else 0, np.int64)
-        told = {
+        common = {
             "slots": slots,
             "sure": int(self._sure[0]),
             "budget": rules.token_budget,
             "signals": revealed.signal_names,
         }
         episodes = list(zip(betas[order].tolist(), pools["interval_tokens"].tolist(), strict=True))
-        hellos = [{**told, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
+        first_messages = [{**common, "episodes": episodes[first:end]} for first, end in pairwise(self._firsts.tolist())]
         bounds = (8 * (7 + 3 * slots) * sizes).tolist()
-        self._processes = Processes(source, hellos, bounds, sandbox, batch.servers, batch.since)
+        self._processes = Processes(source, first_messages, bounds, sandbox, batch.servers, batch.since)
         self._begun = False
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class Lockstep:
 
         Raises:
             ProgramError: the program failed.
-            ControllerError: a process can't start, or it was not told what the last round revealed.
+            ControllerError: a process can't start, or it was not sent what the last round revealed.
         """
         if not self._begun:
             self._begun = True
@@ -92,9 +92,9 @@ class Lockstep:
             raise ControllerError("decide: expected a call of look after each round that leaves episodes running")
         while len(rows):
             self._read(revealed, plan, rows)
-            rows = rows[self._asking[rows]]  # who asks for a branch is told, and then asks for the rest
+            rows = rows[self._asking[rows]]  # they asked for a branch, get their message, and then ask for the rest
             self._asking[rows] = False
-            self._tell(revealed, rows)
+            self._send_reveals(revealed, rows)
 
     def _read(self, revealed: Revealed, plan: RoundPlan, rows: NDArray[np.int64]) -> None:
         """Write what the processes of these episodes ask for."""
@@ -110,20 +110,20 @@ class Lockstep:
             self._processes.fail("answer" if wrong == messages.ANSWER else "protocol", f"a request {_WRONG[wrong]}")
 
     def look(self, revealed: Revealed) -> None:
-        """Tell the processes what the last round revealed."""
-        self._tell(revealed, self._asked)
+        """Send the processes what the last round revealed."""
+        self._send_reveals(revealed, self._asked)
 
-    def _tell(self, revealed: Revealed, rows: NDArray[np.int64]) -> None:
-        """Tell these episodes what has been revealed since they were told last."""
+    def _send_reveals(self, revealed: Revealed, rows: NDArray[np.int64]) -> None:
+        """Send these episodes what has been revealed since their last message."""
         if not len(rows):
             return
         pools, slots = revealed.pools, revealed.slots
-        told = pools[rows]
-        opened = int(told["opened"].sum())
+        records = pools[rows]
+        opened = int(records["opened"].sum())
         grown: NDArray[np.int64] = np.empty((3, opened), np.int64)
         grown = grown[:, : messages.find_growth(pools, slots, rows, self._known_depth, *grown)]
         answers = revealed.reveals(*grown)
-        size = 8 * len(rows) + 2 * opened + int(told["active"].sum() + told["finished"].sum()) + len(answers)
+        size = 8 * len(rows) + 2 * opened + int(records["active"].sum() + records["finished"].sum()) + len(answers)
         history = revealed.arrays.signal_history
         size += len(answers) * history.shape[3]
         words, ends = np.empty(size, np.int64), np.empty(len(rows), np.int64)
@@ -131,7 +131,7 @@ class Lockstep:
             *(pools, slots, history, rows, self._numbers[rows], self._sure),
             *(*grown, answers, words, words.view(np.float64), ends),
         )
-        self._awaited[rows[told["stop_reason"] == RUNNING]] = True
+        self._awaited[rows[records["stop_reason"] == RUNNING]] = True
         processes = self._process_of[rows]
         stops = ends[np.flatnonzero(np.diff(processes, append=-1))]
         data = words.data.cast("B")

@@ -64,7 +64,7 @@ def read_requests(words, ends, processes, members, firsts, awaited, pools, max_b
             if wrong:
                 return wrong
             if verb == ASK:
-                # What the budget cannot pay is not promised, as who is not held to it would learn the pool's size.
+                # What the budget cannot pay is not promised: the program need not open it, but would learn the size.
                 paid = (pool.budget - pool.total_tokens) // pool.interval_tokens
                 sure[n] = max(sure[n], min(pool.opened + min(opens + reads, paid), pool.slots))
                 asking[n] = True
@@ -93,16 +93,16 @@ def read_requests(words, ends, processes, members, firsts, awaited, pools, max_b
 
 @kernel
 def find_growth(pools, slots, rows, known_depth, rows_out, slots_out, starts_out):
-    """Find the branches that are deeper than last told, and take note of their depths.
+    """Find the branches that are deeper than last reported, and take note of their depths.
 
     Args:
         pools: (N,) POOL.
         slots: (N, M) SLOT.
         rows: int64, episodes to look at.
-        known_depth: (N, M) int32, as last told; updated.
+        known_depth: (N, M) int32, as last reported; updated.
         rows_out: int64, written: the row of each such branch.
         slots_out: int64, written: its slot.
-        starts_out: int64, written: the depth last told.
+        starts_out: int64, written: the depth last reported.
 
     Returns:
         How many there are.
@@ -124,18 +124,18 @@ def find_growth(pools, slots, rows, known_depth, rows_out, slots_out, starts_out
 def write_reveals(
     pools, slots, history, rows, numbers, sure, grown_rows, grown_slots, starts, answers, words, floats, ends
 ):
-    """Write what every running episode is told after a round.
+    """Write what every running episode is sent after a round.
 
     Args:
         pools: (N,) POOL.
         slots: (N, M) SLOT.
         history: (N, M, D, S) float32, the signals by depth.
-        rows: int64, episodes in the order of their messages; one that has ended is told nothing.
+        rows: int64, episodes in the order of their messages; one that has ended is sent nothing.
         numbers: int64, the number that each has in its process.
         sure: (N,) int64, branches that each can surely open.
         grown_rows: int64, the branches that ``find_growth`` found,
         grown_slots: their slots,
-        starts: and the depths last told.
+        starts: and the depths last reported.
         answers: int32, what they revealed beyond those, one after the other.
         words: int64, written: the messages.
         floats: the same memory as float64.

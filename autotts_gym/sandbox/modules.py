@@ -1,7 +1,7 @@
 """Inside a confined process: the modules that programs import, loaded before the process is forked.
 
-Standard library only at import. A confined process can open no file, so whatever a package loads when it is first used
-must have been loaded by the fork server.
+Standard library only at import. A confined process can open no file, so the fork server must have loaded all modules
+that a package loads when it is first used.
 """
 
 import importlib
@@ -21,14 +21,14 @@ LAZY = {
     ),
     "scipy": ("scipy.special", "scipy.stats"),
 }
-"""What a package does not load by itself, and programs expect of it."""
+"""Modules that a package does not load by itself, but programs expect."""
 
 
 def preload(packages: list[str]) -> None:
     """Load the modules of the standard library that programs may import, and these packages.
 
     Entropy is always the same, as a confined process has none: what seeds itself by it, such as
-    ``numpy.random.default_rng()``, is always seeded alike.
+    ``numpy.random.default_rng()``, always gets the same seed.
     """
     random._urandom = bytes  # type: ignore[attr-defined]
     for name in [*sorted(ALLOWED_MODULES | {"collections.abc"}), *packages]:
@@ -63,7 +63,7 @@ def importer(packages: frozenset[str]) -> Callable[..., Any]:
 
 
 def own_random() -> ModuleType:
-    """The module ``random`` with a generator of its own, always seeded alike."""
+    """The module ``random`` with a generator of its own, always with the same seed."""
     module = ModuleType("random")
     generator = _Random()
     for name in random.__all__:
@@ -74,7 +74,7 @@ def own_random() -> ModuleType:
 
 
 class _Random(random.Random):
-    """``random.Random`` which, without a seed, has that of every other: there is neither entropy nor a clock."""
+    """``random.Random`` which, without a seed, always has the same one: there is neither entropy nor a clock."""
 
     def seed(self, a: Any = None, version: int = 2) -> None:
         super().seed(0 if a is None else a, version)
@@ -98,7 +98,7 @@ def own_numpy() -> ModuleType:
 
 
 def own_numpy_random() -> ModuleType:
-    """The module ``numpy.random``; its functions are always seeded alike."""
+    """The module ``numpy.random``; its functions always have the same seed."""
     shared = sys.modules["numpy.random"]
     module = ModuleType("numpy.random")
     generator = vars(shared)["RandomState"](0)

@@ -1,4 +1,4 @@
-"""The side of the sandbox that owns state and ledger: it starts confined processes, talks to them and ends them."""
+"""The side of the sandbox that owns state and ledger: it starts, serves and ends confined processes."""
 
 import atexit
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autotts_gym.errors import ControllerError, ProgramError, quote
-from autotts_gym.interrupts import LONGEST_WAIT, undisturbed
+from autotts_gym.interrupts import LONGEST_WAIT, interrupts_deferred
 from autotts_gym.sandbox.config import Sandbox
 from autotts_gym.sandbox.protocol import FAILURE, LAYERS, ROUND
 from autotts_gym.sandbox.static import Source, require_linux
@@ -30,13 +30,13 @@ MAX_TEXT = 1 << 16
 """Bytes of a message that is not a round's."""
 
 GRACE = 2.0
-"""Seconds beyond a round's time, in which a process that still obeys tells where it spins."""
+"""Seconds beyond a round's time, in which a process that still obeys reports where it spins."""
 
 START_SECONDS = 60.0
-"""In which a fork server must have loaded what programs use."""
+"""Seconds in which a fork server must have loaded the modules that programs use."""
 
 REPLY_SECONDS = 15.0
-"""In which it must answer a command."""
+"""Seconds in which it must answer a command."""
 
 _SCRIPT = Path(__file__).with_name("fork_server.py")
 
@@ -56,7 +56,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self.missing: dict[str, str] = {}
         unwritten = ["-B"] * sys.dont_write_bytecode
-        paths = sorted({_home(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)})
+        paths = sorted({_package_folder(name.partition(".")[0]) for name in ("greenlet", *sandbox.packages)})
         try:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -72,13 +72,13 @@ class ForkServer:
                         "LC_ALL": "C.UTF-8",
                         "OPENBLAS_NUM_THREADS": "1",
                         "OMP_NUM_THREADS": "1",
-                        "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # where the kernel writes when it took a turn away
+                        "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel notes preemptions there
                     },
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )
         except OSError as error:
-            raise _no_room(error) from error
+            raise _start_error(error) from error
         self._control.settimeout(START_SECONDS)
         self._send(
             {
@@ -95,7 +95,7 @@ class ForkServer:
         """Wait until it is ready to fork.
 
         Raises:
-            ControllerError: it does not get so far.
+            ControllerError: it does not start.
         """
         self.missing = self._receive()["missing"]
         self._control.settimeout(REPLY_SECONDS)
@@ -115,7 +115,7 @@ class ForkServer:
         except BaseException as error:
             self.close()  # and so those that it has forked
             if isinstance(error, OSError):
-                raise _no_room(error) from error
+                raise _start_error(error) from error
             raise
 
     def status(self, child: int) -> int:
@@ -123,9 +123,9 @@ class ForkServer:
         (ended,) = self._ask(["status", [child]])
         return int(ended)
 
-    def tell(self, children: Sequence[int]) -> None:
-        """Have processes that are late tell where they are."""
-        self._ask(["tell", list(children)])
+    def alarm(self, children: Sequence[int]) -> None:
+        """Have processes that are late report where they are."""
+        self._ask(["alarm", list(children)])
 
     def kill(self, children: Sequence[int]) -> None:
         """End processes, and be sure that they have ended."""
@@ -165,14 +165,14 @@ class ForkServer:
             self._give_up(error)
         if not reply:
             self._give_up(BrokenPipeError())
-        told = json.loads(reply)
-        if isinstance(told, dict) and "error" in told:
+        content = json.loads(reply)
+        if isinstance(content, dict) and "error" in content:
             self.close()
-            raise ControllerError(f"sandbox: its fork server failed: {quote(told['error'])}")
-        return told
+            raise ControllerError(f"sandbox: its fork server failed: {quote(content['error'])}")
+        return content
 
     def _give_up(self, error: BaseException) -> NoReturn:
-        """A talk that is broken off can't be taken up again, and ends the fork server."""
+        """End the fork server: an exchange that is interrupted can't be continued."""
         if isinstance(error, TimeoutError):
             what = f"did not answer within {self._control.gettimeout():g} s"
         elif isinstance(error, OSError):
@@ -194,12 +194,12 @@ def _how_ended(status: int | None) -> str:
     return f"ended with status {status}"
 
 
-def _no_room(error: OSError) -> ControllerError:
+def _start_error(error: OSError) -> ControllerError:
     cure = "; raise the limit, see ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
     return ControllerError(f"sandbox: cannot start its processes: {error.strerror}{cure}")
 
 
-def _home(package: str) -> str:
+def _package_folder(package: str) -> str:
     """The folder that an installed package is imported from."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -208,13 +208,13 @@ def _home(package: str) -> str:
 
 
 _fork_servers: dict[tuple[int, Sandbox], ForkServer] = {}
-"""Those that stand, for all but episodes, by process and sandbox."""
+"""The shared fork servers, for all but episodes, by process and sandbox."""
 
 _fork_servers_lock = threading.Lock()
 
 
-def standing(sandbox: Sandbox) -> ForkServer:
-    """The fork server of this process for a sandbox, started if need be.
+def shared_fork_server(sandbox: Sandbox) -> ForkServer:
+    """The shared fork server of this process for a sandbox, which is started if there is none.
 
     It must not fork for episodes: see ``batches.SERVERS``.
 
@@ -227,7 +227,7 @@ def standing(sandbox: Sandbox) -> ForkServer:
             _fork_servers.pop(key).close()
         if key not in _fork_servers:
             made: list[ForkServer] = []
-            with undisturbed():
+            with interrupts_deferred():
                 try:
                     _start(sandbox, 1, made)
                     _await(sandbox, made)
@@ -247,7 +247,7 @@ def _start(sandbox: Sandbox, count: int, made: list[ForkServer]) -> None:
     """
     require_linux()
     for _ in range(count):
-        with undisturbed():
+        with interrupts_deferred():
             made.append(ForkServer(sandbox))
 
 
@@ -255,7 +255,7 @@ def _await(sandbox: Sandbox, servers: Sequence[ForkServer]) -> None:
     """Wait until fork servers are ready.
 
     Raises:
-        ControllerError: one does not get so far, or a required layer is missing here.
+        ControllerError: one does not start, or a required layer is missing here.
     """
     for each in servers:
         each.await_start()
@@ -277,35 +277,35 @@ def close_fork_servers() -> None:
 
 def layers(sandbox: Sandbox | None = None) -> dict[str, bool]:
     """Which layers confine a program on this machine."""
-    found = standing(replace(sandbox or Sandbox(require=()), packages=()))
+    found = shared_fork_server(replace(sandbox or Sandbox(require=()), packages=()))
     return {layer: layer not in found.missing for layer in LAYERS}
 
 
 class Processes:
-    """Confined processes that run one program, and the talk with them.
+    """Confined processes that run one program, and the messages to and from them.
 
     Starting them is in two steps, so that fork servers can load side by side: the second is ``begin``.
 
     Args:
         source: the program.
-        hellos: what each process is told first.
+        first_messages: the first message of each process.
         bounds: the most bytes that each may send at once.
         sandbox: limits and layers.
-        servers: how many new fork servers they come from, by turns; 0: the standing one.
+        servers: how many new fork servers they come from, by turns; 0: the shared one.
         since: when the evaluation began, by ``time.monotonic``; None: now.
     """
 
     def __init__(
         self,
         source: Source,
-        hellos: Sequence[dict[str, Any]],
+        first_messages: Sequence[dict[str, Any]],
         bounds: Sequence[int],
         sandbox: Sandbox,
         servers: int = 0,
         since: float | None = None,
     ) -> None:
         self._source = source
-        self._hellos = hellos
+        self._first_messages = first_messages
         self._sandbox = sandbox
         self._bounds = bounds
         self._end = (time.monotonic() if since is None else since) + sandbox.seconds
@@ -324,7 +324,7 @@ class Processes:
             raise
 
     def begin(self) -> None:
-        """Fork the processes, once their fork servers are ready, and tell each what it is told first.
+        """Fork the processes, once their fork servers are ready, and send each its first message.
 
         Raises:
             ControllerError: one can't start, a required layer is missing here, or this is not Linux.
@@ -332,15 +332,15 @@ class Processes:
         if self._own:
             _await(self._loaded, self._servers)
         else:
-            self._servers.append(standing(self._loaded))
-        for c in range(len(self._hellos)):
-            with undisturbed():
+            self._servers.append(shared_fork_server(self._loaded))
+        for c in range(len(self._first_messages)):
+            with interrupts_deferred():
                 pid, ours = self._server(c).fork()
                 self._sockets.append(ours)
                 self._pids[c] = pid
         self._child = {ours.fileno(): c for c, ours in enumerate(self._sockets)}
-        told = {"code": self._source.code.hex(), "style": self._source.style}
-        self.send({c: json.dumps({**told, **hello}).encode() for c, hello in enumerate(self._hellos)})
+        program = {"code": self._source.code.hex(), "style": self._source.style}
+        self.send({c: json.dumps({**program, **message}).encode() for c, message in enumerate(self._first_messages)})
 
     def _server(self, c: int) -> ForkServer:
         return self._servers[c % len(self._servers)]
@@ -398,24 +398,25 @@ class Processes:
             ProgramError: one reports a failure, sends another kind of message, says nothing in time, or has ended; of
                 several, the first process's.
         """
-        whole: dict[int, bytes] = {}
+        contents: dict[int, bytes] = {}
         failed: dict[int, ProgramError] = {}
         since = time.monotonic()
         if since >= self._end:
             self._fail_of_time()
         self._late.clear()
-        for c in reversed(children):  # who was told last is done last; when it is, few others are still to wait for
+        # The process that got its message last is done last; when it is, few others are still to wait for.
+        for c in reversed(children):
             try:
-                whole[c] = self._message(c, expected, since)
+                contents[c] = self._message(c, expected, since)
             except ProgramError as error:
                 failed[c] = error
-                if c in self._late and error.kind != "timeout":  # whatever it was about when its time was over
+                if c in self._late and error.kind != "timeout":  # no matter what it reports: its time was over
                     failed[c] = ProgramError(error.path, "timeout", self._too_slow(), None)
         if failed:
             raise failed[min(failed)]
-        if self._late:  # all were sent a signal, and so have heard of each other
+        if self._late:  # all were sent a signal, by which a program can learn of other processes
             self.fail("timeout", self._too_slow())
-        return [whole[c] for c in children]
+        return [contents[c] for c in children]
 
     def _message(self, c: int, expected: int, since: float) -> bytes:
         """The next message of a process."""
@@ -436,7 +437,7 @@ class Processes:
             data += more
 
     def _content(self, c: int, data: bytes, before: int, expected: int) -> bytes | None:
-        """The content of a message, once it is whole."""
+        """The content of a message, once all of it has come."""
         if len(data) == before:
             self._fail_of_end(c)
         if len(data) < 8:
@@ -447,12 +448,12 @@ class Processes:
         if len(data) < 8 + length:
             return None
         if kind == FAILURE:
-            self._fail_as_told(data[8:])
+            self._fail_as_reported(data[8:])
         if kind != expected or (kind == ROUND and length % 8):
             self.fail("protocol", "sent a message that is none of the protocol's")
         return data[8:]
 
-    def _fail_as_told(self, content: bytes) -> NoReturn:
+    def _fail_as_reported(self, content: bytes) -> NoReturn:
         try:
             kind, message, line = json.loads(content)
         except (ValueError, RecursionError, TypeError):
@@ -465,7 +466,7 @@ class Processes:
 
     def _fail_of_end(self, c: int) -> NoReturn:
         """A process closed its socket without a word."""
-        self.fail(*_ending(self._server(c).status(self._pids.pop(c))))
+        self.fail(*_exit_reason(self._server(c).status(self._pids.pop(c))))
 
     def _too_slow(self) -> str:
         return f"expected to look or to end within {self._sandbox.round_seconds:g} s"
@@ -474,7 +475,7 @@ class Processes:
         self.fail("timeout", f"expected all episodes to end within {self._sandbox.seconds:g} s")
 
     def _wait(self, poll: Any, since: float, awaited: int | None = None) -> list[tuple[int, int]]:
-        """Events of a poll; ends what takes too long, once it had the chance to tell where it is."""
+        """Events of a poll; ends what takes too long, once it had the chance to report where it is."""
         deadline = since + self._sandbox.round_seconds + (GRACE if self._late else 0.0)
         left = min(self._end, deadline) - time.monotonic()
         events: list[tuple[int, int]] = poll.poll(min(max(0.0, left), LONGEST_WAIT) * 1000)
@@ -484,10 +485,10 @@ class Processes:
         if not events and now >= deadline:
             if self._late or awaited is None:
                 self.fail("timeout", self._too_slow())
-            self._tell_late()
+            self._alarm_late()
         return events
 
-    def _tell_late(self) -> None:
+    def _alarm_late(self) -> None:
         """Ask all processes that have said nothing where they are."""
         poll = select.poll()
         for c in self._pids:
@@ -497,10 +498,10 @@ class Processes:
         for k, server in enumerate(self._servers):
             late = [self._pids[c] for c in self._late if c % len(self._servers) == k]
             if late:
-                server.tell(late)
+                server.alarm(late)
 
 
-def _ending(status: int) -> tuple[str, str]:
+def _exit_reason(status: int) -> tuple[str, str]:
     """Kind and message for a process that ended without a word."""
     if status == -signal.SIGXCPU:
         return "timeout", "used up its processor time"

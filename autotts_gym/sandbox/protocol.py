@@ -1,20 +1,21 @@
-"""What both sides of the sandbox hold to: the kinds of messages, and what a program may name.
+"""The protocol of the sandbox: the kinds of messages, and the names that a program may use.
 
 A message is a header of two little-endian words of 4 bytes (length of the rest, kind) and, for kind ``ROUND``, words of
-8 bytes. Down, for every episode that goes on::
+8 bytes. Down, for every episode that still runs::
 
     episode, total tokens, answers seen, opened, active, finished, sure, new answers, and then so many
     latest answers, depths, active branches, finished branches in the order of their completion, new answers by branch
 
 ``sure`` is how many branches can surely be opened, those that are open included. Where all pools have as many branches
-as there are slots it is the number of slots. Elsewhere it grows as the program asks, and what it asked for it opens.
+as there are slots it is the number of slots. Elsewhere it grows as the program asks, and the program must open what it
+asked for.
 
-Up, for every episode that was told something, in the same order::
+Up, for every episode that was sent something, in the same order::
 
     episode, verb, answer, open, read, prunes, deepens, the branches to prune, those to deepen, the steps of each
 
-The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks is
-told before the round is played, and what it then requests opens and reads at least what it was promised.
+The verb is GO_ON, STOP, or ASK: whether as many branches can be opened and read as it names. An episode that asks
+gets a message before the round is played, and what it then requests opens and reads at least what it was promised.
 
 The first message down and the other kinds up are JSON.
 """

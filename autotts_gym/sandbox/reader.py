@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 
 def main() -> None:
-    """Answer what standard input asks."""
+    """Answer the request on standard input."""
     settings = json.loads(sys.stdin.buffer.readline())
     data = sys.stdin.buffer.read()
     if sys.platform == "linux":
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def read(data: bytes, settings: dict[str, Any], answer: dict[str, Any]) -> None:
-    """Fill in the answer, as far as the text is good.
+    """Fill in the answer, up to the first error of the text.
 
     Raises:
         RefusedError: the text does not pass.

@@ -1,6 +1,6 @@
 """The text of a program: read, recognised and checked before anything of it runs.
 
-The checks are for clear messages and good manners; what a program can do is bounded by its process, not by them. The
+The checks give clear messages and catch mistakes. What a program can do is bounded by its process. The
 text is parsed and compiled by a process of its own, ``reader.py``, because a text can be written to strain the parser.
 """
 
@@ -52,19 +52,19 @@ class Literals:
 
     @property
     def warning(self) -> str | None:
-        """What to tell of a program that holds so much data that it may be a table rather than a rule; None: little.
+        """What to say of a program that holds so much data that it may be a table and no rule; None: it holds little.
 
-        The limits are well above what the programs of this project and published controllers hold. A hint, no proof:
-        data can be hidden in many ways, and ``evaluation.twin`` tells what it is good for.
+        The limits are well above what the programs of this project and published controllers hold. It is a hint, no
+        proof: data can be hidden in many ways, and ``evaluation.twin`` measures what it is good for.
         """
-        told = []
+        findings = []
         if self.largest_bytes >= 400:
-            told.append(f"a literal of {self.largest_bytes:,} bytes at line {self.largest_line}")
+            findings.append(f"a literal of {self.largest_bytes:,} bytes at line {self.largest_line}")
         if self.numbers >= 200:
-            told.append(f"{self.numbers:,} different numbers")
+            findings.append(f"{self.numbers:,} different numbers")
         if self.text_bytes >= 16_000:
-            told.append(f"strings of {self.text_bytes:,} bytes")
-        return f"large literal data: {', '.join(told)}" if told else None
+            findings.append(f"strings of {self.text_bytes:,} bytes")
+        return f"large literal data: {', '.join(findings)}" if findings else None
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def outline(text: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _ask_reader(name: str, data: bytes, packages: tuple[str, ...]) -> dict[str, Any]:
-    """What the reader says of a text; if it says nothing because of the text, why not, as a refusal.
+    """Ask the reader about a text; if the text makes it fail, the reply is a refusal that says why.
 
     Raises:
         ControllerError: the reader cannot run here.

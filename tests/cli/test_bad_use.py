@@ -220,8 +220,8 @@ def outcome(command: object, arguments: list[str]) -> object:
         return end.code
 
 
-def assert_refused(code: object, told: tuple[str, str], said: str, place: Path) -> None:
-    output, errors = told
+def assert_refused(code: object, printed: tuple[str, str], said: str, place: Path) -> None:
+    output, errors = printed
     assert code == 2, errors
     assert output == ""
     assert errors.endswith("\n")

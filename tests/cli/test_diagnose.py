@@ -145,7 +145,7 @@ def test_json_and_prompt_are_those_of_diagnose(paths: list[Path], tmp_path: Path
         ("--controller cmc", "the following arguments are required: STORE"),
     ],
 )
-def test_bad_use_is_told_in_one_line(paths: list[Path], arguments: str, message: str) -> None:
+def test_bad_use_is_reported_in_one_line(paths: list[Path], arguments: str, message: str) -> None:
     done = autotts("diagnose", *(str(paths[0]) if word == "{}" else word for word in arguments.split()))
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

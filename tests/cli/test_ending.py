@@ -22,20 +22,20 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", ["info synthetic/search", "info synthetic/search --json", "--help", "--version"])
-def test_a_full_output_is_told_of(arguments: str) -> None:
+def test_a_full_output_is_reported(arguments: str) -> None:
     done = shell(f"PROGRAM {arguments} > /dev/full")
-    told = "autotts: error: standard output: cannot be written: No space left on device\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    message = "autotts: error: standard output: cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, message)
 
 
-def test_a_closed_output_is_told_of() -> None:
+def test_a_closed_output_is_reported() -> None:
     done = shell("PROGRAM info synthetic/search >&-")
-    told = "autotts: error: standard output: expected an open one, got a closed one; try: > /dev/null\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    message = "autotts: error: standard output: expected an open one, got a closed one; try: > /dev/null\n"
+    assert (done.returncode, done.stderr) == (2, message)
 
 
 @pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full"])
-def test_errors_that_cannot_be_told_still_end_with_exit_code_2(errors: str) -> None:
+def test_errors_that_cannot_be_printed_still_end_with_exit_code_2(errors: str) -> None:
     done = shell(f"PROGRAM info missing {errors}")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
@@ -70,7 +70,7 @@ def test_sigterm_ends_what_is_being_done_with_nothing_left(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (AutottsError("a: b"), "x: error: a: b\n"),
         (MemoryError(), "x: error: memory: expected enough for this, but it ran out: MemoryError\n"),
@@ -78,12 +78,14 @@ def test_sigterm_ends_what_is_being_done_with_nothing_left(capsys: pytest.Captur
         (FileNotFoundError(2, "No such file or directory", "f"), "x: error: f: No such file or directory\n"),
     ],
 )
-def test_what_the_system_refuses_is_one_line(error: Exception, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_system_refuses_is_one_line(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def work() -> int:
         raise error
 
     assert ending.run(work, "x") == 2
-    assert capsys.readouterr().err.startswith(told)
+    assert capsys.readouterr().err.startswith(message)
 
 
 @pytest.mark.parametrize("handles", [64, 14, 9, 5])

@@ -90,10 +90,10 @@ def test_import_says_what_it_trimmed_left_out_and_noticed(tmp_path):
     assert "2 questions, 6 branches, no probes, 2 questions unlabelled" in done.stdout
     store = tmp_path / "out/m/b.h5"
     assert load_store(store).finals.tolist() == [0, -1, 0] * 2
-    told = autotts("info", store)
-    assert (told.returncode, told.stderr) == (0, "")
+    printed = autotts("info", store)
+    assert (printed.returncode, printed.stderr) == (0, "")
     for text in ("without probes", "2 of 2 questions have no gold answer", "agreement: 66.7%"):
-        assert text in told.stdout
+        assert text in printed.stdout
     assert json.loads(autotts("info", "--json", store).stdout)[0]["pass_at_1"] is None
     played = autotts("evaluate", store, "--controller", "sc", "--seeds", 2)
     assert played.returncode == 0

@@ -1,4 +1,4 @@
-"""What a controller is asked to decide with is checked, as whoever plays it holds memory and plan."""
+"""What a controller is asked to decide with is checked, as the caller holds memory and plan."""
 
 from pathlib import Path
 from typing import Any

@@ -100,7 +100,7 @@ def test_programs_give_the_published_results(replay_root: Path, reference_root: 
                 np.testing.assert_array_equal(result.total_tokens, reference[f"tokens_{entry['index']}"][:20])
 
 
-def test_a_published_controller_is_told_where_the_branches_end(tmp_path: Path):
+def test_a_published_controller_is_shown_where_the_branches_end(tmp_path: Path):
     body = """
     def solve(self, question):
         answers = {question.get_new_branch_final_answer()}
@@ -241,7 +241,7 @@ def test_chance_is_the_same_in_every_process(tmp_path: Path, store: ReplayStore)
     ],
     ids=str,
 )
-def test_a_wrong_text_is_told_before_anything_runs(
+def test_a_wrong_text_is_refused_before_anything_runs(
     tmp_path: Path, text: str, kind: str, message: str, line: int | None
 ):
     path = written(tmp_path, text, "")
@@ -277,7 +277,7 @@ def test_a_wrong_text_is_told_before_anything_runs(
         ("while True: pass", "timeout", "expected to look or to end within 1 s"),
     ],
 )
-def test_a_wrong_schedule_is_told(tmp_path: Path, schedule: str, kind: str, message: str):
+def test_a_wrong_schedule_is_refused(tmp_path: Path, schedule: str, kind: str, message: str):
     path = written(
         tmp_path, f"def schedule(beta):\n    {schedule}\n\n\ndef solve(session, beta):\n    pass\n", '"""A test."""\n'
     )

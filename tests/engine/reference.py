@@ -329,8 +329,8 @@ def assert_same(state: PoolState, n: int, model: Episode) -> None:
     """Episode n of the engine is in the state of the model, field by field."""
     pool, expected = state.pools[n], model.pool_fields()
     assert {name: int(pool[name]) for name in expected} == expected
-    told = {*expected, "budget", "cost_weight", "latency_weight"}
-    assert told == set(state.pools.dtype.names)
+    names = {*expected, "budget", "cost_weight", "latency_weight"}
+    assert names == set(state.pools.dtype.names)
     for i in range(model.rules.max_branches):
         slot, fields = state.slots[n, i], model.slot_fields(i)
         assert set(fields) == set(state.slots.dtype.names)

@@ -43,8 +43,8 @@ def module(tmp_path):
 
 def environment(**variables):
     """The environment of a user whose caches are only where these variables say."""
-    mine = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HOME")
-    return {name: value for name, value in os.environ.items() if name not in mine} | {
+    own = ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "HOME")
+    return {name: value for name, value in os.environ.items() if name not in own} | {
         name: str(value) for name, value in variables.items()
     }
 
@@ -103,7 +103,7 @@ def test_a_damaged_record_of_the_time_does_no_harm(module, tmp_path):
     assert COMPILING.fullmatch(err)
 
 
-def test_the_folder_that_numba_is_told_is_used(module, tmp_path):
+def test_the_folder_that_numba_is_given_is_used(module, tmp_path):
     run(module, "1", NUMBA_CACHE_DIR=tmp_path / "chosen", XDG_CACHE_HOME=tmp_path / "user")
     assert len(kept(tmp_path / "chosen" / "autotts_gym-kernels")) == 1
     assert not (tmp_path / "user").exists()

@@ -111,8 +111,8 @@ def shown(model: Episode, i: int) -> list[int]:
     """The history of a branch by the model, as local ids."""
     slot = model.slots[i]
     auto = model.rules.probe == "auto"
-    told = [auto or k + 1 in slot.probed for k in range(slot.depth)]
-    return [model.id(answer) if yes else -1 for answer, yes in zip(slot.branch.probes, told, strict=False)]
+    probed = [auto or k + 1 in slot.probed for k in range(slot.depth)]
+    return [model.id(answer) if yes else -1 for answer, yes in zip(slot.branch.probes, probed, strict=False)]
 
 
 @SOME

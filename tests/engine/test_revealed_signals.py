@@ -33,7 +33,7 @@ def check(state: PoolState, store: ReplayStore, seeds: np.ndarray) -> None:
     revealed = state.revealed
     window = max(1, TAIL_TOKENS // store.interval_tokens)
     for name in revealed.signal_names:
-        told = revealed.signal(name)
+        records = revealed.signal(name)
         for n in range(state.episodes):
             q = int(state.questions[n])
             order = pool_order(int(seeds[n]), int(np.diff(store.branch_offsets)[q]))
@@ -42,7 +42,7 @@ def check(state: PoolState, store: ReplayStore, seeds: np.ndarray) -> None:
                 start = store.probe_offsets[store.branch_offsets[q] + order[i]]
                 values = store.signals[name][start : start + depth]
                 np.testing.assert_array_equal(revealed.signal_history(n, i, name), values)
-                record = told[n, i]
+                record = records[n, i]
                 if not depth:
                     assert record.tolist() == (0, 0, 0, 0, 0)
                     continue

@@ -175,7 +175,7 @@ def test_the_same_stream_gives_the_same_episodes_and_another_stream_others():
     store = synthesize(questions=50, branches=40)
     bank, laws = Bank([store]), Rules(max_branches=8, cost_weight=(0.1, 1.0))
 
-    def told(*keys: int) -> list[list[Any]]:
+    def episodes_of(*keys: int) -> list[list[Any]]:
         state = PoolState(bank, len(keys), laws)
         state.seed(streams(*keys))
         episodes = []
@@ -185,11 +185,11 @@ def test_the_same_stream_gives_the_same_episodes_and_another_stream_others():
             episodes.append([state.questions.tolist(), ids(store, state).tolist(), state.pools["cost_weight"].tolist()])
         return episodes
 
-    assert told(7) == told(7)
-    assert told(7, 8) == told(7, 8)
-    assert [episode[0][1] for episode in told(7, 8)] == [episode[0][0] for episode in told(8)]
-    assert told(7) != told(8)
-    first, second, *_ = told(7)
+    assert episodes_of(7) == episodes_of(7)
+    assert episodes_of(7, 8) == episodes_of(7, 8)
+    assert [episode[0][1] for episode in episodes_of(7, 8)] == [episode[0][0] for episode in episodes_of(8)]
+    assert episodes_of(7) != episodes_of(8)
+    first, second, *_ = episodes_of(7)
     assert first != second
 
 

@@ -52,7 +52,7 @@ def referents(value: Any) -> list[Any]:
 
 
 def hidden_arrays(*states: PoolState) -> list[np.ndarray]:
-    """The arrays that nobody may reach: the hidden ones of states, those of their banks, and of the stores."""
+    """The arrays that must not be reachable: the hidden ones of states, those of their banks, and of the stores."""
     arrays: list[Any] = []
     for state in states:
         arrays += [array for name, array in state.arrays._asdict().items() if name not in RevealedArrays._fields]

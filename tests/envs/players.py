@@ -99,9 +99,9 @@ def arrays(value: Any) -> list[np.ndarray]:
 
 def episode(env: ReplayEnv, rng: np.random.Generator, **reset: Any) -> list[Any]:
     """One episode with random actions: everything that the environment returned."""
-    told: list[Any] = [env.reset(**reset)]
+    results: list[Any] = [env.reset(**reset)]
     done = False
     while not done:
-        told.append(env.step(pick(rng, told[-1][-1]["action_mask"])))
-        done = told[-1][2] or told[-1][3]
-    return told
+        results.append(env.step(pick(rng, results[-1][-1]["action_mask"])))
+        done = results[-1][2] or results[-1][3]
+    return results

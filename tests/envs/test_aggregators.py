@@ -29,7 +29,7 @@ def last_opened(revealed, n):
 
 @autotts_gym.aggregator
 def nonsense(revealed, n):
-    """An answer that nobody has seen."""
+    """An answer that the episode has not seen."""
     return 1 << 40
 
 
@@ -98,9 +98,9 @@ def test_what_is_hidden_cannot_be_asked_for():
 
 def test_a_diagnosis_judges_what_stands_by_it():
     controller = make_controller("sc", branches=4)
-    told = diagnose(controller, [STORE], seeds=range(6), rules=Rules(aggregator=last_opened))
+    diagnosis = diagnose(controller, [STORE], seeds=range(6), rules=Rules(aggregator=last_opened))
     result = evaluate(controller, STORE, seeds=range(6), aggregator=last_opened)
-    assert told.parts[0].accuracy == pytest.approx(result.accuracy)
+    assert diagnosis.parts[0].accuracy == pytest.approx(result.accuracy)
 
 
 @pytest.mark.parametrize("wrong", [3, "majority", "math:pi", lambda revealed, n: 0])

@@ -38,14 +38,14 @@ def everything(env: Any) -> list[bytes]:
 def test_an_action_is_taken_by_the_single_environment_exactly_where_the_vector_takes_it(pair: Any, action: Any):
     one, many = pair[0](STORE, max_branches=4), pair[1](1, STORE, max_branches=4)
     one.reset(seed=0), many.reset(seed=0)
-    told, refused = attempt(lambda: one.step(action))
+    single, refused = attempt(lambda: one.step(action))
     for actions in ([action], (action,)):
-        also, too = attempt(lambda actions=actions: many.step(actions))
+        vector, too = attempt(lambda actions=actions: many.step(actions))
         assert bool(refused) == bool(too), (action, refused, too)
         if not refused:
             break
     if not refused:
-        assert told[1] == also[1][0]
+        assert single[1] == vector[1][0]
 
 
 @MANY
@@ -56,13 +56,13 @@ def test_a_seed_is_taken_by_the_single_environment_exactly_where_the_vector_take
         pair[1](1, STORE, max_branches=4),
         pair[1](1, STORE, max_branches=4),
     )
-    told, refused = attempt(lambda: one.reset(seed=seed))
-    also, too = attempt(lambda: many.reset(seed=seed))
+    single, refused = attempt(lambda: one.reset(seed=seed))
+    vector, too = attempt(lambda: many.reset(seed=seed))
     listed, as_well = attempt(lambda: each.reset(seed=[seed]))
     assert bool(refused) == bool(too) == bool(as_well), (seed, refused, too, as_well)
     if not refused and seed is not None:
-        for key, value in told[0].items():
-            assert np.array_equal(value, also[0][key][0])
+        for key, value in single[0].items():
+            assert np.array_equal(value, vector[0][key][0])
             assert np.array_equal(value, listed[0][key][0])
 
 
@@ -72,12 +72,12 @@ def test_an_option_is_taken_by_the_single_environment_exactly_where_the_vector_t
     pair: Any, name: str, value: Any
 ):
     one, many = pair[0](STORE, max_branches=4), pair[1](2, STORE, max_branches=4)
-    told, refused = attempt(lambda: one.reset(seed=0, options={name: value}))
-    also, too = attempt(lambda: many.reset(seed=0, options={name: value}))
+    single, refused = attempt(lambda: one.reset(seed=0, options={name: value}))
+    vector, too = attempt(lambda: many.reset(seed=0, options={name: value}))
     _, listed = attempt(lambda: many.reset(seed=0, options={name: [value, value]}))
     assert bool(refused) == bool(too) == bool(listed), (value, refused, too, listed)
     if not refused:
-        assert np.array_equal(told[0]["pool"], also[0]["pool"][0])
+        assert np.array_equal(single[0]["pool"], vector[0]["pool"][0])
 
 
 @pytest.mark.parametrize("make", SINGLE)
@@ -127,14 +127,14 @@ def test_a_seed_is_a_whole_number_of_at_least_zero(seed: Any):
 
 def test_seeds_of_numpy_are_those_of_python():
     for make in SINGLE:
-        told = [make(STORE, max_branches=4).reset(seed=seed) for seed in (7, np.int64(7), np.uint8(7), np.array(7))]
-        for each in told[1:]:
-            assert_equal(told[0], each)
+        resets = [make(STORE, max_branches=4).reset(seed=seed) for seed in (7, np.int64(7), np.uint8(7), np.array(7))]
+        for each in resets[1:]:
+            assert_equal(resets[0], each)
     for make in VECTOR:
         seeds = (7, np.int64(7), [7, 8], (7, 8), np.array([7, 8]), range(7, 9))
-        told = [make(2, STORE, max_branches=4).reset(seed=seed) for seed in seeds]
-        for each in told[1:]:
-            assert_equal(told[0], each)
+        resets = [make(2, STORE, max_branches=4).reset(seed=seed) for seed in seeds]
+        for each in resets[1:]:
+            assert_equal(resets[0], each)
 
 
 # ----------------------------------------------------------------------------------------------------------- anything

@@ -62,15 +62,15 @@ def walk(env, seed, steps=60):
     """What is observed in some steps, with the action taken before."""
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed)
-    told = [observation]
+    observations = [observation]
     for _ in range(steps):
         observation, _, terminated, truncated, info = env.step(
             int(rng.choice(np.flatnonzero(info["action_mask"])[1:] if info["action_mask"][1:].any() else [0]))
         )
-        told.append(observation)
+        observations.append(observation)
         if terminated or truncated:
             break
-    return told
+    return observations
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -103,17 +103,17 @@ def test_a_list_is_observed_as_it_is_documented(name):
 def test_single_and_vector_environments_observe_the_same(name, threads, mode):
     vector = gym.make_vec(name, num_envs=5, observation=MIXED, autoreset_mode=mode, threads=threads, **OPTIONS)
     singles = [gym.make(name, observation=MIXED, **OPTIONS) for _ in range(5)]
-    told, infos = vector.reset(seed=7)
+    observations, infos = vector.reset(seed=7)
     alone = [env.reset(seed=7 + k) for k, env in enumerate(singles)]
-    np.testing.assert_array_equal(told, [observation for observation, _ in alone])
+    np.testing.assert_array_equal(observations, [observation for observation, _ in alone])
     rng = np.random.default_rng(1)
     for _ in range(60):
         actions = np.array([rng.choice(np.flatnonzero(mask)[1:]) for mask in infos["action_mask"]])
-        told, _, terminated, truncated, infos = vector.step(actions)
+        observations, _, terminated, truncated, infos = vector.step(actions)
         steps = [env.step(action) for env, action in zip(singles, actions, strict=True)]
         ended = terminated | truncated
         for k, step in enumerate(steps):
-            shown = infos["final_obs"][k] if ended[k] and mode is AutoresetMode.SAME_STEP else told[k]
+            shown = infos["final_obs"][k] if ended[k] and mode is AutoresetMode.SAME_STEP else observations[k]
             np.testing.assert_array_equal(shown, step[0])
         if ended.any():
             break
@@ -221,8 +221,8 @@ def test_what_is_no_observation_is_refused_with_one_line(name, wanted, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: autotts_gym.feature(""), "a line that says what it tells"),
-        (lambda: autotts_gym.feature(len), "a line that says what it tells"),
+        (lambda: autotts_gym.feature(""), "a line that says what it shows"),
+        (lambda: autotts_gym.feature(len), "a line that says what it shows"),
         (lambda: autotts_gym.feature("x")(3), "expected a function"),
         (lambda: autotts_gym.feature("x")(lambda state: 0), r"expected the parameters \(revealed, n\)"),
         (lambda: autotts_gym.feature("x")(lambda revealed, n, k: 0), r"got \(revealed, n, k\)"),

@@ -19,12 +19,12 @@ def frontier():
 
 @pytest.mark.parametrize("observation", KINDS)
 def test_every_feature_and_macro_has_a_fingerprint_of_its_own(observation):
-    told = identity(choose_observation(observation), MACROS, 64)
+    found = identity(choose_observation(observation), MACROS, 64)
     for part in ("features", "actions"):
-        assert len(set(told[part].values())) == len(told[part]), part
-    assert list(told["actions"]) == [macro.name for macro in MACROS]
-    assert told == identity(choose_observation(observation), MACROS, 64)
-    assert differences(told, told) == []
+        assert len(set(found[part].values())) == len(found[part]), part
+    assert list(found["actions"]) == [macro.name for macro in MACROS]
+    assert found == identity(choose_observation(observation), MACROS, 64)
+    assert differences(found, found) == []
 
 
 def test_another_constant_name_order_macro_or_ledger_is_named(frontier, monkeypatch):

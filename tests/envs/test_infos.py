@@ -25,15 +25,15 @@ class Collector(gym.Wrapper):
         return observation, info
 
     def step(self, action: Any) -> Any:
-        told = super().step(action)
-        buffer, info = self.episodes[-1], told[-1]
+        results = super().step(action)
+        buffer, info = self.episodes[-1], results[-1]
         assert buffer.keys() == info.keys()
         for key, value in info.items():
             assert type(value) is type(buffer[key][0])
             assert getattr(value, "dtype", None) == getattr(buffer[key][0], "dtype", None)
             assert getattr(value, "shape", None) == getattr(buffer[key][0], "shape", None)
             buffer[key].append(value)
-        return told
+        return results
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -84,13 +84,13 @@ def test_infos_of_a_vector_environment_have_the_same_keys_at_every_step(env_id: 
         ended = terminated | truncated
         ends += int(ended.sum())
         assert set(infos) - {"final_obs", "_final_obs", "final_info", "_final_info"} == keys
-        told = infos["stop_reason"] != "running"
-        assert told.tolist() == (ended & (mode != AutoresetMode.SAME_STEP)).tolist()
+        reported = infos["stop_reason"] != "running"
+        assert reported.tolist() == (ended & (mode != AutoresetMode.SAME_STEP)).tolist()
         for key in keys:
             if key.startswith("_"):
                 assert infos[key].all()
         for key, neutral in NEUTRAL.items():
-            assert all(value == neutral for value in infos[key][~told].tolist())
+            assert all(value == neutral for value in infos[key][~reported].tolist())
         if mode == AutoresetMode.DISABLED and ended.any():
             _, infos = envs.reset(options={"reset_mask": ended})
             assert set(infos) == keys
@@ -105,9 +105,9 @@ def test_infos_of_the_native_vector_environment_are_those_of_the_loop_over_singl
     native = gym.make_vec(env_id, num_envs=2, **arguments)
     loop = SyncVectorEnv([lambda: gym.make(env_id, **arguments) for _ in range(2)])
     rng = np.random.default_rng(0)
-    told, also = native.reset(seed=5)[1], loop.reset(seed=5)[1]
-    assert_equal(told, also)
+    infos, expected = native.reset(seed=5)[1], loop.reset(seed=5)[1]
+    assert_equal(infos, expected)
     for _ in range(50):
-        actions = np.array([pick(rng, mask, stops=0.2) for mask in told["action_mask"]])
-        told, also = native.step(actions)[-1], loop.step(actions)[-1]
-        assert_equal(told, also)
+        actions = np.array([pick(rng, mask, stops=0.2) for mask in infos["action_mask"]])
+        infos, expected = native.step(actions)[-1], loop.step(actions)[-1]
+        assert_equal(infos, expected)

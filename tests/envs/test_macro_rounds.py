@@ -55,7 +55,7 @@ def prune_or_open(revealed, n, plan):
         plan.open[n] = 2
 
 
-@autotts_gym.macro("stops with an answer that nobody has seen")
+@autotts_gym.macro("stops with an answer that the episode has not seen")
 def guess(revealed, n, plan):
     plan.stop[n] = True
     plan.answer[n] = revealed.pools[n].answers_seen
@@ -201,8 +201,8 @@ def test_the_dense_return_equals_the_sparse_one(data: st.DataObject, world: Worl
     info = steps[-1][-1]
     paid = (700.0 * info["total_tokens"] + 300.0 * info["sequential_tokens"]) * 1e-6
     assert sum(step[1] for step in steps) == pytest.approx(info["correct"] - paid, abs=1e-9)
-    for told in (observation, *steps):
-        assert env.observation_space.contains(told[0])
+    for results in (observation, *steps):
+        assert env.observation_space.contains(results[0])
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
@@ -229,10 +229,10 @@ def test_native_equals_sync_step_for_step(kwargs: dict[str, Any], mode: Autorese
     masks, ends = one[1]["action_mask"], 0
     for _ in range(120):
         actions = np.array([pick(rng, mask, endings=ENDINGS) for mask in masks])
-        told = native.step(actions)
-        assert_equal(told, sync.step(actions))
+        results = native.step(actions)
+        assert_equal(results, sync.step(actions))
         assert_equal(native.action_masks(), np.stack(sync.call("action_masks")))
-        masks, ended = told[4]["action_mask"], told[2] | told[3]
+        masks, ended = results[4]["action_mask"], results[2] | results[3]
         ends += int(ended.sum())
         if mode == AutoresetMode.DISABLED and ended.any():
             again = native.reset(options={"reset_mask": ended.copy()})
@@ -277,19 +277,19 @@ def test_a_compiled_macro_is_the_same_macro_in_plain_python(mode: AutoresetMode,
         for macros in (["stop", "deepen_all", compiled_first, prune_or_open], ["stop", "deepen_all", FIRST, plain])
     )
     rng = np.random.default_rng(1)
-    told = one.reset(seed=4)
-    assert_equal(told, other.reset(seed=4))
-    masks, ended = told[1]["action_mask"], np.zeros(6, np.bool_)
+    results = one.reset(seed=4)
+    assert_equal(results, other.reset(seed=4))
+    masks, ended = results[1]["action_mask"], np.zeros(6, np.bool_)
     for _ in range(80):
         if mode == AutoresetMode.DISABLED and ended.any():
             again = one.reset(options={"reset_mask": ended.copy()})
             assert_equal(again, other.reset(options={"reset_mask": ended.copy()}))
             masks = again[1]["action_mask"]
         actions = np.array([pick(rng, mask, endings=(0,)) for mask in masks])
-        told = one.step(actions)
-        assert_equal(told, other.step(actions))
+        results = one.step(actions)
+        assert_equal(results, other.step(actions))
         assert_equal(one.action_masks(), other.action_masks())
-        masks, ended = told[4]["action_mask"], told[2] | told[3]
+        masks, ended = results[4]["action_mask"], results[2] | results[3]
 
 
 def test_a_compiled_macro_is_found_by_reference_travels_and_is_written_alone(tmp_path):

@@ -124,7 +124,7 @@ def evidence_features(model: Episode, cost_weight: float, latency_weight: float)
 def branch_features(model: Episode, i: int) -> dict[str, float]:
     if i >= len(model.slots):
         return {feature.name: 0.0 for feature in branches.FEATURES}
-    slot, told = model.slots[i], model.slot_fields(i)
+    slot, fields = model.slots[i], model.slot_fields(i)
     votes = [s.answer for s in model.slots if s.status != PRUNED and s.answer is not None]
     done = [s.answer for s in model.having(FINISHED) if s.answer is not None]
     known = slot.answer is not None
@@ -137,9 +137,9 @@ def branch_features(model: Episode, i: int) -> dict[str, float]:
         "agrees_finished": float(known and slot.answer == model.finished_leader),
         "vote_share": share(votes.count(slot.answer), len(votes)) if known else 0.0,
         "finished_share": share(done.count(slot.answer), len(done)) if known else 0.0,
-        "stability": squash(told["run"], 8),
-        "changes": share(told["changes"], told["revealed"]),
-        "off_leader": squash(told["off_leader"], 8),
+        "stability": squash(fields["run"], 8),
+        "changes": share(fields["changes"], fields["revealed"]),
+        "off_leader": squash(fields["off_leader"], 8),
         "finished_early": 1 - slot.rank / model.rules.max_branches if slot.status == FINISHED else 0.0,
     }
 
@@ -221,19 +221,19 @@ def test_observations_stay_in_their_space_and_the_three_kinds_agree(data: st.Dat
         for kind in ("dict", "flat", "pool")
     }
     rng = np.random.default_rng(seed)
-    told = {kind: env.reset(seed=seed) for kind, env in envs.items()}
+    results = {kind: env.reset(seed=seed) for kind, env in envs.items()}
     for _ in range(25):
         for kind, env in envs.items():
-            assert env.observation_space.contains(told[kind][0]), kind
-        both = told["dict"][0]
-        assert_equal(told["pool"][0], both["pool"])
-        assert_equal(told["flat"][0], np.concatenate([both["pool"], both["branches"].ravel()]))
+            assert env.observation_space.contains(results[kind][0]), kind
+        both = results["dict"][0]
+        assert_equal(results["pool"][0], both["pool"])
+        assert_equal(results["flat"][0], np.concatenate([both["pool"], both["branches"].ravel()]))
         for kind in ("flat", "pool"):
-            assert_equal(list(told[kind][1:]), list(told["dict"][1:]))
-        if len(told["dict"]) == 5 and (told["dict"][2] or told["dict"][3]):
+            assert_equal(list(results[kind][1:]), list(results["dict"][1:]))
+        if len(results["dict"]) == 5 and (results["dict"][2] or results["dict"][3]):
             break
-        action = pick(rng, told["dict"][-1]["action_mask"])
-        told = {kind: env.step(action) for kind, env in envs.items()}
+        action = pick(rng, results["dict"][-1]["action_mask"])
+        results = {kind: env.step(action) for kind, env in envs.items()}
 
 
 def test_observations_stay_in_their_space_in_long_wide_episodes():
@@ -257,16 +257,16 @@ def test_observations_stay_in_their_space_in_long_wide_episodes():
 def everything_seen(env: ReplayEnv, actions: list[float], seed: int, **options: Any) -> list[Any]:
     """All that an agent sees of one episode of scripted actions, raw state included, but for the answer's text."""
     observation, info = env.reset(seed=seed, options=options)
-    told: list[Any] = [observation, info]
+    steps: list[Any] = [observation, info]
     for choice in actions:
         good = np.flatnonzero(info["action_mask"])
         # Out of [0, 1): an admissible action other than STOP; else any action.
         action = int(good[1:][int(choice * (len(good) - 1))]) if len(good) > 1 and choice < 1 else int(choice)
         observation, reward, terminated, truncated, info = env.step(action % len(info["action_mask"]))
-        told.append([observation, reward, terminated, truncated, info, revealed(env)])
+        steps.append([observation, reward, terminated, truncated, info, revealed(env)])
         if terminated or truncated:
             break
-    return told
+    return steps
 
 
 def revealed(env: ReplayEnv) -> list[Any]:
@@ -322,10 +322,10 @@ def renumbered(store: ReplayStore, rng: np.random.Generator, rename: bool) -> Re
     )
 
 
-def without_texts(told: Any) -> Any:
+def without_texts(transcript: Any) -> Any:
     """Transcripts without answers' strings."""
-    steps = [told[0], told[1]]
-    for observation, reward, terminated, truncated, info, state in told[2:]:
+    steps = [transcript[0], transcript[1]]
+    for observation, reward, terminated, truncated, info, state in transcript[2:]:
         info = {key: value for key, value in info.items() if key != "answer"}
         steps.append([observation, reward, terminated, truncated, info, state[:-1]])
     return steps
@@ -339,11 +339,11 @@ def test_permuting_and_renaming_stored_answers_changes_nothing_but_their_strings
     laws = arguments(data.draw(rules(world.interval)))
     rng = np.random.default_rng(seed)
     store = world.store()
-    told = everything_seen(ReplayEnv(store, **laws), [*script, 1e9], seed)
+    original = everything_seen(ReplayEnv(store, **laws), [*script, 1e9], seed)
     permuted = everything_seen(ReplayEnv(renumbered(store, rng, False), **laws), [*script, 1e9], seed)
-    assert_equal(told, permuted)
+    assert_equal(original, permuted)
     renamed = everything_seen(ReplayEnv(renumbered(store, rng, True), **laws), [*script, 1e9], seed)
-    assert_equal(without_texts(told), without_texts(renamed))
+    assert_equal(without_texts(original), without_texts(renamed))
 
 
 def altered(world: World, env: ReplayEnv, question: int, rng: np.random.Generator) -> World:
@@ -374,7 +374,7 @@ def altered(world: World, env: ReplayEnv, question: int, rng: np.random.Generato
             sum(min(interval, max(0, total - k * interval)) for k in range(depth)) if exact else depth * interval
         )
         tried = int(slot["tokens"]) - intervals - sum(seen) * (0 if auto else state.rules.probe_cost)
-        if tried > 0:  # a finishing step that was too dear told that there is no further interval
+        if tried > 0:  # a finishing step that was too dear showed that there is no further interval
             return Branch(probes, total + extra, answer())
         if exact and total < depth * interval:  # so did intervals of no length: where its tokens end is known
             return Branch([*probes, *(answer() for _ in range(extra + 1))], total, answer())
@@ -404,17 +404,17 @@ def test_nothing_that_is_not_revealed_can_be_seen(
     laws = arguments(data.draw(rules(world.interval)))
     options = {"question": 0, **({"branch_seed": seed % 7} if dealt else {})}
     env = ReplayEnv(world.store(), cost_weight=3.0, **laws)
-    told = everything_seen(env, script, seed, **options)
+    original = everything_seen(env, script, seed, **options)
     rng = np.random.default_rng(seed)
     for _ in range(2):
         twin = ReplayEnv(altered(world, env, 0, rng).store(), cost_weight=3.0, **laws)
-        assert_equal(hide_correctness(told), hide_correctness(everything_seen(twin, script, seed, **options)))
+        assert_equal(hide_correctness(original), hide_correctness(everything_seen(twin, script, seed, **options)))
 
 
-def hide_correctness(told: list[Any]) -> list[Any]:
+def hide_correctness(transcript: list[Any]) -> list[Any]:
     """Transcripts without what gold decides, which comes at the very end."""
-    steps: list[Any] = [told[0], told[1]]
-    for observation, reward, terminated, truncated, info, state in told[2:]:
+    steps: list[Any] = [transcript[0], transcript[1]]
+    for observation, reward, terminated, truncated, info, state in transcript[2:]:
         info = dict(info)
         correct = info.pop("correct", False)
         assert not correct or terminated

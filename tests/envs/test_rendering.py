@@ -260,11 +260,11 @@ def test_stores_that_differ_in_what_is_unrevealed_look_the_same(rules):
     steps = [OPEN, OPEN, OPEN, deepen(0), prune(2)]
     if rules.get("probe") == "explicit":
         steps += [probe(0), probe(1)]
-    mine, theirs = (
+    first, second = (
         act(start(store, **rules), *steps) for store in (make_store(), make_store(other, gold="no such answer"))
     )
-    np.testing.assert_array_equal(render_rgb(mine, 0), render_rgb(theirs, 0))
-    assert render_ansi(mine, 0) == render_ansi(theirs, 0)
+    np.testing.assert_array_equal(render_rgb(first, 0), render_rgb(second, 0))
+    assert render_ansi(first, 0) == render_ansi(second, 0)
 
 
 def test_correctness_shows_only_after_the_end():

@@ -25,15 +25,15 @@ def test_observations_infos_and_what_is_revealed_of_a_single_environment(env_id:
     env = gym.make(env_id, store=small(), max_branches=4, observation=observation, probe=probe)
     rng = np.random.default_rng(0)
     for seed in range(3):
-        told: Any = env.reset(seed=seed)
+        results: Any = env.reset(seed=seed)
         ended = False
         while not ended:
             revealed = env.unwrapped.revealed
-            handed_out = (told, revealed, revealed.history, revealed.reveals, env.unwrapped.action_masks())
+            handed_out = (results, revealed, revealed.history, revealed.reveals, env.unwrapped.action_masks())
             assert assert_nothing_hidden(owners(env), *handed_out) > 5
-            told = env.step(pick(rng, told[-1]["action_mask"], stops=0.2))
-            ended = told[2] or told[3]
-        assert assert_nothing_hidden(owners(env), told, env.unwrapped.revealed) > 5
+            results = env.step(pick(rng, results[-1]["action_mask"], stops=0.2))
+            ended = results[2] or results[3]
+        assert assert_nothing_hidden(owners(env), results, env.unwrapped.revealed) > 5
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -41,17 +41,17 @@ def test_observations_infos_and_what_is_revealed_of_a_single_environment(env_id:
 def test_observations_infos_and_what_is_revealed_of_a_vector_environment(env_id: str, mode: AutoresetMode):
     envs = gym.make_vec(env_id, num_envs=3, store=small(), max_branches=4, autoreset_mode=mode)
     rng = np.random.default_rng(0)
-    told: Any = envs.reset(seed=0)
+    results: Any = envs.reset(seed=0)
     for _ in range(25):
-        assert assert_nothing_hidden(owners(envs), told, envs.revealed, envs.action_masks()) > 5
+        assert assert_nothing_hidden(owners(envs), results, envs.revealed, envs.action_masks()) > 5
         actions = np.array([pick(rng, mask, stops=0.3) for mask in envs.action_masks()])
-        told = envs.step(actions)
-        ended = told[2] | told[3]
+        results = envs.step(actions)
+        ended = results[2] | results[3]
         if mode == AutoresetMode.DISABLED and ended.any():
-            assert_nothing_hidden(owners(envs), told)
-            told = envs.reset(options={"reset_mask": ended})
-    *told, ends = envs.advance(np.zeros(3, np.int64))
-    assert assert_nothing_hidden(owners(envs), told, ends) > 5
+            assert_nothing_hidden(owners(envs), results)
+            results = envs.reset(options={"reset_mask": ended})
+    *results, ends = envs.advance(np.zeros(3, np.int64))
+    assert assert_nothing_hidden(owners(envs), results, ends) > 5
 
 
 def test_macros_of_ones_own():

@@ -102,9 +102,9 @@ def test_a_spec_survives_json(kwargs: dict[str, Any]):
         one.action_space.seed(0)
     assert_equal(env.reset(seed=5), twin.reset(seed=5))
     for _ in range(20):
-        told = env.step(env.action_space.sample())
-        assert_equal(told, twin.step(twin.action_space.sample()))
-        if told[2]:
+        results = env.step(env.action_space.sample())
+        assert_equal(results, twin.step(twin.action_space.sample()))
+        if results[2]:
             break
 
 
@@ -207,13 +207,13 @@ def test_different_seeds_and_unseeded_environments_differ():
 
 
 def test_a_generator_given_by_hand_is_used():
-    told = []
+    episodes = []
     for _ in range(2):
         env = ReplayEnv(shipped())
         env.reset(seed=1)
         env.np_random = np.random.default_rng(77)
-        told.append(episode(env, np.random.default_rng(0)))
-    assert_equal(*told)
+        episodes.append(episode(env, np.random.default_rng(0)))
+    assert_equal(*episodes)
 
 
 def test_options_fix_the_question_the_order_and_the_cost_weight():
@@ -501,15 +501,15 @@ def test_a_copy_in_the_middle_of_an_episode_is_equal_and_independent(kwargs: dic
 
     def rest(one: ReplayEnv) -> list[Any]:
         rng = copy.deepcopy(actions)
-        told: list[Any] = []
-        while not told or not (told[-1][2] or told[-1][3]):
-            told.append(one.step(pick(rng, one.action_masks())))
-        return [*told, one.reset(), one.step(1), one.reset(seed=8), one.step(1)]
+        steps: list[Any] = []
+        while not steps or not (steps[-1][2] or steps[-1][3]):
+            steps.append(one.step(pick(rng, one.action_masks())))
+        return [*steps, one.reset(), one.step(1), one.reset(seed=8), one.step(1)]
 
     twins = duplicates(env)
-    told = [rest(twin) for twin in twins]
-    assert_equal(told[0], told[1])
-    assert_equal(told[0], rest(env))
+    rests = [rest(twin) for twin in twins]
+    assert_equal(rests[0], rests[1])
+    assert_equal(rests[0], rest(env))
 
 
 def test_outputs_share_no_memory_with_each_other_or_with_the_environment():

@@ -158,22 +158,22 @@ def test_environment_k_equals_a_single_one_with_the_seed_plus_k(num_envs: int):
     native = ReplayVectorEnv(num_envs, store, max_branches=6, autoreset_mode="Disabled", cost_weight=(0.1, 1.0))
     singles = [ReplayEnv(store, max_branches=6, cost_weight=(0.1, 1.0)) for _ in range(num_envs)]
     observations, infos = native.reset(seed=20)
-    told = [single.reset(seed=20 + k) for k, single in enumerate(singles)]
+    results = [single.reset(seed=20 + k) for k, single in enumerate(singles)]
     rng = np.random.default_rng(0)
     for _ in range(60):
         for k in range(num_envs):
-            assert_equal({key: value[k] for key, value in observations.items()}, told[k][0])
-            assert infos["action_mask"][k].tolist() == told[k][-1]["action_mask"].tolist()
+            assert_equal({key: value[k] for key, value in observations.items()}, results[k][0])
+            assert infos["action_mask"][k].tolist() == results[k][-1]["action_mask"].tolist()
         actions = choose(rng, infos["action_mask"])
         observations, rewards, terminations, truncations, infos = native.step(actions)
-        told = [single.step(actions[k]) for k, single in enumerate(singles)]
-        assert rewards.tolist() == [one[1] for one in told]
-        assert terminations.tolist() == [one[2] for one in told]
+        results = [single.step(actions[k]) for k, single in enumerate(singles)]
+        assert rewards.tolist() == [one[1] for one in results]
+        assert terminations.tolist() == [one[2] for one in results]
         ended = terminations | truncations
         if ended.any():
             observations, _ = native.reset(options={"reset_mask": ended})
             for k in np.flatnonzero(ended):
-                told[k] = singles[k].reset()
+                results[k] = singles[k].reset()
             infos = {"action_mask": native.action_masks().astype(np.int8)}
 
 
@@ -182,10 +182,10 @@ def test_environment_k_equals_a_single_one_with_the_seed_plus_k(num_envs: int):
 
 def transcript(env: ReplayVectorEnv, steps: int = 40, **reset: Any) -> list[Any]:
     rng = np.random.default_rng(0)
-    told: list[Any] = [env.reset(**reset)]
+    results: list[Any] = [env.reset(**reset)]
     for _ in range(steps):
-        told.append(env.step(choose(rng, env.action_masks())))
-    return told
+        results.append(env.step(choose(rng, env.action_masks())))
+    return results
 
 
 def test_twin_seeds_give_twin_episodes_and_a_seed_can_be_used_again():
@@ -404,8 +404,8 @@ def test_every_key_of_the_infos_keeps_one_dtype_and_has_its_mask():
                 if not key.startswith("_"):
                     assert f"_{key}" in infos
 
-        for told in transcript(env, steps=80, seed=0):
-            check(told[-1])
+        for results in transcript(env, steps=80, seed=0):
+            check(results[-1])
         assert "answer" in dtypes
 
 
@@ -414,9 +414,9 @@ def test_the_step_after_an_end_ignores_its_action_and_begins_the_next_episode():
     for one in (env, twin):
         one.reset(seed=0)
         one.step(np.array([0]))
-    told = env.step(np.array([1]))
-    assert_equal(told, twin.step(np.array([0])))
-    _, rewards, terminations, truncations, infos = told
+    results = env.step(np.array([1]))
+    assert_equal(results, twin.step(np.array([0])))
+    _, rewards, terminations, truncations, infos = results
     assert (rewards[0], terminations[0], truncations[0], infos["invalid_action"][0]) == (0.0, False, False, False)
     assert env.revealed.pools["opened"].tolist() == [0]
 
@@ -459,8 +459,8 @@ def test_a_copy_in_the_middle_is_equal_and_independent(mode: AutoresetMode):
 
 def test_the_space_holds_what_comes_back_and_action_masks_have_a_row_each():
     env = ReplayVectorEnv(3, small(), max_branches=6, probe="explicit")
-    for told in transcript(env, seed=0):
-        assert env.observation_space.contains(told[0])
+    for results in transcript(env, seed=0):
+        assert env.observation_space.contains(results[0])
     assert env.action_masks().shape == (3, 20)
     assert env.action_masks().dtype == np.bool_
     assert env.action_space.contains(env.action_space.sample())
@@ -479,8 +479,8 @@ def test_what_is_fetched_ahead_changes_nothing(name, probe):
     envs = [gym.make_vec(name, num_envs=7, store=small(), max_branches=6, probe=probe, max_steps=25) for _ in range(3)]
     for ahead, each in enumerate(envs):
         each._episodes.ahead = 3 * ahead
-    told = [each.reset(seed=5) for each in envs]
-    rng, masks = np.random.default_rng(0), told[0][1]["action_mask"]
+    resets = [each.reset(seed=5) for each in envs]
+    rng, masks = np.random.default_rng(0), resets[0][1]["action_mask"]
     for _ in range(80):
         actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in masks])
         first, *others = (each.step(actions) for each in envs)

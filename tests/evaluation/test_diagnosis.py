@@ -133,7 +133,7 @@ def leaders(votes: Sequence[str | None]) -> set[str]:
 
 @dataclass(frozen=True)
 class Erratic:
-    """Does anything, and always the same after the same; names answers that nobody voted for."""
+    """Does anything, and always the same after the same; names answers that no branch voted for."""
 
     salt: int
     name: str = "erratic"
@@ -444,7 +444,7 @@ def test_bad_arguments_are_named(store: ReplayStore, arguments: dict[str, Any], 
         diagnose(Scripted(), stores, **arguments)
 
 
-# ---------------------------------------------------------------- what is told
+# ---------------------------------------------------------------- what is reported
 
 
 def words(value: Any) -> set[str]:
@@ -456,17 +456,17 @@ def words(value: Any) -> set[str]:
     return {value} if isinstance(value, str) else set()
 
 
-def test_no_answer_and_no_question_is_told(one_of_each: Diagnosis, store: ReplayStore) -> None:
-    told = json.loads(json.dumps(one_of_each.as_dict(), allow_nan=False))
-    assert told == one_of_each.as_dict() | {"parts": told["parts"]}
+def test_no_answer_and_no_question_is_reported(one_of_each: Diagnosis, store: ReplayStore) -> None:
+    content = json.loads(json.dumps(one_of_each.as_dict(), allow_nan=False))
+    assert content == one_of_each.as_dict() | {"parts": content["parts"]}
     answers = {answer for q in range(store.num_questions) for answer in store.answers(q)}
     assert answers == {G, W, X, Y, Z}
-    texts = [*words(told), one_of_each.prompt(), one_of_each.table().to_json(), one_of_each.bounds_table().to_json()]
+    texts = [*words(content), one_of_each.prompt(), one_of_each.table().to_json(), one_of_each.bounds_table().to_json()]
     for text in texts:
         for secret in (*answers, "TEXT"):
             assert secret not in text
     known = {*LOSSES, *BANDS, "one/each", "scripted", "exact", "all", "store", "band"}
-    assert {word for word in words(told) if word not in known and not word.isidentifier()} == set()
+    assert {word for word in words(content) if word not in known and not word.isidentifier()} == set()
 
 
 def test_a_sketch_shows_rounds_under_labels_and_the_verdict(store: ReplayStore) -> None:

@@ -27,7 +27,7 @@ TO_XYZ = np.array(
 
 
 def lab(colours, vision):
-    """CIELAB of colours as somebody sees them; (N, 3)."""
+    """CIELAB of colours as people of a kind of vision see them; (N, 3)."""
     rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     xyz = np.clip(linear @ VISIONS[vision].T, 0, 1) @ TO_XYZ.T / (0.95047, 1.0, 1.08883)
@@ -91,7 +91,7 @@ def test_all_looks_of_a_figure_differ_in_any_order(names: list[str], dice: rando
         assert len({look.marker for look in others}) == len(others)
 
 
-def test_training_seeds_and_programs_are_told_apart():
+def test_training_seeds_and_programs_are_distinguished():
     names = [f"seed{i}" for i in range(8)] + ["evolved", "best", "first"]
     found = looks(names)
     assert nearest([found[name].colour for name in names] + [each.colour for each in LOOKS.values()], "normal") > 8

@@ -135,7 +135,7 @@ def test_traces_diagnosis_and_variants_take_short_branches():
         assert not np.isin(each.tokens[np.diff(each.probe_offsets) == 0], [1]).any()
 
 
-def test_a_program_is_told_of_branches_that_end_before_their_first_probe(tmp_path):
+def test_a_program_is_shown_branches_that_end_before_their_first_probe(tmp_path):
     path = tmp_path / "reader.py"
     path.write_text(
         '"""Reads all."""\n'
@@ -222,7 +222,7 @@ def test_environments_and_programs_say_what_they_miss_and_explicit_probing_is_re
     store = log(tmp_path)
     with caplog.at_level(logging.WARNING):
         gym.make("AutoTTS-Replay-v0", store=store)
-    assert "m/log: no probes, so that the features of answers tell nothing" in caplog.text
+    assert "m/log: no probes, so that the features of answers say nothing" in caplog.text
     path = tmp_path / "empty.py"
     path.write_text(
         '"""Opens one."""\ndef schedule(beta):\n    return {}\ndef solve(session, beta):\n    session.open()\n'

@@ -209,12 +209,12 @@ def test_a_family_looks_the_same_in_every_figure() -> None:
             if not line.get_label().startswith("_")
         }
 
-    everybody = seen(crowd(settings=2))
-    assert len(set(everybody.values())) == len(LOOKS) + 2
+    all_seen = seen(crowd(settings=2))
+    assert len(set(all_seen.values())) == len(LOOKS) + 2
     for some in (few, few[::-1], few[1:]):
         for name, how in seen(some).items():
-            assert how == everybody[name]
-    assert {look.name for look in LOOKS.values()} | {"mine", "yours"} == set(everybody)
+            assert how == all_seen[name]
+    assert {look.name for look in LOOKS.values()} | {"mine", "yours"} == set(all_seen)
 
 
 def test_lines_along_sequential_tokens_join_only_points_of_the_frontier() -> None:

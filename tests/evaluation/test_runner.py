@@ -27,7 +27,7 @@ def same(one: EvaluationResult, other: EvaluationResult) -> bool:
 
 @dataclass(frozen=True)
 class Scripted:
-    """A controller from outside: opens, then deepens for ever, or answers what it was told to."""
+    """A controller from outside: opens, then deepens for ever, or gives the answer that it was made with."""
 
     name: ClassVar[str] = "scripted"
     answer: int | None = None
@@ -94,9 +94,9 @@ def test_episodes_one_after_the_other_end_as_those_round_by_round(name, options)
     for array in RevealedArrays._fields:
         np.testing.assert_array_equal(*(getattr(state.arrays, array) for state in states), array)
     assert (states[0].correct == states[1].correct).all()
-    for mine, its in zip(one or (), other or (), strict=True):
-        if len(mine) == 40:  # else it is scratch
-            np.testing.assert_array_equal(mine, its)
+    for first, second in zip(one or (), other or (), strict=True):
+        if len(first) == 40:  # else it is scratch
+            np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", sorted(controller_families()))
@@ -184,7 +184,7 @@ class Waiting(Controller):
 
     def look(self, revealed: Revealed, memory: int) -> None:
         assert (revealed.pools["stop_reason"] == 0).any()
-        self.log[0].append(("told", memory))
+        self.log[0].append(("looked", memory))
 
     def close(self, memory: int) -> None:
         self.log[0].append(("closed", memory))
@@ -244,9 +244,9 @@ def test_batches_are_played_by_turns():
     log, sizes = controller.log
     assert sizes == [6, 4, 4]
     assert result.branches_opened.tolist() == [[1, 1]] * 3 + [[2, 2]] * 2 + [[3, 3]] * 2
-    first = [("asked", 1), ("closed", 1), ("asked", 2), ("told", 2), ("asked", 3), ("told", 3)]
+    first = [("asked", 1), ("closed", 1), ("asked", 2), ("looked", 2), ("asked", 3), ("looked", 3)]
     assert log[:6] == first
-    assert log[6:] == [("asked", 2), ("closed", 2), ("asked", 3), ("told", 3), ("asked", 3), ("closed", 3)]
+    assert log[6:] == [("asked", 2), ("closed", 2), ("asked", 3), ("looked", 3), ("asked", 3), ("closed", 3)]
     assert evaluate(Waiting(log=([], [])), synthesize(2, 8), seeds=[0]).branches_opened.tolist() == [[1, 1]]
 
 
@@ -261,7 +261,7 @@ class Twice(Waiting):
         self.log[0].append((fields["branches_opened"].tolist(), again["branches_opened"].tolist()))
 
 
-def test_what_is_played_twice_is_told_once_and_compared():
+def test_what_is_played_twice_is_reported_once_and_compared():
     controller = Twice(log=([], []))
     result = evaluate(controller, synthesize(2, 8), seeds=[3])
     assert result.branches_opened.tolist() == [[1, 1]]
@@ -316,22 +316,22 @@ class ByPrice:
 
 def test_a_drawn_price_follows_from_seed_and_question_alone(monkeypatch):
     store, rules = synthesize(questions=7, branches=6, seed=2), Rules(cost_weight=(0.01, 1.0))
-    told = []
+    opened = []
     for chunk, workers in ((10_000, 1), (13, 1), (7, 1), (13, 2)):
         monkeypatch.setattr(base, "CHUNK_EPISODES", chunk)
         (result,) = evaluate_all([ByPrice()], [store], seeds=range(20), rules=rules, workers=workers)
-        told.append(result.branches_opened)
-    assert set(told[0].ravel().tolist()) == {2, 5}
-    assert all((each == told[0]).all() for each in told)
+        opened.append(result.branches_opened)
+    assert set(opened[0].ravel().tolist()) == {2, 5}
+    assert all((each == opened[0]).all() for each in opened)
 
 
 @pytest.mark.parametrize("controller", ["cmc", None, object()])
-def test_what_is_no_controller_is_told(controller):
+def test_what_is_no_controller_is_refused(controller):
     with pytest.raises(AutottsError, match="controller: expected what make_controller makes"):
         evaluate(controller, synthesize(1, 2))
 
 
 @pytest.mark.parametrize("seeds", [5, None, np.array(5), np.zeros((2, 2), int), "12"])
-def test_what_are_no_seeds_is_told(seeds):
+def test_what_are_no_seeds_is_refused(seeds):
     with pytest.raises(AutottsError, match="seeds: expected several whole numbers"):
         evaluate(make_controller("sc", branches=1), synthesize(1, 2), seeds=seeds)

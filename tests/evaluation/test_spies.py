@@ -80,13 +80,13 @@ def test_controllers_and_policies_within_evaluate(name: str, states: None):
 
 def test_controllers_within_trace_and_the_trace_itself(states: None):
     spy = Spy(make_controller("cmc"))
-    told = trace(spy, fitting("deepconf", as_store(ragged_questions(3, questions=4))), 1)
+    record = trace(spy, fitting("deepconf", as_store(ragged_questions(3, questions=4))), 1)
     assert SECRETS
     assert min(spy.arrays) > 5
     count = len(spy.arrays)
-    spy.look(told.rounds, told.setting)  # the end tells, when all is over, what was right
+    spy.look(record.rounds, record.setting)  # when all is over, the end says what was right
     assert len(spy.arrays) == count + 1
-    assert len(list(reachable(told.rounds))) > 20
+    assert len(list(reachable(record.rounds))) > 20
 
 
 def test_a_class_of_ones_own_is_never_handed_the_state() -> None:

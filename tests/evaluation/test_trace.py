@@ -174,7 +174,7 @@ def test_plans_are_what_the_controller_asked_for_even_where_it_was_not_admissibl
     assert deepening["plan"]["deepen"] == {"0": 1, "1": 1}
 
 
-def test_an_explicit_probe_is_told_apart_from_what_was_not_probed() -> None:
+def test_an_explicit_probe_is_distinguished_from_what_was_not_probed() -> None:
     class Prober:
         name = "prober"
         params: dict[str, Any] = {}  # noqa: RUF012

@@ -12,21 +12,21 @@ import pytest
 from autotts_gym.errors import AutottsError, ProgramError
 from autotts_gym.evaluation.workers import WorkerLostError, worker_pool
 
-told: list[str] = []
+heard: list[str] = []
 
 
 def listen(*words: str) -> None:
-    told.extend(words)
+    heard.extend(words)
 
 
 def repeat(_: int) -> list[str]:
-    return told
+    return heard
 
 
 def test_each_worker_begins_with_the_arguments_once() -> None:
     with worker_pool(1, listen, "a", "b") as pool:
         assert list(pool.map(repeat, range(2))) == [["a", "b"], ["a", "b"]]
-    assert told == []
+    assert heard == []
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -90,7 +90,7 @@ def test_a_worker_that_exits_is_an_error() -> None:
         pool.submit(die, "exit").result()
 
 
-def test_a_script_that_starts_workers_unguarded_is_told_so_whatever_is_sent_to_them(tmp_path: Path) -> None:
+def test_a_script_that_starts_workers_unguarded_is_refused_whatever_is_sent_to_them(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("from autotts_gym.evaluation.workers import worker_pool\nworker_pool(2, len, bytes(1 << 22))\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
@@ -126,7 +126,7 @@ def running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process that its parent has died")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_process_that_is_killed(number: signal.Signals, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

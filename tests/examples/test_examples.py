@@ -39,9 +39,9 @@ def test_the_controller_stops_once_an_answer_leads():
     assert evaluate(make_controller("sc", branches=3), "synthetic/search", seeds=range(10)).accuracy < result.accuracy
     assert result.branches_opened.min() >= 3
     assert result.mean_tokens < evaluate(make_controller("sc"), "synthetic/search", seeds=range(10)).mean_tokens / 2
-    told = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller",
+    done = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller",
                "examples/controller.py:Margin", "--param", "lead=2")  # fmt: skip
-    assert "margin(branches=64, lead=2)" in told.stdout
+    assert "margin(branches=64, lead=2)" in done.stdout
 
 
 def test_the_reward_halves_what_a_right_answer_is_worth():
@@ -67,9 +67,9 @@ def test_the_aggregator_counts_short_branches_more():
     )
     assert own.accuracy > majority.accuracy, "right branches are shorter"
     np.testing.assert_array_equal(own.total_tokens, majority.total_tokens)
-    told = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller", "sc",
+    done = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller", "sc",
                "--aggregator", "examples/aggregator.py:short_votes")  # fmt: skip
-    assert "STOP answers by examples/aggregator.py:short_votes." in told.stdout
+    assert "STOP answers by examples/aggregator.py:short_votes." in done.stdout
 
 
 def test_the_macro_widens_only_in_doubt():
@@ -140,15 +140,15 @@ def test_an_agent_is_trained_with_them_and_its_policy_is_played(tmp_path):
         "--log-dir", tmp_path, "--name", "run", "--reward", "examples/reward.py:patience", "--macros", "stop",
         "read_1", "examples/macro.py:widen_in_doubt", "examples/macro.py:grow_leader",
         "--observation", "examples/observation.py:DOUBT")  # fmt: skip
-    told = run("autotts_gym.cli.main", "evaluate", "synthetic/heldout", "--seeds", 1, "--controller",
+    done = run("autotts_gym.cli.main", "evaluate", "synthetic/heldout", "--seeds", 1, "--controller",
                tmp_path / "run" / "final.zip")  # fmt: skip
-    assert "synthetic/heldout" in told.stdout
+    assert "synthetic/heldout" in done.stdout
 
 
 def test_ppo_in_a_single_file_learns_the_store_that_ships():
     pytest.importorskip("torch")
-    told = run("examples.ppo_single_file", "--total-steps", 100_000, timeout=300).stdout.splitlines()
-    returns = [float(line.split("mean return ")[1].split(",")[0]) for line in told if "mean return" in line]
+    lines = run("examples.ppo_single_file", "--total-steps", 100_000, timeout=300).stdout.splitlines()
+    returns = [float(line.split("mean return ")[1].split(",")[0]) for line in lines if "mean return" in line]
     assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.2
     assert np.mean(returns[-3:]) > 0.6
 
@@ -213,7 +213,7 @@ def test_the_proposer_changes_a_number_in_a_run_that_goes_on(tmp_path):
     assert [" becomes " in reply for reply in replies] == [False, True, True]
 
 
-def test_a_misspelled_proposer_is_told_what_there_is():
+def test_a_misspelled_proposer_is_refused_with_a_list_of_what_there_is():
     from agents.explorer.proposers import make_proposer
 
     for spec in ("evolv", "opnai:gpt4", "examples/proposer.py:NUMBER", "examples/proposer.py:Nope"):

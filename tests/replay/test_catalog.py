@@ -67,12 +67,12 @@ def test_a_store_argument_may_be_a_name_a_path_a_store_or_several(folder):
 
 
 @pytest.mark.parametrize("store", [5, [5], b"x", [b"x"], 1.5, {"m/one"}, [None]])
-def test_what_is_no_store_is_told(store):
+def test_what_is_no_store_is_refused(store):
     with pytest.raises(StoreError, match="store: expected the name of a store, a path, a ReplayStore, or several"):
         resolve_stores(store)
 
 
-def test_a_name_that_no_system_takes_is_told():
+def test_a_name_that_no_system_takes_is_refused():
     with pytest.raises(StoreError, match=r"^.{1,300}: expected a \.h5 file or the name of a store"):
         load_store("x" * 5000)
     with pytest.raises(StoreError, match="expected"):

@@ -128,7 +128,7 @@ def test_a_device_is_refused_before_it_is_read():
         ReplayStore.from_autotts_json("/dev/zero", model="m", benchmark="b")
 
 
-def test_the_layout_is_told_by_the_fields_and_may_be_forced(tmp_path):
+def test_the_layout_is_recognised_by_the_fields_and_may_be_forced(tmp_path):
     assert import_json(write(tmp_path, [RAW])).attributes["importer"] == "parallel-probe"
     assert import_json(write(tmp_path, [ITEM])).attributes["importer"] == "autotts"
     with pytest.raises(StoreError, match="question 0: each_branch: expected this field"):
@@ -265,8 +265,8 @@ def test_a_wrong_field_is_named_with_file_question_and_branch(item, path, value,
         (b"\xff\xfe\x00", "expected JSON"),
         (b"[" * 100_000, "expected JSON"),
         (b"[" + b"9" * 10_000 + b"]", "expected JSON"),
-        (gzip.compress(json.dumps([ITEM]).encode(), mtime=0)[:-9], "expected whole gzip data"),
-        (b"\x1f\x8b\x08\x00broken", "expected whole gzip data"),
+        (gzip.compress(json.dumps([ITEM]).encode(), mtime=0)[:-9], "expected complete gzip data"),
+        (b"\x1f\x8b\x08\x00broken", "expected complete gzip data"),
     ],
 )
 def test_a_file_that_is_no_replay_json_is_refused(data, message, tmp_path):
@@ -498,7 +498,7 @@ def test_one_line_is_a_file_of_json_lines_and_a_bad_line_is_named(tmp_path):
         (b'[{"gold_answer": "1", "gold_answer": "2"}]', 'expected JSON, got: the field "gold_answer" twice'),
         (b"\x00\x00", "expected JSON"),
         (gzip.compress(b"", mtime=0), "expected JSON"),
-        (gzip.compress(json.dumps([ITEM]).encode(), mtime=0)[:20], "expected whole gzip data"),
+        (gzip.compress(json.dumps([ITEM]).encode(), mtime=0)[:20], "expected complete gzip data"),
         (b'[{"each_branch": 1e999}]', "probe_freq: expected this field"),
     ],
 )

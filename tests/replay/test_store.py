@@ -167,7 +167,7 @@ def test_records_and_columns_out_of_range_are_refused():
 def test_contents_differ_when_any_part_differs():
     store = toy()
     assert store.same_content(toy())
-    assert not store.same_content(toy().select([0, 1, 2]))  # its attributes tell the selection
+    assert not store.same_content(toy().select([0, 1, 2]))  # its attributes name the selection
     assert not synthesize(2, 3, seed=0).same_content(synthesize(2, 3, seed=1))
     assert not synthesize(2, 3, model="a").same_content(synthesize(2, 3, model="b"))
 
@@ -214,7 +214,7 @@ def test_importing_replay_loads_no_heavy_package():
 
 
 @pytest.mark.parametrize("path", [5, None, b"x", "x\0y"])
-def test_what_is_no_path_is_told(path):
+def test_what_is_no_path_is_refused(path):
     calls = (ReplayStore.load, toy().save, toy().to_autotts_json, ReplayStore.from_autotts_json)
     for call in calls:
         with pytest.raises(StoreError, match="path: expected a path, got"):

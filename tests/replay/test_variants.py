@@ -92,6 +92,6 @@ def test_branches_without_a_probe_keep_to_what_an_import_takes(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("store", "seed"), [(5, 0), (None, 0), (STORE, -1), (STORE, "a"), (STORE, 1.5)])
-def test_what_is_no_store_or_no_seed_is_told(store: object, seed: object) -> None:
+def test_what_is_no_store_or_no_seed_is_refused(store: object, seed: object) -> None:
     with pytest.raises(AutottsError, match=r"^(store|seed): expected"):
         twin(store, seed)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Programs that know a store by heart, for tests: tables of its right branches, from full information."""
+"""Programs that have memorised a store, for tests: tables of its right branches, from full information."""
 
 import itertools
 from pathlib import Path

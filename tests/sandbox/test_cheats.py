@@ -95,7 +95,7 @@ def special(thing, name):
 
 
 module = sys.modules.get
-guest = module("autotts_gym.sandbox.guest")
+sessions = module("autotts_gym.sandbox.session")
 
 
 def message(kind, content):
@@ -140,7 +140,7 @@ def failure(path: Path, sandbox: Sandbox = ROOMY) -> ProgramError:
 
 
 def unchecked(path: Path, sandbox: Sandbox = ROOMY) -> Program:
-    """A program whose text nobody has checked."""
+    """A program whose text has not been checked."""
     honest = path.with_name("honest.py")
     program = Program(write(honest.parent, "return None", name=honest.name), sandbox=sandbox)
     text = path.read_text()
@@ -172,7 +172,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> EvaluationResult:
         *("import os", "import sys", "import gc", "import socket", "import subprocess", "import ctypes"),
         *("import pickle", "import mmap", "import signal", "import threading", "import time", "import inspect"),
         *("import multiprocessing.shared_memory", "import importlib", "import pandas", "import greenlet"),
-        *("from . import guest", "from random import _os", "from collections import _sys"),
+        *("from . import session", "from random import _os", "from collections import _sys"),
         *("open('/etc/passwd')", "eval('1')", "exec('1')", "compile('1', '', 'eval')", "__import__('os')"),
         *("globals()", "locals()", "vars(session)", "breakpoint()", "input()", "setattr(session, 'x', 1)"),
         *("__builtins__", "session.__class__", "session.__dict__", "solve.__globals__", "().__class__.__base__"),
@@ -279,7 +279,7 @@ needles = [str(number) for number in {MARKS!r}]
 lengths = [-number for number in {[-each for each in LENGTHS]!r}]
 """
 
-# Before any episode of the process has been told anything, from all that the interpreter can reach.
+# Before any episode of the process has been sent anything, from all that the interpreter can reach.
 WALK = f"""
 if not hasattr(builtins, "walked"):
     builtins.walked = True
@@ -337,7 +337,7 @@ CHEATS = {
         assert "_labels" in shown and "_play" in shown""",
     "find the project among the modules": """
         inside = sorted(name for name in sys.modules if name.startswith("autotts_gym"))
-        assert "autotts_gym.sandbox.guest" in inside
+        assert "autotts_gym.sandbox.session" in inside
         assert not any("replay" in name or "engine" in name or "evaluation" in name for name in inside)""",
     "import the project": """
         for name in ("autotts_gym.replay", "autotts_gym.engine", "numpy", "json.tool"):
@@ -374,9 +374,9 @@ CHEATS = {
         session.max_branches = 10**6
         session.max_branches = 12""",
     "change the class of the session": """
-        builtins.setattr(guest.Session, "total_tokens", 0)
-        builtins.setattr(guest.Session, "_stop_really", guest.Session._stop)
-        builtins.setattr(guest.Session, "free", property(lambda _: 0))""",
+        builtins.setattr(sessions.Session, "total_tokens", 0)
+        builtins.setattr(sessions.Session, "_stop_really", sessions.Session._stop)
+        builtins.setattr(sessions.Session, "free", property(lambda _: 0))""",
     "change what the interpreter has built in": """
         builtins.max = builtins.max
         builtins.hidden = "gold"
@@ -385,8 +385,8 @@ CHEATS = {
         special(session, "class").hidden = "gold"
         module("json").dumps = None""",
     "change every label that there is": """
-        guest._label_upto(9)
-        guest._labels[-1:] = ["X", None]""",
+        sessions._label_upto(9)
+        sessions._labels[-1:] = ["X", None]""",
     "catch all that is raised": """
         try:
             session.deepen(99)
@@ -462,7 +462,7 @@ def test_a_forged_round_costs_what_the_same_actions_cost(tmp_path: Path) -> None
     [
         # Answers.
         (
-            "session._seen = 9\nguest._label_upto(9)\nreturn 'A8'",
+            "session._seen = 9\nsessions._label_upto(9)\nreturn 'A8'",
             "answer",
             "a request names an answer that was not .*",
             0,
@@ -510,7 +510,7 @@ def test_a_forged_round_costs_what_the_same_actions_cost(tmp_path: Path) -> None
         ("take_signals()\nwhile True:\n    pass", "timeout", ".*", None),
         (
             "lock = module('_thread').allocate_lock()\nlock.acquire()\nlock.acquire()",
-            "killed",  # with nobody to wait for
+            "killed",  # with no process to wait for
             "its process was ended by SIG(ABRT|SEGV)",
             None,
         ),
@@ -645,8 +645,8 @@ CARRIERS = {
     "the shared module of chance": "special(module('random'), 'dict')",
     "the table of modules": "sys.modules",
     "the built-in functions": "special(builtins, 'dict')",
-    "the session's class": "Attributes(guest.Session)",
-    "the sandbox's class of programs": "Attributes(guest._Program)",
+    "the session's class": "Attributes(sessions.Session)",
+    "the sandbox's class of programs": "Attributes(sessions._Program)",
     "a class of the standard library": "Attributes(module('fractions').Fraction)",
     "a function of the standard library": "Attributes(module('statistics').mean)",
     "a default argument of the standard library": "Defaults(module('copy').deepcopy)",
@@ -820,7 +820,7 @@ def test_nothing_within_reach_tells_settings_or_seeds(tmp_path: Path) -> None:
     seeds = [123_456_001, 123_456_002]
     needles = [limits.pop("memory_mib") << 20, *limits.values(), *seeds]
     check = (
-        f"told = found.intersection([-number for number in {[-each for each in needles]!r}])\nassert not told, told\n"
+        f"held = found.intersection([-number for number in {[-each for each in needles]!r}])\nassert not held, held\n"
     )
     sandbox = Sandbox(memory_mib=171, **limits, audit_share=0.5)  # type: ignore[arg-type]
     path = write(tmp_path, REACHABLE + check + HONEST, WITH_TOOLS)
@@ -840,7 +840,7 @@ CLOCKS = ("perf_counter_ns", "time_ns", "monotonic_ns", "process_time_ns", "thre
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
+def test_nothing_shows_the_time(tmp_path: Path, clock: str) -> None:
     if not layers()["clock"]:
         pytest.skip("the layer clock is missing on this machine")
     call = f"module('time').{clock}({'1' if clock == 'clock_gettime_ns' else ''})"
@@ -849,10 +849,10 @@ def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
     try:
         start = {call}
         session.answers, sum(range(10**6))
-        told = {call} != start
+        changed = {call} != start
     except PermissionError:
-        told = False
-    if told:
+        changed = False
+    if changed:
         session.open()
     """
     assert (played(write(tmp_path, solve, WITH_TOOLS), seeds=range(2)).branches_opened == 1).all()
@@ -866,8 +866,8 @@ def test_nothing_tells_the_time(tmp_path: Path, clock: str) -> None:
         *("ctypes.string_at(vdso.clocks[0][0], 8)", "ctypes.string_at(vdso.clocks[-1][0], 8)"),
     ],
 )
-def test_neither_the_processor_nor_memory_tells_the_time(tmp_path: Path, look: str) -> None:
-    """Each look tells it in a process without the layer, and ends one that has it."""
+def test_neither_the_processor_nor_memory_shows_the_time(tmp_path: Path, look: str) -> None:
+    """Each look reads it in a process without the layer, and ends one that has it."""
     if not layers()["clock"]:
         pytest.skip("the layer clock is missing on this machine")
     tools = f"""
@@ -885,15 +885,15 @@ def code(text):
     return ctypes.CFUNCTYPE(ctypes.c_uint64)(at)
 
 
-told = []
+times = []
 for _ in range(2):
-    told.append({look})
+    times.append({look})
     for _ in range(10**7 if "vdso" in {look!r} else 1):
         pass
 if sys.argv[1:]:
     confinement.clock(vdso)
     {look}
-print(told)
+print(times)
 """
     script = tmp_path / "clock.py"
     script.write_text("import sys\n" + tools)
@@ -955,7 +955,7 @@ def test_an_episode_is_in_a_process_whose_server_has_served_nobody_before(tmp_pa
     """What a fork server remembers of earlier chunks and evaluations, its children would have in their memory."""
     version = "module('ctypes').c_uint64.from_address(id(special(sys.modules['__main__'], 'dict')) + 24).value"
     other = STORE.select([0, 1, 2])
-    path = write(tmp_path, f"told = {version}\nif told > LIMIT:\n    session.open()\nsession.open()", WITH_TOOLS)
+    path = write(tmp_path, f"version = {version}\nif version > LIMIT:\n    session.open()\nsession.open()", WITH_TOOLS)
     raw = write(tmp_path, f"raise ValueError({version})", WITH_TOOLS, name="raw.py")
     first = int(failure(raw, ROOMY).message.removeprefix("ValueError: "))
     path.write_text(path.read_text().replace("LIMIT", str(first + 60)))
@@ -1111,7 +1111,7 @@ def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_pat
         "        ctypes.set_errno(0)\n"
         "        values = [long(value) if type(value) is int else value for value in values]\n"
         "        return ctypes.CDLL(None, use_errno=True).syscall(*values), ctypes.get_errno()\n"
-        "    told = [\n"
+        "    results = [\n"
         "        call(futex, at, 1 | 128, 99),\n"
         "        {call(futex, at, op, 99, 0) for op in (0, 1, 3, 4, 5, 9, 10, 256, 257)},\n"
         "        {call(futex, at, op | 128, 0, when, 0, -1) for op in (0, 9, 256, 9 | 256, 11, 13)},\n"
@@ -1120,7 +1120,7 @@ def test_calls_that_reach_other_processes_by_their_arguments_are_refused(tmp_pat
         "        {call(map, 0, 4096, rights, 0x22, -1, 0) for rights in (4, 5, 7)},\n"
         "        {call(protect, at, 4096, rights) for rights in (4, 5, 7)},\n"
         "    ]\n"
-        "    raise ValueError(told)\n"
+        "    raise ValueError(results)\n"
     )
     with pytest.raises(ProgramError) as caught:
         evaluate(unchecked(path), STORE, seeds=range(1))

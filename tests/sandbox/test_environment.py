@@ -141,8 +141,8 @@ def ragged() -> ReplayStore:
 @pytest.mark.parametrize("verb", ["open", "read"])
 def test_the_size_of_a_pool_is_known_only_by_opening_all_of_it(tmp_path: Path, verb: str) -> None:
     sizes = [2, 3, 4, 5, 6, 7]
-    told = write(tmp_path, "for _ in range(session.max_branches // 16):\n    session.open()", name="told.py")
-    assert (evaluate(Program(told), ragged(), seeds=range(2)).branches_opened == [2, 3, 4, 4, 4, 4]).all()
+    by_slots = write(tmp_path, "for _ in range(session.max_branches // 16):\n    session.open()", name="by_slots.py")
+    assert (evaluate(Program(by_slots), ragged(), seeds=range(2)).branches_opened == [2, 3, 4, 4, 4, 4]).all()
     solve = (
         f"made = []\nwhile True:\n    branch = session.{verb}()\n    if branch is None:\n        break\n"
         "    made.append(branch)\nassert made == [*range(session.opened)]\n"
@@ -167,10 +167,10 @@ def test_what_the_budget_cannot_pay_for_is_not_promised(tmp_path: Path) -> None:
         "out = session._out\n"
         "out += (session._episode, 2, -1, 64, 0, 0, 0)\n"  # asks for all of 64, as many as the pool has
         "session._hub.switch()\n"
-        'raise ValueError(f"told of {session._sure}")'
+        'raise ValueError(f"promised {session._sure}")'
     )
     path = write(tmp_path, solve)
-    with pytest.raises(ProgramError, match=r"told of [23]$"):  # pools have 2 to 7
+    with pytest.raises(ProgramError, match=r"promised [23]$"):  # pools have 2 to 7
         evaluate(Program(path), ragged(), seeds=range(3), token_budget=1500, workers=1)
     sizes = write(tmp_path, "while session.open() is not None:\n    pass", name="all.py")
     opened = evaluate(Program(sizes), ragged(), seeds=range(2), token_budget=1500).branches_opened

@@ -236,7 +236,7 @@ def test_a_program_error_survives_pickling() -> None:
     assert isinstance(error, ControllerError)
 
 
-def test_layers_are_told_and_a_required_one_that_is_missing_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_are_reported_and_a_required_one_that_is_missing_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     here = layers()
     assert set(here) == {"rlimits", "no_new_privs", "seccomp", "landlock", "namespaces", "clock"}
     assert all(here[name] for name in Sandbox().require)

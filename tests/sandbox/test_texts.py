@@ -88,7 +88,7 @@ def test_a_hard_text_passes_or_fails_with_one_short_line(tmp_path: Path, text: s
         assert "\n" not in str(error)
 
 
-def test_a_signature_that_cannot_be_printed_is_told_by_its_names(tmp_path: Path) -> None:
+def test_a_signature_that_cannot_be_printed_is_described_by_its_names(tmp_path: Path) -> None:
     path = tmp_path / "hard.py"
     path.write_text(f"{HEAD}\n\ndef solve(session, /, beta={'-' * 400}1): pass\n")
     with pytest.raises(ProgramError, match=r"expected solve\(session, beta\), got solve\(session, beta\)"):
@@ -107,7 +107,7 @@ def test_a_signature_that_cannot_be_printed_is_told_by_its_names(tmp_path: Path)
         b"",
     ],
 )
-def test_bytes_that_are_no_text_are_told(tmp_path: Path, data: bytes) -> None:
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "bytes.py"
     path.write_bytes(data)
     with pytest.raises(ProgramError) as caught:
@@ -168,7 +168,7 @@ def test_a_reader_that_cannot_run_is_not_blamed_on_the_text(tmp_path: Path, monk
     broken.write_text("raise KeyError('lost')")
     monkeypatch.setattr(static, "_READER", broken)
     path = tmp_path / "fresh.py"
-    path.write_text(HEAD + SOLVE + "# read by nobody before\n")
+    path.write_text(HEAD + SOLVE + "# not read before\n")
     with pytest.raises(ControllerError, match=r"the process that reads it failed: .*KeyError") as caught:
         read_source(path)
     assert not isinstance(caught.value, ProgramError)
@@ -193,7 +193,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
-def test_large_literal_data_is_told(tmp_path: Path, text: str) -> None:
+def test_large_literal_data_is_reported(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, "return None", f"{HEAD}{text}\n")
     assert "large literal data: " in (check_program(path).source.literals.warning or "")
 

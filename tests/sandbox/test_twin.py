@@ -1,4 +1,4 @@
-"""The twin tells a table of a store from a rule, whatever the table is keyed by."""
+"""The twin distinguishes a table of a store from a rule, whatever the table is keyed by."""
 
 import json
 from pathlib import Path
@@ -37,11 +37,11 @@ def test_a_table_of_the_lengths_of_right_branches_loses_nearly_all(tmp_path: Pat
     assert found.tokens < 0.5 * none.tokens
 
 
-def test_a_table_of_the_depths_of_changes_is_told(tmp_path: Path) -> None:
+def test_a_table_of_the_depths_of_changes_is_recognised(tmp_path: Path) -> None:
     assert report(tables.changes(tmp_path, STORE), beta=1.0).verdict == "table"
 
 
-def test_a_table_of_a_signal_is_told(tmp_path: Path) -> None:
+def test_a_table_of_a_signal_is_recognised(tmp_path: Path) -> None:
     store = synthesize(30, 64, seed=5, signals=True)
     controller = make_controller(tables.signals(tmp_path, store, "confidence"), beta=1.0)
     results = [evaluate(controller, each, seeds=range(8)) for each in (store, twin(store))]
@@ -66,15 +66,15 @@ def test_a_table_of_three_questions_is_not_called_a_rule(tmp_path: Path) -> None
 def test_each_run_draws_twins_of_its_own_and_a_seed_repeats_them(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", "synthetic/search", "--controller", "sc", "--param", "branches=8", "--seeds", "2", "--json"]
 
-    def told(*more: str) -> tuple[int, float]:
+    def twin_of_run(*more: str) -> tuple[int, float]:
         assert main([*command, "--twin", *more]) == 0
         twin = json.loads(capsys.readouterr().out)[0]["twin"]
         return twin["seed"], twin["twin_tokens"]
 
-    first, second = told(), told()
+    first, second = twin_of_run(), twin_of_run()
     assert first[0] != second[0]
     assert first[1] != second[1]
-    assert told("--twin-seed", str(first[0])) == first
+    assert twin_of_run("--twin-seed", str(first[0])) == first
     assert main([*command, "--twin-seed", "3"]) == 2
     assert "--twin-seed: expected --twin beside it" in capsys.readouterr().err
 
@@ -106,14 +106,14 @@ def test_the_command_reports_both_figures_and_the_verdict(tmp_path: Path, capsys
     command = ["evaluate", str(file), "--controller", str(table), "--beta", "1", "--seeds", "4", "--twin"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "by heart" in out
+    assert "memorised" in out
     assert "large literal data" in out
     assert main([*command, "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    assert told["twin"]["verdict"] == "table"
-    assert told["twin"]["accuracy"] == told["accuracy"]
-    assert told["twin"]["accuracy_difference"]["high"] < 0
-    assert "large literal data" in told["literal_data"]
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["twin"]["verdict"] == "table"
+    assert summary["twin"]["accuracy"] == summary["accuracy"]
+    assert summary["twin"]["accuracy_difference"]["high"] < 0
+    assert "large literal data" in summary["literal_data"]
 
 
 def test_what_a_twin_cannot_be_made_of_is_said_before_anything_is_played(tmp_path: Path, capsys: Any) -> None:
@@ -124,8 +124,8 @@ def test_what_a_twin_cannot_be_made_of_is_said_before_anything_is_played(tmp_pat
     unlabelled.save(tmp_path / "u.h5")
     command = ["evaluate", str(tmp_path / "u.h5"), "--controller", "sc", "--param", "branches=1", "--seeds", "1"]
     assert main([*command, "--twin"]) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    assert "--twin: expected a gold answer for every question" in told.err
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert "--twin: expected a gold answer for every question" in printed.err
     assert main([*command, "--twin", "--twin-seed", "-1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,7 +1,7 @@
 """What runs inside a confined process: the session that a program acts through, and its episodes as coroutines.
 
-Standard library and greenlet only: the process holds none of the rest of the package. It is told what the actions of
-its own episodes reveal and nothing else, so a program that takes it apart finds nothing.
+Standard library and greenlet only: the process holds none of the rest of the package. It is sent what the actions of
+its own episodes reveal and nothing else, so a program that inspects it finds nothing more.
 """
 
 import builtins
@@ -143,7 +143,7 @@ class Session:
         """Grow branches by so many intervals each; a branch stops at its finish."""
         if type(steps) is not int or steps < 1:
             raise TypeError(f"deepen: expected steps to be a whole number of at least 1, got {steps!r}")
-        if self._budget is None and steps <= MAX_STEPS and type(branches) in _SEVERAL:  # what is usual is quick
+        if self._budget is None and steps <= MAX_STEPS and type(branches) in _SEVERAL:  # the usual case is fast
             several: Any = branches
             if not several:
                 return
@@ -227,7 +227,7 @@ class Session:
         if not votes:
             alive = sorted((*self._active, *self._finished))
             votes = Counter([answers[i] for i in alive if answers[i] is not None])
-        return max(votes, key=votes.__getitem__) if votes else None  # of equals, the one counted first
+        return max(votes, key=votes.__getitem__) if votes else None  # among equals the one that was counted first
 
     def history(self, branch: int) -> tuple[str | None, ...]:
         """The answers that a branch showed at depths 1, 2, ..., its depth; ``answers`` has its final one."""
@@ -242,7 +242,7 @@ class Session:
                 history += map(_labels.__getitem__, answers[at:end])
                 at = end
         self._news.clear()
-        # No news come of a branch that ended before its first probe.
+        # No message reports on a branch that ended before its first probe.
         self._histories += [[] for _ in range(len(self._depths) - len(self._histories))]
         return tuple(self._histories[branch])
 
@@ -321,7 +321,7 @@ class Session:
             self._hub.switch()
 
     def _ask(self) -> bool:
-        """Whether the pool has one more branch; to ask is to open it: the parent holds the program to it."""
+        """Whether the pool has one more branch; to ask is to open it: the parent requires that."""
         if self._sure < 0:  # it had none left
             return False
         wanted = self.opened + 1
@@ -345,7 +345,7 @@ class Session:
         self._waits = False
         self._opening = self._reading = 0
 
-    def _told(self, words: tuple[int, ...], at: int) -> int:
+    def _update(self, words: tuple[int, ...], at: int) -> int:
         """Take in what a round revealed, from ``words[at]`` on; returns where it ends."""
         self._tokens, self._seen, opened, active, finished, sure, news = words[at : at + 7]
         if self._seen >= len(_labels):
@@ -433,7 +433,7 @@ class _AnswerError(Exception):
 
 
 class _Program:
-    """The program, run anew for every episode: its globals are the episode's own."""
+    """The program, which runs anew for every episode: its globals are the episode's own."""
 
     def __init__(self, code: CodeType, style: str) -> None:
         self.code = code
@@ -519,8 +519,8 @@ def fail(kind: str, message: str, line: int | None) -> NoReturn:
 def serve() -> None:
     """Play the episodes that the first message lists, round by round, until the socket closes.
 
-    Whatever is left in a frame, a closure or a module is within a program's reach. So it is called with nothing below
-    it on the stack, and what the message told is in the program and the sessions alone.
+    All that is left in a frame, a closure or a module is within a program's reach. So it is called with nothing below
+    it on the stack, and what the message said is in the program and the sessions alone.
     """
     program: _Program | None = None
 
@@ -543,19 +543,19 @@ def serve() -> None:
 
 
 def _begin() -> tuple[_Program, list[tuple[Session, float]], list[float], list[int]]:
-    """The first message.
+    """Receive the first message.
 
     Returns:
         The program; its sessions, each with its beta, or the betas of its schedule; where requests are collected.
     """
-    told = json.loads(receive()[1])
-    program = _Program(marshal.loads(bytes.fromhex(told["code"])), told["style"])
+    message = json.loads(receive()[1])
+    program = _Program(marshal.loads(bytes.fromhex(message["code"])), message["style"])
     out: list[int] = []
     episodes = [
-        (Session(k, told["slots"], told["sure"], interval, told["budget"], out, told["signals"]), beta)
-        for k, (beta, interval) in enumerate(told.get("episodes", ()))
+        (Session(k, message["slots"], message["sure"], interval, message["budget"], out, message["signals"]), beta)
+        for k, (beta, interval) in enumerate(message.get("episodes", ()))
     ]
-    return program, episodes, told.get("betas", []), out
+    return program, episodes, message.get("betas", []), out
 
 
 def _schedule(program: _Program, betas: list[float]) -> None:
@@ -592,7 +592,7 @@ def _play(program: _Program, episodes: list[tuple[Session, float]], out: list[in
         at, end = 0, len(words)
         while at < end:
             episode = words[at]
-            at = sessions[episode]._told(words, at + 1)
+            at = sessions[episode]._update(words, at + 1)
             threads[episode].switch()
 
 
