@@ -62,9 +62,9 @@ def stand_in(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def integer(stores, seeds_of_search, tmp_path_factory):
+def finished(stores, seeds_of_search, tmp_path_factory):
     """A run with everything real but the proposer."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
+    folder = tmp_path_factory.mktemp("runs") / "finished"
     proposer = Tinkerer()
     run = RunFolder(folder, Config(**SMALL, stores=stores, programs=seeds_of_search))
     assert loop.explore(run, proposer) == "rounds"
@@ -94,8 +94,8 @@ def records(folder):
 # -------------------------------------------------------------------- a whole run
 
 
-def test_a_run_leaves_everything_on_record(whole):
-    run, _ = whole
+def test_a_run_leaves_everything_on_record(finished):
+    run, _ = finished
     found = run.records()
     assert [record.id for record in found] == ["000-01", *(f"00{r}-0{n}" for r in (1, 2) for n in (1, 2, 3))]
     assert any(record.status == "evaluated" for record in found[1:])
@@ -115,8 +115,8 @@ def test_a_run_leaves_everything_on_record(whole):
     assert summary["usd"] == pytest.approx(0.06)
 
 
-def test_figures_are_those_of_the_sweep_on_the_search_questions(whole):
-    run, _ = whole
+def test_figures_are_those_of_the_sweep_on_the_search_questions(finished):
+    run, _ = finished
     record = run.records()[0]
     results = load_results(run.place_of(record.id).path / "results.npz")
     assert results[0].correct.shape == (2, 6)
@@ -127,8 +127,8 @@ def test_figures_are_those_of_the_sweep_on_the_search_questions(whole):
     assert record.figures is not None
 
 
-def test_the_best_program_is_accepted_everywhere(whole, stores):
-    run, _ = whole
+def test_the_best_program_is_accepted_everywhere(finished, stores):
+    run, _ = finished
     best = json.loads((run.path / "best.json").read_text())
     scores = [final["all"]["score"] for final in best["finalists"]]
     assert best["all"]["score"] == max(scores)
@@ -140,8 +140,8 @@ def test_the_best_program_is_accepted_everywhere(whole, stores):
     assert evaluate(controller, stores[0], seeds=range(1)).correct.shape == (1, 8)
 
 
-def test_a_proposer_sees_nothing_but_what_it_may(whole, stores):
-    _, proposer = whole
+def test_a_proposer_sees_nothing_but_what_it_may(finished, stores):
+    _, proposer = finished
     assert len(proposer.requests) == 6
     request = proposer.requests[-1]
     assert [parent.objective for parent in request.parents] == sorted(
@@ -161,8 +161,8 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(whole):
-    run, _ = whole
+def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(finished):
+    run, _ = finished
     charts = scalars(run.path)
     for tag in ("search/score", "search/objective", "search/evaluated", "cost/usd"):
         assert [step for step, _ in charts[tag]] == [0, 1, 2], tag
@@ -178,8 +178,8 @@ def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(whole):
     assert (run.path / "budget" / "round 002").is_dir()
 
 
-def test_several_processes_find_the_same(whole, stores, seeds_of_search, tmp_path):
-    run, _ = whole
+def test_several_processes_find_the_same(finished, stores, seeds_of_search, tmp_path):
+    run, _ = finished
     config = run.config.updated({"workers": 2})
     loop.explore(RunFolder(tmp_path / "two", config), Tinkerer())
     assert story(tmp_path / "two") == story(run.path)

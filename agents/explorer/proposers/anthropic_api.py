@@ -17,7 +17,7 @@ try:
         count,
         event,
         events,
-        is_integer,
+        is_one_message,
         text_of,
         whole_message,
     )
@@ -81,7 +81,7 @@ class AnthropicProposer(EndpointProposer):
             stream=True,
             extra_body=body,
         ) as answer:
-            if is_integer(answer.response):
+            if is_one_message(answer.response):
                 yield self._message(whole_message(answer.response), reply)
                 return
             counts: dict[str, int] = {}

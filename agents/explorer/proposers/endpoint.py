@@ -351,7 +351,7 @@ class StreamError(Exception):
         self.body = body
 
 
-def is_integer(response: httpx2.Response) -> bool:
+def is_one_message(response: httpx2.Response) -> bool:
     """Whether a server has answered a request for a stream by one whole message, as some do: its type decides."""
     return "json" in response.headers.get("content-type", "").partition(";")[0].lower()
 

@@ -20,7 +20,7 @@ try:
         dollars,
         event,
         events,
-        is_integer,
+        is_one_message,
         text_of,
         whole_message,
     )
@@ -89,7 +89,7 @@ class OpenAIProposer(EndpointProposer):
             stream_options={"include_usage": True},
             extra_body=body,
         ) as answer:
-            if is_integer(answer.response):
+            if is_one_message(answer.response):
                 yield self._take(whole_message(answer.response), reply, whole=True)
                 return
             for data in events(answer.response):
