@@ -258,13 +258,9 @@ class RunFolder:
             AutottsError: there is none.
         """
         file = Path(path) / "config.json"
-        try:
-            values = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise AutottsError(
-                f"{path}: expected the folder of a run of agents.explorer, got {plain(error)}"
-            ) from error
-        return cls(Path(path), Config.of(values, str(file)))
+        if not file.is_file():
+            raise AutottsError(f"{path}: expected the folder of a run of agents.explorer, got none")
+        return cls(Path(path), Config.load(file))
 
     def lock(self) -> Callable[[], None]:
         """Keep other processes off the folder until the returned function is called, or this process ends.
