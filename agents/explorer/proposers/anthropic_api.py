@@ -22,7 +22,7 @@ try:
         whole_message,
     )
 except ModuleNotFoundError as error:
-    if error.name not in ("httpx2", "anthropic"):
+    if error.name not in ("httpx2", "anthropic", "tenacity"):
         raise
     raise AutottsError(
         f"anthropic:MODEL: expected the package {error.name}, which is not installed: "

@@ -25,7 +25,7 @@ try:
         whole_message,
     )
 except ModuleNotFoundError as error:
-    if error.name not in ("httpx2", "openai"):
+    if error.name not in ("httpx2", "openai", "tenacity"):
         raise
     raise AutottsError(
         f"openai:MODEL: expected the package {error.name}, which is not installed: pip install 'autotts_gym[explorer]'"
