@@ -32,6 +32,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from agents.episodes import ARRAYS
 from agents.settings import Settings, one_of, read_command_line, setting
 from autotts_gym.cli import ending
 from autotts_gym.cli.arguments import processors
@@ -384,14 +385,13 @@ def _percent(value: float) -> str:
 
 def _average(agent: Agent, results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
     """The results of an agent's policies as those of one: every training seed plays every order of the pools."""
-    names = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
     groups: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in results:
         if result.controller in agent.policies:
             groups.setdefault((result.store, json.dumps(dict(result.params))), []).append(result)
     averages = []
     for group in groups.values():
-        arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in group]) for name in names}
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in group]) for name in ARRAYS}
         seeds = tuple(seed for result in group for seed in result.seeds)
         averages.append(replace(group[0], controller=agent.name, seeds=seeds, **arrays))
     return averages

@@ -18,14 +18,12 @@
 import json
 import os
 import pickle
-import platform
 import random
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,8 +34,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
+from agents.episodes import ARRAYS
 from agents.policies import CLASSES, policy_card, to_zip
-from agents.provenance import git_commit
+from agents.provenance import git_commit, versions
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.controllers.fingerprints import differences
 from autotts_gym.controllers.policies import identity_of
@@ -135,9 +134,7 @@ class RunFolder:
         Raises:
             AutottsError: the folder cannot be written.
         """
-        versions = {name: version(name) for name in PACKAGES}
-        about = {"python": platform.python_version(), "platform": platform.platform(), **versions}
-        about |= {"git_commit": git_commit(), "command": command}
+        about = {**versions(PACKAGES, "agents"), "git_commit": git_commit(), "command": command}
         write_atomically(self.path / "config.json", self.config.to_json().encode())
         write_atomically(self.path / "versions.json", (json.dumps(about, indent=2) + "\n").encode())
 
@@ -235,7 +232,7 @@ class RunFolder:
                 [np.stack([getattr(result, name) for result in results if result.store == store]) for store in stores],
                 axis=2,
             )
-            for name in ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
+            for name in ARRAYS
         }
         path = self.path / "evaluations" / f"{counters.steps:012d}.npz"
         with written(path) as file:

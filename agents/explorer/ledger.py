@@ -141,14 +141,7 @@ class Ledger:
             return
         self._open.pop(line["id"], None)
         self.usd += line["usd"]
-        usage = line["usage"]
-        self.usage = Usage(
-            self.usage.calls + usage["calls"],
-            self.usage.input_tokens + usage["input_tokens"],
-            self.usage.cached_tokens + usage["cached_tokens"],
-            self.usage.output_tokens + usage["output_tokens"],
-            assumed=self.usage.assumed + usage.get("assumed", 0),
-        )
+        self.usage += Usage(**{**line["usage"], "usd": None})
 
     def _append(self, line: Mapping[str, Any]) -> None:
         append(self.path, json.dumps(line).encode() + b"\n", durable=True)

@@ -14,11 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tinkerer import Scripted, StandIn, Tinkerer, program
 
 import agents.explorer.loop as loop
+from agents.episodes import load_results
 from agents.explorer.__main__ import main
 from agents.explorer.config import Config
-from agents.explorer.folder import RunFolder, load_results
-from agents.explorer.judge import PoolJudge, Terms, ignores_beta, play_program
-from agents.explorer.objective import Objective
+from agents.explorer.folder import RunFolder
+from agents.explorer.judge import Judge, Terms, ignores_beta, play_program
 from agents.explorer.proposers import make_proposer, read_options
 from agents.explorer.proposers.base import Proposal, ProposerError, Usage
 from autotts_gym import evaluate, make_controller
@@ -58,7 +58,7 @@ def config(stores, seeds_of_search):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(loop, "make_judge", StandIn)
+    monkeypatch.setattr(loop, "Judge", StandIn)
 
 
 @pytest.fixture(scope="session")
@@ -265,7 +265,7 @@ def test_a_program_that_fails_on_the_validation_questions_makes_room(config, tmp
                 return lambda: loop.Failure("validation", "timeout", "too slow")
             return super().begin(stage, path)
 
-    monkeypatch.setattr(loop, "make_judge", Picky)
+    monkeypatch.setattr(loop, "Judge", Picky)
     run = RunFolder(tmp_path / "run", config.updated({"finalists": 9}))
     loop.explore(run, Tinkerer())
     best = json.loads((run.path / "best.json").read_text())
@@ -281,7 +281,7 @@ def test_a_table_is_not_called_best(config, tmp_path, monkeypatch):
                 results = [replace(result, correct=np.zeros_like(result.correct)) for result in results]
             return lambda: results
 
-    monkeypatch.setattr(loop, "make_judge", Forgetful)
+    monkeypatch.setattr(loop, "Judge", Forgetful)
     run = RunFolder(tmp_path / "run", config.updated({"finalists": 9}))
     loop.explore(run, Tinkerer())
     best = json.loads((run.path / "best.json").read_text())
@@ -291,15 +291,14 @@ def test_a_table_is_not_called_best(config, tmp_path, monkeypatch):
     assert (refused["stage"], refused["kind"]) == ("twin", "table")
 
 
-def test_a_judging_process_that_dies_costs_its_program_only(stores, tmp_path, monkeypatch):
-    opened = tuple(ReplayStore.load(store) for store in stores)
-    terms = Terms(opened, (), Rules(), (0.0, 1.0), 1, (0.0, 1.0), 1, 1, Objective((0.1,)))
+def test_a_judging_process_that_dies_costs_its_program_only(config, stores, tmp_path):
+    terms = Terms(config, tuple(ReplayStore.load(store) for store in stores), ())
     (tmp_path / "p.py").write_text(GOOD)
-    judge = PoolJudge(terms, 1)
+    judge = Judge(terms, 2)
     try:
         wait = judge.begin("screen", tmp_path / "p.py")
-        (worker,) = judge._pool._workers
-        os.kill(worker.process.pid, signal.SIGKILL)
+        for worker in judge._pool._workers:
+            os.kill(worker.process.pid, signal.SIGKILL)
         assert not ignores_beta(wait())
         assert judge.begin("screen", tmp_path / "p.py")() is not None
     finally:
@@ -349,7 +348,7 @@ def test_a_model_without_a_price_is_refused_before_it_is_called(config, tmp_path
 
 @pytest.mark.usefixtures("stand_in")
 def test_what_cannot_be_paid_is_refused_before_anything_is_evaluated(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "make_judge", None)  # nothing gets as far as that
+    monkeypatch.setattr(loop, "Judge", None)  # nothing gets as far as that
     for budget in (0.0, 0.019):
         run = RunFolder(tmp_path / "run", config.updated({"budget_usd": budget}))
         with pytest.raises(AutottsError, match=rf"budget_usd: expected at least 0\.0200 USD.* got {budget:g}"):
@@ -460,7 +459,7 @@ DRIVER = """
             time.sleep(0.05)
             return super().propose(request, progress)
 
-    loop.make_judge = StandIn
+    loop.Judge = StandIn
     folder = Path({folder!r})
     begun = (folder / "config.json").exists()
     run = RunFolder.open(folder) if begun else RunFolder(folder, Config(**{config!r}))
@@ -486,7 +485,7 @@ def test_kill_9_loses_at_most_the_proposal_in_flight(config, tmp_path):
     assert kills == 3
     plain = RunFolder(tmp_path / "plain", config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_judge", StandIn)
+        patch.setattr(loop, "Judge", StandIn)
         loop.explore(plain, Tinkerer())
     assert story(folder) == story(plain.path)
     events = [json.loads(line)["event"] for line in (folder / "ledger.jsonl").read_text().splitlines()]

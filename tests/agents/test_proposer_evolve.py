@@ -347,7 +347,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    monkeypatch.setattr(loop, "make_judge", StandIn)
+    monkeypatch.setattr(loop, "Judge", StandIn)
     plain = RunFolder(tmp_path / "plain", config.updated({"rounds": 3}))
     loop.explore(plain, Evolve(founding=2))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.explorer.proposers.base import ProposerError, Usage
 from agents.explorer.proposers.endpoint import asked_wait
-from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
+from agents.explorer.proposers.retry import CallError, RateLimit, Retry
 
 PAID = Usage(1, 10, 0, 20)
 
@@ -124,9 +124,9 @@ def test_retries_are_spaced_too():
 
 
 def test_usages_add_up_and_a_cost_only_if_all_is_known():
-    assert added(Usage(), PAID) == added(PAID, Usage()) == PAID
-    assert added(PAID, Usage(1, 1, 1, 1, 0.5)) == Usage(2, 11, 1, 21, None)
-    assert added(Usage(1, usd=0.25), Usage(2, usd=0.5)) == Usage(3, usd=0.75)
+    assert Usage() + PAID == PAID + Usage() == PAID
+    assert PAID + Usage(1, 1, 1, 1, 0.5) == Usage(2, 11, 1, 21, None)
+    assert Usage(1, usd=0.25) + Usage(2, usd=0.5) == Usage(3, usd=0.75)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,19 @@ class Usage:
     usd: float | None = None
     assumed: int = field(default=0, compare=False)
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Two usages as one; the cost is known only if it is known of all that was used."""
+        if self == Usage() or other == Usage():
+            return other if self == Usage() else self
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
+            self.assumed + other.assumed,
+        )
+
 
 class ProposerError(AutottsError):
     """A proposal failed for good: the loop records it as the outcome of this proposal and goes on.

@@ -21,7 +21,7 @@ import httpx2
 from agents.explorer.proposers.arguments import integer, number, word
 from agents.explorer.proposers.base import Proposal, Request, Usage
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, extract_program, one_line
-from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
+from agents.explorer.proposers.retry import CallError, RateLimit, Retry
 from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
 
 MAX_STREAM_BYTES = 32 * MAX_REPLY_BYTES
@@ -76,12 +76,14 @@ class EndpointProposer(ABC):
 
     Attributes:
         kind: the word before the colon of its name.
+        error: what the official client raises.
 
     Raises:
         AutottsError: an argument is wrong, or there is no key.
     """
 
     kind: ClassVar[str]
+    error: ClassVar[type[Exception]]
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class EndpointProposer(ABC):
         if usage is None:
             usage = self._assumed(request)
             say(f"\n[the endpoint did not say what was used: counted at the bound, {usage.output_tokens} tokens]\n")
-        return Proposal(extract_program(text), text, added(spent, usage), self.model)
+        return Proposal(extract_program(text), text, spent + usage, self.model)
 
     def _call(self, request: Request, deadline: float, say: Callable[[str], None]) -> Reply:
         reply = Reply()
@@ -180,7 +182,7 @@ class EndpointProposer(ABC):
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [guard]},
         )
-        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, StreamError, *self._errors, *_MALFORMED)
+        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, StreamError, self.error, *_MALFORMED)
         size = 0
         with http:
             pieces = self._stream(http, request, reply)
@@ -202,11 +204,6 @@ class EndpointProposer(ABC):
         if not reply.finished:
             raise self._undelivered("the reply broke off", request, reply)
         return reply
-
-    @property
-    @abstractmethod
-    def _errors(self) -> tuple[type[Exception], ...]:
-        """What the official client raises."""
 
     @property
     @abstractmethod

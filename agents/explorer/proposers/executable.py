@@ -25,9 +25,9 @@ from pathlib import Path
 
 from agents.explorer.proposers.arguments import number, variables, word
 from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usage
-from agents.explorer.proposers.processes import Command, TimedOutError, TooMuchOutputError, ended, found, run
-from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, extract_program, one_line
-from agents.explorer.proposers.workspace import PARENTS, PROGRAM, PROMPT, furnish, written_program
+from agents.explorer.proposers.processes import Command, ProcessError, found, run
+from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, one_line
+from agents.explorer.proposers.workspace import PARENTS, PROGRAM, PROMPT, furnish, program_of
 from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
 
 USAGE = "usage.json"
@@ -105,38 +105,21 @@ class ExecutableProposer:
             passed=self._env,
         )
         printed = bytearray()
-        complaints = bytearray()
 
-        def complain(data: bytes) -> None:
-            complaints.extend(data)
-            del complaints[:-4096]
+        def show(data: bytes) -> None:
             progress(displayable(data.decode("utf-8", "replace"), secrets))
 
         try:
-            code = run(
-                command,
-                timeout=self.timeout,
-                on_stdout=printed.extend,
-                on_stderr=complain,
-                max_bytes=2 * MAX_REPLY_BYTES,
-            )
-        except TimedOutError:
-            raise ProposerError(f"{self.name}: took more than {self.timeout:g} s", self.bound(request)) from None
-        except TooMuchOutputError:
-            raise ProposerError(
-                f"{self.name}: expected at most {2 * MAX_REPLY_BYTES} bytes of output, got more", self.bound(request)
-            ) from None
-        except OSError as error:
-            raise ProposerError(f"{self.name}: cannot be started: {error.strerror}") from error
+            finished = run(command, self.timeout, 2 * MAX_REPLY_BYTES, printed.extend, show)
+        except ProcessError as error:
+            raise ProposerError(f"{self.name}: {error}", self.bound(request) if error.started else None) from error
         usage = self._usage(request, folder / USAGE)
-        if code != 0:
-            lines = complaints.decode("utf-8", "replace").strip().splitlines()
-            said = one_line(lines[-1], secrets, LONGEST_QUOTE) if lines else "nothing on stderr"
-            raise ProposerError(f"{self.name}: {ended(code)}: {said}", usage)
         try:
-            program = written_program(request)
+            if finished.code:
+                said = one_line(finished.complaint or "nothing on stderr", secrets, LONGEST_QUOTE)
+                raise ProposerError(f"{finished}: {said}")
             reply = clean(decoded(bytes(printed), "what was printed"), secrets)
-            source = extract_program(reply) if program is None else clean(decoded(program, PROGRAM), secrets)
+            source = program_of(request, reply, secrets)
         except ProposerError as error:
             raise ProposerError(f"{self.name}: {error}", usage) from error
         return Proposal(source, reply or source, usage, self.model)

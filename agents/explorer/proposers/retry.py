@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
@@ -36,21 +35,6 @@ class CallError(Exception):
         self.again = again
         self.wait = wait
         self.usage = usage or Usage()
-
-
-def added(first: Usage, second: Usage) -> Usage:
-    """Two usages as one; the cost is known only if it is known of all that was used."""
-    if first == Usage() or second == Usage():
-        return second if first == Usage() else first
-    usd = None if first.usd is None or second.usd is None else first.usd + second.usd
-    return Usage(
-        first.calls + second.calls,
-        first.input_tokens + second.input_tokens,
-        first.cached_tokens + second.cached_tokens,
-        first.output_tokens + second.output_tokens,
-        usd,
-        first.assumed + second.assumed,
-    )
 
 
 class RateLimit:
@@ -135,7 +119,7 @@ class Retry:
                 raise
 
         def spent() -> Usage:
-            return reduce(added, (failure.usage for failure in failures), Usage())
+            return sum((failure.usage for failure in failures), Usage())
 
         def wait(state: RetryCallState) -> float:
             # Equal jitter, so that proposals side by side do not come back all at once.
