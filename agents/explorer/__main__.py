@@ -25,7 +25,7 @@ from autotts_gym.errors import AutottsError, plain
 COMMAND = ("python", "-m", "agents.explorer")
 
 RUNS = Path("runs") / "explorer"
-"""Where runs lie unless told otherwise."""
+"""Where runs lie unless ``--out`` says otherwise."""
 
 
 def read_arguments(arguments: Sequence[str] | None) -> RunFolder:

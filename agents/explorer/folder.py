@@ -8,7 +8,7 @@
       stores.json           the search stores, with digests of what they hold
       prompts/              the prompt files of the run
       rounds/003/proposal-01/
-        prompt.md           what the proposer was told
+        prompt.md           the prompt that the proposer got
         proposal.json       its reply as it came, what it cost; written before anything else is done with it
         reply.md            the reply, to read
         program.py          the program
@@ -97,13 +97,9 @@ class Reply:
     error: str = ""
     parents: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As values that JSON can hold."""
-        return asdict(self)
-
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """From what ``to_json`` gave."""
+        """From its JSON."""
         proposal = dict(values["proposal"])
         proposal["usage"] = Usage(**proposal["usage"])
         return cls(Proposal(**proposal), values["error"], tuple(values["parents"]))
@@ -214,7 +210,7 @@ class Place:
 
     def keep_reply(self, reply: Reply) -> None:
         """Keep a reply before anything is done with it."""
-        write_json(self.path / "proposal.json", reply.to_json())
+        write_json(self.path / "proposal.json", asdict(reply))
 
     def unfold(self, reply: Reply) -> None:
         """Lay reply and program out as files to read, unless they are there."""

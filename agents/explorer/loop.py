@@ -22,7 +22,7 @@ from agents.explorer.display import Charts, Screen
 from agents.explorer.folder import Place, Record, Reply, RunFolder, write, write_json
 from agents.explorer.judge import Failure, Judge, Sweep, Terms, fingerprint
 from agents.explorer.ledger import Ledger, Prices
-from agents.explorer.objective import Figures, Loss, Scale, choose_parents
+from agents.explorer.objective import Figures, Loss, Scale, choose_parents, points_of
 from agents.explorer.prompts import Prompts
 from agents.explorer.proposers.base import (
     BudgetError,
@@ -497,13 +497,12 @@ class Search:
         write(place.path / "trace.txt", answer.trace)
         family = Frontier.from_results(place.id, answer.results)
         figures = self.scale.figures(family, Frontier.from_results("cmc", self.reference))
-        points = sorted((float(str(p.setting.params["beta"])), p.accuracy, p.tokens) for p in family.points)
         return replace(
             record,
             status="evaluated",
             stage="done",
             figures=figures,
-            frontier=tuple(points),
+            frontier=tuple(sorted(points_of(family))),
             returns=tuple(self.scale.objective.best_returns(family)),
             diagnosis=answer.shares,
         )

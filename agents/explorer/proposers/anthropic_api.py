@@ -70,27 +70,27 @@ class AnthropicProposer(endpoint.EndpointProposer):
             extra_body=body,
         ) as answer:
             if endpoint.is_one_message(answer.response):
-                yield self._message(endpoint.whole_message(answer.response), reply)
+                yield self._message(endpoint.message_of(answer.response.read()), reply)
                 return
             counts: dict[str, int] = {}
             for data in endpoint.events(answer.response):
-                yield self._take(endpoint.event(data), reply, counts)
+                yield self._take(endpoint.message_of(data), reply, counts)
 
-    def _take(self, told: Mapping[str, Any], reply: endpoint.Reply, counts: dict[str, int]) -> str:
+    def _take(self, event: Mapping[str, Any], reply: endpoint.Reply, counts: dict[str, int]) -> str:
         """Take in an event; returns what to show of it."""
-        kind = told.get("type")
+        kind = event.get("type")
         if kind == "message_start":
-            _count(counts, told["message"].get("usage"))
+            _count(counts, event["message"].get("usage"))
         elif kind == "content_block_delta":
-            delta = told["delta"]
+            delta = event["delta"]
             if delta.get("type") == "text_delta":
                 reply.text.append(endpoint.text_of(delta["text"]))
                 return reply.text[-1]
             if delta.get("type") == "thinking_delta":
                 return endpoint.text_of(delta["thinking"])
         elif kind == "message_delta":
-            reply.finished = reply.finished or bool(told["delta"].get("stop_reason"))
-            _count(counts, told.get("usage"))
+            reply.finished = reply.finished or bool(event["delta"].get("stop_reason"))
+            _count(counts, event.get("usage"))
             reply.usage = _usage(counts)
         return ""
 

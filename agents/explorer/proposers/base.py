@@ -84,7 +84,7 @@ class Request:
     """What a proposer is asked for.
 
     Attributes:
-        prompt: all that a language model is told, rendered from the prompt files.
+        prompt: all that a language model gets, rendered from the prompt files.
         seed: of this proposal's randomness; the same run asks with the same seeds.
         parents: programs to build on, best first.
         population: every program evaluated so far.
@@ -141,7 +141,7 @@ class Proposer(Protocol):
 
 @runtime_checkable
 class Verifiable(Protocol):
-    """A proposer that can tell at little cost, before a run begins, that it would fail."""
+    """A proposer that finds out at little cost, before a run begins, whether it would fail."""
 
     def verify(self) -> None:
         """Look for what no later call could mend, without a call that is paid.

@@ -8,23 +8,22 @@ Codex 0.169.
 """
 
 import json
-import math
 import os
 import re
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from agents.explorer.proposers.arguments import integer, number, variables, word
+from agents.explorer.proposers.arguments import number, text, variables, words
 from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usage
 from agents.explorer.proposers.processes import Command, Finished, ProcessError, found, run
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, one_line
 from agents.explorer.proposers.workspace import PROMPT, furnish, program_of
-from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain
 from autotts_gym.files import write_atomically
+from autotts_gym.validation import integer, is_real
 
 INSTRUCTIONS = Path(__file__).parent / "coding_agent.md"
 TRANSCRIPT = "transcript.jsonl"
@@ -78,18 +77,13 @@ class CodingAgent(ABC):
         arguments: str = "",
         instructions: str = "",
     ) -> None:
-        self.model = word(self.kind, "model", model) or self.kind
+        self.model = text(f"{self.kind}: model", model) or self.kind
         self._chosen = model
-        self._executable = found(word(self.kind, "executable", executable) or self.command, self.kind)
-        self.timeout = number(self.kind, "timeout", timeout)
-        self._env = (*self.passed, *variables(self.kind, env))
-        try:
-            self._extra = shlex.split(word(self.kind, "arguments", arguments))
-        except ValueError as error:
-            raise AutottsError(
-                f"{self.kind}: arguments: expected words, got {quote(arguments)}: {plain(error)}"
-            ) from error
-        file = Path(word(self.kind, "instructions", instructions)) if instructions else INSTRUCTIONS
+        self._executable = found(text(f"{self.kind}: executable", executable) or self.command, self.kind)
+        self.timeout = number(f"{self.kind}: timeout", timeout)
+        self._env = (*self.passed, *variables(f"{self.kind}: env", env))
+        self._extra = words(f"{self.kind}: arguments", arguments)
+        file = Path(text(f"{self.kind}: instructions", instructions)) if instructions else INSTRUCTIONS
         try:
             self._instructions = file.read_text()
         except (OSError, ValueError) as error:
@@ -178,7 +172,7 @@ class ClaudeCode(CodingAgent):
 
     Args:
         model: that it uses; empty: its own choice.
-        max_usd: what it is told to stop at. It notices only after the call that passes it, so the bound is twice that.
+        max_usd: the limit that it gets. It notices only after the call that passes it, so the bound is twice that.
         options: those of every agent: see ``CodingAgent``.
     """
 
@@ -194,7 +188,7 @@ class ClaudeCode(CodingAgent):
     }
 
     def __init__(self, model: str = "", *, max_usd: float = 1.0, **options: Any) -> None:
-        self.max_usd = number(self.kind, "max_usd", max_usd)
+        self.max_usd = number(f"{self.kind}: max_usd", max_usd)
         super().__init__(model, **options)
 
     def _arguments(self) -> list[str]:
@@ -238,7 +232,7 @@ class ClaudeCode(CodingAgent):
 def _claude_usage(event: Mapping[str, Any]) -> Usage | None:
     """What a result says was used; by model, as the total is left empty where a limit ended the work."""
     usd = event.get("total_cost_usd")
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < math.inf:
+    if usd is None or not is_real(usd, 0.0):
         return None
     models = [model for model in (event.get("modelUsage") or {}).values() if isinstance(model, dict)]
     new, written, cached, output = (
@@ -256,8 +250,8 @@ class Codex(CodingAgent):
     Args:
         model: that it uses; empty: its own choice.
         max_input_tokens: what one proposal reads at most, and
-        max_output_tokens: writes at most: the bound, by the user's word, as Codex has no such limit. It tells tokens
-            and no cost, so that the model needs a price.
+        max_output_tokens: writes at most: the bound, by the user's word, as Codex has no such limit. It reports
+            tokens and no cost, so the model needs a price.
         options: those of every agent: see ``CodingAgent``.
     """
 
@@ -268,8 +262,8 @@ class Codex(CodingAgent):
     def __init__(
         self, model: str = "", *, max_input_tokens: int = 1_000_000, max_output_tokens: int = 50_000, **options: Any
     ) -> None:
-        self.max_input_tokens = integer(self.kind, "max_input_tokens", max_input_tokens, 1)
-        self.max_output_tokens = integer(self.kind, "max_output_tokens", max_output_tokens, 1)
+        self.max_input_tokens = integer(f"{self.kind}: max_input_tokens", max_input_tokens, 1)
+        self.max_output_tokens = integer(f"{self.kind}: max_output_tokens", max_output_tokens, 1)
         super().__init__(model, **options)
 
     def _arguments(self) -> list[str]:

@@ -76,15 +76,15 @@ class OpenAIProposer(endpoint.EndpointProposer):
             extra_body=body,
         ) as answer:
             if endpoint.is_one_message(answer.response):
-                yield self._take(endpoint.whole_message(answer.response), reply, whole=True)
+                yield self._take(endpoint.message_of(answer.response.read()), reply, complete=True)
                 return
             for data in endpoint.events(answer.response):
                 if data.strip() == "[DONE]":
                     reply.finished = True
                     return
-                yield self._take(endpoint.event(data), reply)
+                yield self._take(endpoint.message_of(data), reply)
 
-    def _take(self, message: Mapping[str, Any], reply: endpoint.Reply, whole: bool = False) -> str:
+    def _take(self, message: Mapping[str, Any], reply: endpoint.Reply, complete: bool = False) -> str:
         """Take in a chunk of a stream, or a whole message; returns what to show of it."""
         shown = ""
         for choice in (message.get("choices") or ())[:1]:
@@ -94,7 +94,7 @@ class OpenAIProposer(endpoint.EndpointProposer):
             text = endpoint.text_of(said.get("content")) + endpoint.text_of(said.get("refusal"))
             reply.text.append(text)
             shown = endpoint.text_of(thought) + text
-            reply.finished = reply.finished or whole or bool(choice.get("finish_reason"))
+            reply.finished = reply.finished or complete or bool(choice.get("finish_reason"))
         reply.usage = self._reported(message) or reply.usage
         return shown
 

@@ -21,7 +21,7 @@ def furnish(request: Request, instructions: str = "") -> None:
 
     ::
 
-        prompt.md           all that it is told
+        prompt.md           the prompt
         parents/<id>.py     the programs to build on
         parents/<id>.json   their figures: objective, frontier, diagnosis
 
