@@ -75,7 +75,7 @@ _OF_A_RUN = (
 """Fields of a run's configuration that do not change what agent it trains."""
 
 _OF_A_TRAINING = ("seed", "command", "git_commit")
-"""Entries of a policy's card that tell trainings of one agent apart."""
+"""Entries of a policy's card that distinguish trainings of one agent."""
 
 _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """The 0.975 quantile of Student's t with 1, 2, ... degrees of freedom."""
@@ -152,7 +152,7 @@ def load_agents(paths: Sequence[str | os.PathLike[str]], taken: Sequence[str] = 
         taken: names that no policy may have.
 
     Raises:
-        AutottsError: a file is not that of a policy, is given twice, or names are not told apart.
+        AutottsError: a file is not that of a policy, is given twice, or names are not distinct.
     """
     policies = [Policy(path) for path in paths]
     resolved = [policy.path.resolve() for policy in policies]
@@ -190,7 +190,7 @@ def load_programs(
         The settings of each by its name.
 
     Raises:
-        AutottsError: a file is not a program, or names are not told apart.
+        AutottsError: a file is not a program, or names are not distinct.
     """
     if betas < 2:
         raise AutottsError(f"betas: expected at least 2, got {betas}")

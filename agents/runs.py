@@ -223,7 +223,7 @@ class RunFolder:
     # ------------------------------------------------------------ evaluations
 
     def record_evaluation(
-        self, counters: Counters, told: Mapping[str, Any], results: Sequence[EvaluationResult]
+        self, counters: Counters, scores: Mapping[str, Any], results: Sequence[EvaluationResult]
     ) -> None:
         """Keep an evaluation: a line of averages, and every episode in arrays (weights, seeds, questions)."""
         stores = list(dict.fromkeys(result.store for result in results))
@@ -236,8 +236,8 @@ class RunFolder:
         }
         path = self.path / "evaluations" / f"{counters.steps:012d}.npz"
         with written(path) as file:
-            np.savez_compressed(file, cost_weight=np.array(told["cost_weight"]), **arrays)
-        line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **told}
+            np.savez_compressed(file, cost_weight=np.array(scores["cost_weight"]), **arrays)
+        line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **scores}
         append(self.path / "evaluations.jsonl", (json.dumps(line) + "\n").encode())
 
     def evaluations(self) -> list[dict[str, Any]]:

@@ -86,11 +86,11 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
         study.optimize(objective, n_trials=1)
     best = base.updated({**study.best_trial.user_attrs["fields"], "name": "", "log_dir": "runs"})
     write_atomically(folder / "best.json", best.to_json(every=False).encode())
-    told = [
+    records = [
         {"number": trial.number, "state": trial.state.name, "return": trial.value, **trial.user_attrs.get("fields", {})}
         for trial in study.trials
     ]
-    record = {"command": command, "base": json.loads(base.to_json(every=False)), "trials": told}
+    record = {"command": command, "base": json.loads(base.to_json(every=False)), "trials": records}
     write_atomically(folder / "trials.json", (json.dumps(record, indent=2) + "\n").encode())
     return best
 

@@ -73,25 +73,27 @@ def finished(stores, seeds_of_search, tmp_path_factory):
 
 def story(folder):
     """Everything that a run found, without times, money and places."""
-    told = {}
+    found = {}
     for file in sorted(folder.glob("rounds/*/proposal-*/*")):
         if file.name in ("outcome.json", "proposal.json", "program.py", "prompt.md", "trace.txt", "diagnosis.json"):
-            told[str(file.relative_to(folder))] = file.read_text()
+            found[str(file.relative_to(folder))] = file.read_text()
         if file.suffix == ".npz":
-            told[str(file.relative_to(folder))] = [result.correct.tolist() for result in load_results(file)]
+            found[str(file.relative_to(folder))] = [result.correct.tolist() for result in load_results(file)]
     for file in sorted(folder.glob("rounds/*/round.json")):
         values = json.loads(file.read_text())
-        told[str(file.relative_to(folder))] = {k: v for k, v in values.items() if not k.startswith(("cost", "seconds"))}
+        found[str(file.relative_to(folder))] = {
+            k: v for k, v in values.items() if not k.startswith(("cost", "seconds"))
+        }
     best = json.loads((folder / "best.json").read_text())
-    told["best"] = {name: value for name, value in best.items() if name != "run"}
-    return told
+    found["best"] = {name: value for name, value in best.items() if name != "run"}
+    return found
 
 
 def records(folder):
     return {record.id: record for record in RunFolder.open(folder).records()}
 
 
-# -------------------------------------------------------------------- a whole run
+# -------------------------------------------------------------------- a run to its end
 
 
 def test_a_run_leaves_everything_on_record(finished):
@@ -149,10 +151,10 @@ def test_a_proposer_sees_nothing_but_what_it_may(finished, stores):
     )
     assert {parent.id for parent in request.parents} <= {parent.id for parent in request.population}
     assert list(request.workspace.iterdir()) == []
-    told = request.prompt + json.dumps([parent.__dict__ for parent in request.population])
+    seen = request.prompt + json.dumps([parent.__dict__ for parent in request.population])
     for path in stores:
         store = ReplayStore.load(path)
-        assert not any(store.questions[i] in told for i in range(store.num_questions))
+        assert not any(store.questions[i] in seen for i in range(store.num_questions))
     assert len({each.seed for each in proposer.requests}) == 6
 
 
@@ -365,9 +367,9 @@ def test_a_run_in_which_every_proposal_failed_calls_nothing_its_best(stores, see
     out = tmp_path / "run"
     options = [*small(stores, seeds_of_search), "--rounds", "1", "--out", str(out)]
     assert main(["--proposer", "exec:false", *options]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "all 3 proposals failed, 3 of them thus: proposer: exec:false: exit code 1" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "all 3 proposals failed, 3 of them thus: proposer: exec:false: exit code 1" in printed.err
     assert not (out / "best.py").exists()
     assert not (out / "best.json").exists()
     summary = json.loads((out / "summary.json").read_text())
@@ -559,7 +561,7 @@ def test_the_command_runs_an_executable_and_goes_on(stores, seeds_of_search, tmp
         (["--resume"], "--resume: expected one folder"),
     ],
 )
-def test_bad_use_is_told_in_one_line(arguments, words, tmp_path, capsys):
+def test_bad_use_is_refused_in_one_line(arguments, words, tmp_path, capsys):
     if "--resume" not in arguments:
         arguments = [*arguments, "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
@@ -582,12 +584,12 @@ def test_options_are_json_or_text():
     assert read_options(["a=1", "b=x=y", "c=[1]", 'd="1"']) == {"a": 1, "b": "x=y", "c": [1], "d": "1"}
 
 
-def test_an_unknown_option_is_told_with_those_of_the_class_and_its_bases():
+def test_an_unknown_option_is_refused_with_those_of_the_class_and_its_bases():
     with pytest.raises(AutottsError, match=r"expected options .*base_url.*timeout.*, got colour"):
         make_proposer("openai:gpt", colour=1)
-    with pytest.raises(AutottsError, match=r"got api_key") as told:
+    with pytest.raises(AutottsError, match=r"got api_key") as caught:
         make_proposer("openai:gpt", api_key="k")
-    assert "api_key" not in str(told.value).partition("got")[0]
+    assert "api_key" not in str(caught.value).partition("got")[0]
 
 
 @pytest.mark.usefixtures("stand_in")

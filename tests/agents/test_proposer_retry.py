@@ -30,7 +30,7 @@ class Clock:
 
 
 def failing(*failures):
-    """A call that fails as told, and then succeeds."""
+    """A call that fails with these, and then succeeds."""
     left = list(failures)
 
     def call(deadline):
@@ -52,10 +52,10 @@ def again(message="busy", **more):
 def test_waits_double_with_jitter_and_are_the_same_for_the_same_seed():
     clocks = [Clock(), Clock(), Clock()]
     for clock, seed in zip(clocks, [1, 1, 2], strict=True):
-        told = []
-        assert retry(clock).run(failing(*[again()] * 4), seed, told.append) == ("done", Usage())
-        assert len(told) == 4
-        assert "busy; again in" in told[0]
+        notices = []
+        assert retry(clock).run(failing(*[again()] * 4), seed, notices.append) == ("done", Usage())
+        assert len(notices) == 4
+        assert "busy; again in" in notices[0]
         for attempt, wait in enumerate(clock.waits):
             assert 0.5 * 2**attempt <= wait <= 2**attempt
     assert clocks[0].waits == clocks[1].waits != clocks[2].waits

@@ -35,11 +35,11 @@ def test_unlabelled_questions_are_refused_where_accuracy_is_asked_for(
         ),
         "agents.benchmark": lambda: benchmark.main(["--policy", str(POLICY), "--store", unlabelled]),
     }[which]()
-    told = capsys.readouterr().err.strip().splitlines()
+    errors = capsys.readouterr().err.strip().splitlines()
     assert ended == 2
-    assert len(told) == 1
-    assert "unlabelled" in told[0]
-    assert which in told[0]
+    assert len(errors) == 1
+    assert "unlabelled" in errors[0]
+    assert which in errors[0]
 
 
 @pytest.fixture
@@ -69,7 +69,9 @@ def test_what_is_compared_with_controllers_of_probes_refuses_logs_without(which:
         ),
         "agents.benchmark": lambda: benchmark.main(["--policy", str(POLICY), "--store", bare, "--seeds", "1"]),
     }[which]()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m") or "expected" in line]
+    errors = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m") or "expected" in line
+    ]
     assert ended == 2
-    assert len(told) == 1
-    assert "expected a store with probes" in told[0]
+    assert len(errors) == 1
+    assert "expected a store with probes" in errors[0]

@@ -61,7 +61,7 @@ class Tinkerer:
 
 
 class Scripted(Tinkerer):
-    """Gives what it is told to, call by call: a source, a proposal, or an error to raise."""
+    """Gives the replies of its script, call by call: a source, a proposal, or an error to raise."""
 
     def __init__(self, *replies: Any, usd: float = 0.0) -> None:
         super().__init__("scripted", usd)
