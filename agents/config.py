@@ -117,7 +117,7 @@ class Config(Settings):
     exploration_final_eps: UnitFloat = setting("share of random actions after that", 0.05)
     n_quantiles: PositiveInt = setting("quantiles of qrdqn", 50)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Check what Stable-Baselines3 and the environment do not."""
         check("name", self.name, self.name == Path(self.name).name != "..", "a name without folders")
         check("macros", self.macros, self.rounds or not self.macros, "none for primitive actions")

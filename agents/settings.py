@@ -70,9 +70,9 @@ class Settings:
             object.__setattr__(self, item.name, value)
             for allowed in getattr(extended[item.name], "__metadata__", ()):
                 check(item.name, value, allowed.holds(value), allowed.expected)
-        self.check()
+        self.validate()
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Check what the types of the fields do not say."""
 
     @classmethod

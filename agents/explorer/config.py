@@ -84,7 +84,7 @@ class Config(Settings):
     parents: PositiveInt = setting("programs that a proposal is asked to build on", 3)
     progress: bool = setting("show what happens, and elsewhere than on a terminal how far it is every 30 s", True)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Check all that the evaluator does not."""
         check("screen_betas", self.screen_betas, 2 <= self.screen_betas <= self.betas, "from 2 to betas")
         check("screen_seeds", self.screen_seeds, self.screen_seeds <= self.seeds, "at most seeds")
