@@ -20,9 +20,6 @@ With ``--out`` the folder gets what ``autotts benchmark`` writes, and::
     tensorboard/                                budget curves: tensorboard --logdir DIR/tensorboard
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 import math
 import os
@@ -31,12 +28,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from agents.episodes import ARRAYS
+from agents.settings import Settings, one_of, read_command_line, setting
 from autotts_gym.cli import ending
-from autotts_gym.cli.arguments import LineParser, integer, processors
+from autotts_gym.cli.arguments import processors
 from autotts_gym.cli.screen import Fitted, show
 from autotts_gym.controllers import Controller, make_controller
 from autotts_gym.controllers.policies import Policy
@@ -76,7 +75,7 @@ _OF_A_RUN = (
 """Fields of a run's configuration that do not change what agent it trains."""
 
 _OF_A_TRAINING = ("seed", "command", "git_commit")
-"""Entries of a policy's card that tell trainings of one agent apart."""
+"""Entries of a policy's card that distinguish trainings of one agent."""
 
 _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """The 0.975 quantile of Student's t with 1, 2, ... degrees of freedom."""
@@ -153,7 +152,7 @@ def load_agents(paths: Sequence[str | os.PathLike[str]], taken: Sequence[str] = 
         taken: names that no policy may have.
 
     Raises:
-        AutottsError: a file is not that of a policy, is given twice, or names are not told apart.
+        AutottsError: a file is not that of a policy, is given twice, or names are not distinct.
     """
     policies = [Policy(path) for path in paths]
     resolved = [policy.path.resolve() for policy in policies]
@@ -191,7 +190,7 @@ def load_programs(
         The settings of each by its name.
 
     Raises:
-        AutottsError: a file is not a program, or names are not told apart.
+        AutottsError: a file is not a program, or names are not distinct.
     """
     if betas < 2:
         raise AutottsError(f"betas: expected at least 2, got {betas}")
@@ -386,14 +385,13 @@ def _percent(value: float) -> str:
 
 def _average(agent: Agent, results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
     """The results of an agent's policies as those of one: every training seed plays every order of the pools."""
-    names = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
     groups: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in results:
         if result.controller in agent.policies:
             groups.setdefault((result.store, json.dumps(dict(result.params))), []).append(result)
     averages = []
     for group in groups.values():
-        arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in group]) for name in names}
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in group]) for name in ARRAYS}
         seeds = tuple(seed for result in group for seed in result.seeds)
         averages.append(replace(group[0], controller=agent.name, seeds=seeds, **arrays))
     return averages
@@ -470,74 +468,33 @@ def benchmark(
 # -------------------------------------------------------------------- the command
 
 
-def _parser() -> argparse.ArgumentParser:
-    preset = PRESETS["paper"]
-    parser = LineParser("python -m agents.benchmark", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--policy",
-        metavar="FILE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="policies of agents.train; those that differ in their seed only are one agent. May be repeated",
+@dataclass(frozen=True)
+class Options(Settings):
+    """What is compared, and how. ``python -m agents.benchmark --help`` lists the fields with their documentation."""
+
+    policy: tuple[str, ...] = setting(
+        "policies of agents.train; those that differ in their seed only are one agent", ()
     )
-    parser.add_argument(
-        "--program",
-        metavar="FILE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="programs, such as best.py of a run of agents.explorer. May be repeated",
-    )
-    parser.add_argument(
-        "--store",
-        metavar="STORE",
-        nargs="+",
-        action="extend",
-        help="a .h5 file, or the name of a store (default: the one that ships)",
-    )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="a folder for results, tables, figures, budget curves")
-    parser.add_argument(
-        "--seeds", metavar="N", type=integer, default=preset.seeds, help="orders 0 to N - 1 (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--accounting",
-        choices=("exact", "autotts"),
-        default=preset.accounting,
-        help="what tokens are charged (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--points",
-        metavar="K",
-        type=integer,
-        default=POINTS,
-        help="cost weights of a policy (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--betas",
-        metavar="K",
-        type=integer,
-        default=BETAS,
-        help="values of beta of a program (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers", metavar="W", type=integer, default=processors(), help="processes (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--resamples", metavar="R", type=integer, default=2000, help="bootstrap resamples (default: %(default)s)"
-    )
-    return parser
+    program: tuple[str, ...] = setting("programs, such as best.py of a run of agents.explorer", ())
+    store: tuple[str, ...] = setting("names or paths of stores; none: the store that ships", ())
+    out: str = setting("folder for results, tables, figures and budget curves", "")
+    seeds: int = setting("orders 0 to N - 1 of each pool", PRESETS["paper"].seeds)
+    accounting: Annotated[str, one_of("exact", "autotts")] = setting("what tokens are charged", "autotts")
+    points: int = setting("cost weights of a policy", POINTS)
+    betas: int = setting("values of beta of a program", BETAS)
+    workers: int = setting("processes", processors())
+    resamples: int = setting("bootstrap resamples behind the intervals", 2000)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: Options) -> None:
     hand_written = list(PRESETS["paper"].settings)
     agents = load_agents(options.policy, taken=hand_written)
     taken = [name for agent in agents for name in (agent.name, *agent.policies)]
     programs = load_programs(options.program, options.betas, taken=[*hand_written, *taken])
-    stores = resolve_stores(options.store)
+    stores = resolve_stores(options.store or None)
     for store in stores:
         store.require_gold("agents.benchmark")
-    if options.out is not None:
+    if options.out:
         check_writable(options.out)  # before the work rather than after it
     comparison = benchmark(
         agents,
@@ -550,7 +507,7 @@ def _run(options: argparse.Namespace) -> None:
         progress=True,
         resamples=options.resamples,
     )
-    written = [] if options.out is None else comparison.write(options.out)
+    written = comparison.write(options.out) if options.out else []
     for table in comparison.tables():
         show(Fitted(table), "")
     for agent in agents:
@@ -563,13 +520,12 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code, which is told in ``autotts_gym.cli.ending.run``."""
+    """Run the command line and return its exit code; see ``autotts_gym.cli.ending.run``."""
 
     def work() -> int:
-        parser = _parser()
-        options = parser.parse_args(arguments)
+        options = Options(**read_command_line("agents.benchmark", __doc__, Options, {}, arguments))
         if not options.policy and not options.program:
-            parser.error("expected --policy or --program")
+            raise AutottsError("expected --policy or --program, got neither")
         _run(options)
         return 0
 

@@ -102,10 +102,10 @@ class Meter:
     def scalars(self) -> dict[str, float]:
         """The averages by tag; those of episodes only if some have ended."""
         steps = max(int(self.actions.sum()), 1)
-        told: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for name, count in zip(self.names, self.actions.tolist(), strict=True):
-            told[name] += count
-        found = {f"episodes_actions/{name}": count / steps for name, count in told.items()}
+            counts[name] += count
+        found = {f"episodes_actions/{name}": count / steps for name, count in counts.items()}
         found["episodes_actions/invalid"] = self.invalid / steps
         if not self.episodes:
             return found
@@ -203,17 +203,18 @@ class Recording(Job):
         if counters.steps - self._steps < self.config.log_steps and not self.sitting.over:
             return
         seconds = max(counters.seconds - self._seconds, 1e-9)
-        told = self.meter.scalars()
-        told["speed/steps_per_second"] = (counters.steps - self._steps) / seconds
-        told["speed/environment_share"] = (self.env.seconds - self._env_seconds) / seconds
-        for tag, value in told.items():
+        scalars = self.meter.scalars()
+        scalars["speed/steps_per_second"] = (counters.steps - self._steps) / seconds
+        scalars["speed/environment_share"] = (self.env.seconds - self._env_seconds) / seconds
+        for tag, value in scalars.items():
             self.logger.record(tag, value)
         self.logger.dump(counters.steps)
         self.log.flush()
-        if "episodes/return" in told:
+        if "episodes/return" in scalars:
             self.sitting.progress.update(
-                told=f"return {told['episodes/return']:.3f} · accuracy {told['episodes/accuracy']:.1%} · "
-                f"{told['episodes/total_tokens'] / 1000:.0f}k tokens · {told['speed/steps_per_second']:,.0f} steps/s",
+                told=f"return {scalars['episodes/return']:.3f} · accuracy {scalars['episodes/accuracy']:.1%} · "
+                f"{scalars['episodes/total_tokens'] / 1000:.0f}k tokens · "
+                f"{scalars['speed/steps_per_second']:,.0f} steps/s",
             )
         self.meter.clear()
         self._steps, self._seconds = counters.steps, counters.seconds
@@ -269,9 +270,9 @@ class Evaluation(Job):
         frontier = Frontier.from_results(results[0].controller, results)
         counters.evaluations += 1
         counters.next_evaluation = (step // config.eval_steps + 1) * config.eval_steps
-        told = {"return": score, **averages(results)}
-        self.run.record_evaluation(counters, told, results)
-        self._chart(frontier, told)
+        scores = {"return": score, **averages(results)}
+        self.run.record_evaluation(counters, scores, results)
+        self._chart(frontier, scores)
         if score > counters.best_return:
             counters.best_return, counters.best_steps = score, step
             save_policy(self.model, self.run.path / "best.zip", self.card, config.name)
@@ -285,11 +286,11 @@ class Evaluation(Job):
     def _budget(self, name: str) -> Path:
         return self.run.path / "budget" / name
 
-    def _chart(self, frontier: Frontier, told: dict[str, Any]) -> None:
+    def _chart(self, frontier: Frontier, scores: dict[str, Any]) -> None:
         """Charts of an evaluation, and its budget curve: the last one, and the 1st, 2nd, 4th, 8th and so on."""
         step, count = self.counters.steps, self.counters.evaluations
-        charts = {"validation/return": told["return"]}
-        for weight, accuracy, tokens in zip(self.weights, told["accuracy"], told["total_tokens"], strict=True):
+        charts = {"validation/return": scores["return"]}
+        for weight, accuracy, tokens in zip(self.weights, scores["accuracy"], scores["total_tokens"], strict=True):
             charts[f"validation_accuracy/cost weight {weight:.3g}"] = accuracy
             charts[f"validation_tokens/cost weight {weight:.3g}"] = tokens
         self.log.scalars(charts, step)
@@ -427,7 +428,7 @@ UNIMPORTANT = ("name", "log_dir", "progress", "threads", "env_threads", "checkpo
 
 
 def _hparams(config: Config) -> dict[str, object]:
-    """What tells runs of the algorithm apart."""
+    """What distinguishes runs of the algorithm."""
     other = OFF_POLICY if is_on_policy(config.algo) else ON_POLICY
     own = ON_POLICY if is_on_policy(config.algo) else OFF_POLICY
     hidden = {*UNIMPORTANT, *(set(other) - set(own))}

@@ -78,7 +78,7 @@ def sweep(
     envs = gym.make_vec(config.env, weight.size, store=list(stores), **_arguments(config, observation))
     options = {"question": question, "branch_seed": np.array(seeds)[seed], "cost_weight": np.array(weights)[weight]}
     observations, infos = envs.reset(seed=0, options=options)
-    told: dict[str, NDArray[Any]] = {}
+    counts_at_end: dict[str, NDArray[Any]] = {}
     running = np.ones(weight.size, np.bool_)
     while running.any():
         # Episodes that have ended stop again and again until all have.
@@ -89,7 +89,7 @@ def sweep(
         ended = (terminations | truncations) & running
         if ended.any():
             for name in COUNTS:
-                told.setdefault(name, np.zeros(weight.size, infos[name].dtype))[ended] = infos[name][ended]
+                counts_at_end.setdefault(name, np.zeros(weight.size, infos[name].dtype))[ended] = infos[name][ended]
             running &= ~ended
     envs.close()
     ends = np.cumsum(counts)
@@ -104,7 +104,7 @@ def sweep(
             max_branches=config.max_branches,
             seeds=tuple(seeds),
             synthetic=store.synthetic,
-            **{name: values.reshape(shape)[k, :, end - count : end] for name, values in told.items()},
+            **{name: values.reshape(shape)[k, :, end - count : end] for name, values in counts_at_end.items()},
         )
         for store, count, end in zip(stores, counts, ends, strict=True)
         for k in range(len(weights))

@@ -1,7 +1,7 @@
 """Feature extractors for ``observation="dict"`` that do not depend on the order of the branches.
 
 Their output is one vector for the pool: made for macro actions. The primitive actions name slots, which an invariant
-vector cannot tell apart.
+vector cannot distinguish.
 """
 
 from collections.abc import Mapping

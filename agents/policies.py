@@ -142,8 +142,8 @@ def to_zip(
 
 
 def _identity(card: dict[str, Any], name: str, macros: Sequence[Macro] = (), features: Sequence[Feature] = ()) -> str:
-    told = {"name": name or readable(card["algorithm"]), **identity_of(card, macros, features)}
-    return json.dumps(told, indent=2)
+    identity = {"name": name or readable(card["algorithm"]), **identity_of(card, macros, features)}
+    return json.dumps(identity, indent=2)
 
 
 def save_policy(

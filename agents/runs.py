@@ -18,14 +18,12 @@
 import json
 import os
 import pickle
-import platform
 import random
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,8 +34,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.config import Config
+from agents.episodes import ARRAYS
 from agents.policies import CLASSES, policy_card, to_zip
-from agents.provenance import git_commit
+from agents.provenance import git_commit, versions
 from agents.vec_env import ReplayVecEnv
 from autotts_gym.controllers.fingerprints import differences
 from autotts_gym.controllers.policies import identity_of
@@ -135,9 +134,7 @@ class RunFolder:
         Raises:
             AutottsError: the folder cannot be written.
         """
-        versions = {name: version(name) for name in PACKAGES}
-        about = {"python": platform.python_version(), "platform": platform.platform(), **versions}
-        about |= {"git_commit": git_commit(), "command": command}
+        about = {**versions(PACKAGES, "agents"), "git_commit": git_commit(), "command": command}
         write_atomically(self.path / "config.json", self.config.to_json().encode())
         write_atomically(self.path / "versions.json", (json.dumps(about, indent=2) + "\n").encode())
 
@@ -226,7 +223,7 @@ class RunFolder:
     # ------------------------------------------------------------ evaluations
 
     def record_evaluation(
-        self, counters: Counters, told: Mapping[str, Any], results: Sequence[EvaluationResult]
+        self, counters: Counters, scores: Mapping[str, Any], results: Sequence[EvaluationResult]
     ) -> None:
         """Keep an evaluation: a line of averages, and every episode in arrays (weights, seeds, questions)."""
         stores = list(dict.fromkeys(result.store for result in results))
@@ -235,12 +232,12 @@ class RunFolder:
                 [np.stack([getattr(result, name) for result in results if result.store == store]) for store in stores],
                 axis=2,
             )
-            for name in ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
+            for name in ARRAYS
         }
         path = self.path / "evaluations" / f"{counters.steps:012d}.npz"
         with written(path) as file:
-            np.savez_compressed(file, cost_weight=np.array(told["cost_weight"]), **arrays)
-        line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **told}
+            np.savez_compressed(file, cost_weight=np.array(scores["cost_weight"]), **arrays)
+        line = {"steps": counters.steps, "seconds": round(counters.seconds, 3), **scores}
         append(self.path / "evaluations.jsonl", (json.dumps(line) + "\n").encode())
 
     def evaluations(self) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from gymnasium.spaces.utils import flatdim
@@ -22,14 +23,14 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.augment import augmented
 from agents.callbacks import Conductor, Stop
-from agents.config import Config, add_options, chosen
+from agents.config import Config
 from agents.evaluation import split
 from agents.policies import is_on_policy, make_model, policy_card, save_policy, slug
 from agents.provenance import command_line, git_commit
 from agents.runs import Counters, RunFolder
+from agents.settings import read_command_line
 from agents.vec_env import make_vec_env
 from autotts_gym.cli import ending
-from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.runner import checked_seeds
 from autotts_gym.memory import require_memory
@@ -168,23 +169,21 @@ def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, boo
     Raises:
         AutottsError: what it asks for is not possible.
     """
-    parser = LineParser("python -m agents.train", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", help="a JSON file, or a name in agents/configs; by default the one of --algo")
-    parser.add_argument("--resume", metavar="RUN", help="continue the run of this folder from its last checkpoint")
-    add_options(parser)
-    options = parser.parse_args(arguments)
-    values = chosen(options)
+    more: dict[str, tuple[Any, str]] = {
+        "config": (str, "a JSON file, or a name in agents/configs; by default the one of --algo"),
+        "resume": (str, "continue the run of this folder from its last checkpoint"),
+    }
+    values = read_command_line("agents.train", __doc__, Config, more, arguments)
+    chosen, resumed = values.pop("config", ""), values.pop("resume", "")
     command = command_line("agents.train")
-    if options.resume:
-        run = RunFolder.open(options.resume)
+    if resumed:
+        run = RunFolder.open(resumed)
         fixed = sorted(set(values) - set(CHANGEABLE))
-        if options.config or fixed:
+        if chosen or fixed:
             raise AutottsError(f"--resume: expected only {', '.join(CHANGEABLE)} beside it, got {fixed or '--config'}")
         run.config = run.config.updated(values)
         return run, command, True
-    config = Config.load(options.config or values.get("algo", "maskable_ppo")).updated(values)
-    if "total_steps" in values and "minutes" not in values:
-        config = config.updated({"minutes": 0.0})
+    config = Config.chosen(chosen, values)
     if not config.name:
         config = config.updated({"name": f"{slug(config.algo)}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"})
     return RunFolder.of(config), command, False

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.config import Config, add_options, chosen
+from agents.config import Config
 from agents.policies import is_on_policy
 from agents.provenance import command_line
 from agents.runs import RunFolder, run_path
+from agents.settings import read_command_line
 from agents.train import train
 from autotts_gym.cli import ending
-from autotts_gym.cli.arguments import LineParser, integer
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
 
@@ -86,11 +86,11 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
         study.optimize(objective, n_trials=1)
     best = base.updated({**study.best_trial.user_attrs["fields"], "name": "", "log_dir": "runs"})
     write_atomically(folder / "best.json", best.to_json(every=False).encode())
-    told = [
+    records = [
         {"number": trial.number, "state": trial.state.name, "return": trial.value, **trial.user_attrs.get("fields", {})}
         for trial in study.trials
     ]
-    record = {"command": command, "base": json.loads(base.to_json(every=False)), "trials": told}
+    record = {"command": command, "base": json.loads(base.to_json(every=False)), "trials": records}
     write_atomically(folder / "trials.json", (json.dumps(record, indent=2) + "\n").encode())
     return best
 
@@ -99,17 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
 
     def work() -> int:
-        parser = LineParser("python -m agents.tune", description=__doc__.split("\n")[0])
-        parser.add_argument("--config", help="what the trials have in common; by default the configuration of --algo")
-        parser.add_argument("--trials", type=integer, default=20, help="trials to add (default: 20)")
-        add_options(parser)
-        options = parser.parse_args(arguments)
-        values = chosen(options)
-        base = Config.load(options.config or values.get("algo", "maskable_ppo")).updated(values)
-        if "total_steps" in values and "minutes" not in values:
-            base = base.updated({"minutes": 0.0})
+        more: dict[str, tuple[Any, str]] = {
+            "config": (str, "what the trials have in common; by default the configuration of --algo"),
+            "trials": (int, "trials to add (default: 20)"),
+        }
+        values = read_command_line("agents.tune", __doc__, Config, more, arguments)
+        chosen, trials = values.pop("config", ""), values.pop("trials", 20)
+        base = Config.chosen(chosen, values)
         folder = run_path(base.updated({"name": base.name or f"tune-{base.algo}"}))
-        best = tune(base, folder, options.trials, command_line("agents.tune"))
+        best = tune(base, folder, trials, command_line("agents.tune"))
         print(f"{folder / 'best.json'}:\n{best.to_json(every=False)}", end="")
         return 0
 

@@ -11,21 +11,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from agents.config import add_options, chosen
 from agents.explorer.config import CHANGEABLE, Config
 from agents.explorer.folder import RunFolder
 from agents.explorer.loop import barren, explore
 from agents.explorer.proposers import make_proposer, read_options
 from agents.provenance import command_line
+from agents.settings import read_command_line
 from autotts_gym.cli import ending
-from autotts_gym.cli.arguments import LineParser
 from autotts_gym.errors import AutottsError, plain
 
 COMMAND = ("python", "-m", "agents.explorer")
 
 RUNS = Path("runs") / "explorer"
-"""Where runs lie unless told otherwise."""
+"""Where runs lie unless ``--out`` says otherwise."""
 
 
 def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
@@ -34,19 +34,17 @@ def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
     Raises:
         AutottsError: what it asks for is not possible.
     """
-    parser = LineParser(" ".join(COMMAND), description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", metavar="FOLDER", help=f"folder of the run (default: a new one in {RUNS})")
-    parser.add_argument(
-        "--resume", metavar="FOLDER", nargs="?", const="", help="go on with the run of this folder, or of --out"
-    )
-    add_options(parser, Config)
-    options = parser.parse_args(arguments)
-    values = chosen(options, Config)
-    if options.resume is not None:
-        folder = options.resume or options.out
-        if not folder or (options.resume and options.out):
+    more: dict[str, tuple[Any, str]] = {
+        "out": (str, f"folder of the run (default: a new one in {RUNS})"),
+        "resume": (tuple[str, ...], "go on with the run of this folder, or of --out"),
+    }
+    values = read_command_line("agents.explorer", __doc__, Config, more, arguments)
+    out, resumed = values.pop("out", ""), values.pop("resume", None)
+    if resumed is not None:
+        folders = [*resumed, *([out] if out else [])]
+        if len(folders) != 1:
             raise AutottsError("--resume: expected one folder, after it or after --out")
-        run = RunFolder.open(folder)
+        run = RunFolder.open(folders[0])
         fixed = sorted(name for name in set(values) - set(CHANGEABLE) if values[name] != run.config.as_dict()[name])
         if fixed:
             raise AutottsError(
@@ -58,7 +56,7 @@ def read_arguments(arguments: Sequence[str] | None) -> RunFolder:
         values["rounds"] = 0
     config = Config().updated(values)
     name = re.sub(r"[^\w.-]+", "-", config.proposer)[:40]
-    folder = options.out or RUNS / f"{name}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = out or RUNS / f"{name}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     run = RunFolder(Path(folder), config)
     if (run.path / "config.json").exists():
         raise AutottsError(

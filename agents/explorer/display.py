@@ -8,7 +8,6 @@ the same episodes.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from agents.explorer.folder import Record
 from autotts_gym.evaluation import Frontier
@@ -63,52 +62,39 @@ class Charts:
         self.log.close()
 
 
-class Screen:
-    """What people are told while it goes on.
+class Screen(Progress):
+    """What people see on the terminal while it goes on.
 
     Args:
         show: whether to show anything.
     """
 
     def __init__(self, show: bool) -> None:
-        self._progress = Progress("search", None, show)
+        super().__init__("search", None, show)
         self._tail = ""
-
-    def __enter__(self) -> "Screen":
-        self._progress.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
-
-    def round(self, number: int, proposals: int, told: str) -> None:
-        """A round begins."""
-        self._progress.begin(f"round {number}", proposals, told)
 
     def doing(self, what: str) -> None:
         """Say what is being done."""
         self._tail = ""
-        self._progress.update(told=what)
+        self.update(told=what)
 
     def stream(self, text: str) -> None:
         """Show the end of a text that arrives."""
         self._tail = (self._tail + plain(text))[-60:]
-        self._progress.update(told=self._tail)
+        self.update(told=self._tail)
 
     def outcome(self, record: Record) -> None:
         """A proposal is done."""
-        self._progress.advance()
-        told = record.message
+        self.advance()
+        message = record.message
         if record.figures is not None:
             points = f"{100 * record.frontier[0][1]:.1f} to {100 * record.frontier[-1][1]:.1f} %"
-            told = f"score {record.figures.score:.4f}, {points}"
-        self.say(f"{record.id} {record.status}: {told}")
+            message = f"score {record.figures.score:.4f}, {points}"
+        self.say(f"{record.id} {record.status}: {message}")
 
-    def say(self, text: str) -> None:
+    def say(self, line: str) -> None:
         """Print a line."""
-        self._progress.say(plain(text))
+        super().say(plain(line))
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,7 @@
       stores.json           the search stores, with digests of what they hold
       prompts/              the prompt files of the run
       rounds/003/proposal-01/
-        prompt.md           what the proposer was told
+        prompt.md           the prompt that the proposer got
         proposal.json       its reply as it came, what it cost; written before anything else is done with it
         reply.md            the reply, to read
         program.py          the program
@@ -33,35 +33,29 @@ A run goes on from these files alone: round 0 is that of the programs it began w
 to keep.
 """
 
-import hashlib
 import json
 import os
-import platform
 import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
+from agents.episodes import load_results
 from agents.explorer.config import Config
 from agents.explorer.objective import Figures
 from agents.explorer.proposers.base import Parent, Proposal, Usage
-from agents.provenance import git_commit
+from agents.provenance import digest_of, git_commit, versions
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation import EvaluationResult
-from autotts_gym.files import write_atomically, written
+from autotts_gym.files import write_atomically
 from autotts_gym.replay import ReplayStore
 
 PACKAGES = ("autotts_gym", "gymnasium", "numba", "numpy", "tensorboard")
 
 T = TypeVar("T")
-
-_ARRAYS = ("correct", "total_tokens", "sequential_tokens", "branches_opened", "branches_pruned")
 
 
 def write(path: Path, data: bytes | str) -> None:
@@ -103,13 +97,9 @@ class Reply:
     error: str = ""
     parents: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As values that JSON can hold."""
-        return asdict(self)
-
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """From what ``to_json`` gave."""
+        """From its JSON."""
         proposal = dict(values["proposal"])
         proposal["usage"] = Usage(**proposal["usage"])
         return cls(Proposal(**proposal), values["error"], tuple(values["parents"]))
@@ -220,13 +210,17 @@ class Place:
 
     def keep_reply(self, reply: Reply) -> None:
         """Keep a reply before anything is done with it."""
-        write_json(self.path / "proposal.json", reply.to_json())
+        write_json(self.path / "proposal.json", asdict(reply))
 
     def unfold(self, reply: Reply) -> None:
         """Lay reply and program out as files to read, unless they are there."""
         for file, text in ((self.path / "reply.md", reply.proposal.reply), (self.program, reply.proposal.source)):
             if text and not file.exists():
                 write(file, text.encode(errors="replace"))
+
+    def results(self, stage: str) -> list[EvaluationResult]:
+        """Every episode of a stage: "screen", "results" (of the sweep), "twin" or "validation"."""
+        return load_results(self.path / f"{stage}.npz")
 
     def record(self) -> Record | None:
         """What became of it, if that is known."""
@@ -258,13 +252,9 @@ class RunFolder:
             AutottsError: there is none.
         """
         file = Path(path) / "config.json"
-        try:
-            values = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise AutottsError(
-                f"{path}: expected the folder of a run of agents.explorer, got {plain(error)}"
-            ) from error
-        return cls(Path(path), Config.of(values, str(file)))
+        if not file.is_file():
+            raise AutottsError(f"{path}: expected the folder of a run of agents.explorer, got none")
+        return cls(Path(path), Config.load(file))
 
     def lock(self) -> Callable[[], None]:
         """Keep other processes off the folder until the returned function is called, or this process ends.
@@ -321,11 +311,7 @@ class RunFolder:
         """Note by what, and with what, the run is begun or continued."""
         file = self.path / "versions.json"
         about = json.loads(file.read_text()) if file.exists() else {}
-        about |= {"python": platform.python_version(), "platform": platform.platform()}
-        try:
-            about |= {name: version(name) for name in PACKAGES}
-        except PackageNotFoundError as error:
-            raise AutottsError(f"{error.name}: expected it installed; try: pip install '.[explorer]'") from error
+        about |= versions(PACKAGES, "explorer")
         sitting = {"command": command, "git_commit": git_commit(), "began": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         about["sittings"] = [*about.get("sittings", []), sitting]
         write_json(file, about)
@@ -358,56 +344,3 @@ class RunFolder:
     def keep_seconds(self, seconds: float) -> None:
         """Note the seconds of search so far."""
         write_json(self.path / "clock.json", {"seconds": round(seconds, 3)})
-
-
-def digest_of(store: ReplayStore) -> str:
-    """A digest of everything that a replay of a store depends on."""
-    digest = hashlib.sha256(str(store.interval_tokens).encode())
-    for column in ("branch_offsets", "probe_offsets", "answer_offsets", "probes", "tokens", "finals", "gold"):
-        digest.update(np.ascontiguousarray(getattr(store, column)).tobytes())
-    return digest.hexdigest()
-
-
-# -------------------------------------------------------------------- episodes
-
-
-def save_results(path: Path, results: Sequence[EvaluationResult]) -> None:
-    """Write every episode of several results to one file."""
-    names = [item.name for item in fields(EvaluationResult) if item.name not in (*_ARRAYS, "answers")]
-    about = [{name: getattr(result, name) for name in names} for result in results]
-    arrays: dict[str, Any] = {
-        f"{name}_{i}": getattr(result, name) for i, result in enumerate(results) for name in _ARRAYS
-    }
-    with written(path) as file:
-        np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-
-
-def load_results(path: Path) -> list[EvaluationResult]:
-    """Read what ``save_results`` wrote.
-
-    Raises:
-        AutottsError: the file is not such a file.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            about = json.loads(archive["about"].tobytes())
-            return [
-                EvaluationResult(**values, **{name: archive[f"{name}_{i}"] for name in _ARRAYS})
-                for i, values in enumerate(about)
-            ]
-    except Exception as error:  # zipfile, numpy and json each have errors of their own for a damaged file
-        raise AutottsError(f"{path}: expected the episodes of a program, got {quote(error)}") from error
-
-
-def joined(search: Sequence[EvaluationResult], held: Sequence[EvaluationResult]) -> list[EvaluationResult]:
-    """Results on search questions and on validation questions as results on both."""
-    others = {(result.label, result.store): result for result in held}
-
-    def both(result: EvaluationResult) -> EvaluationResult:
-        other = others[result.label, result.store]
-        arrays: dict[str, Any] = {
-            name: np.concatenate([getattr(result, name), getattr(other, name)], axis=1) for name in _ARRAYS
-        }
-        return replace(result, answers=None, **arrays)
-
-    return [both(result) for result in search]

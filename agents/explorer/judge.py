@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from agents.explorer.config import Config
 from agents.explorer.objective import Objective
 from autotts_gym.controllers.programs import Program, ProgramSweep
 from autotts_gym.engine import Bank, Rules
@@ -58,13 +59,13 @@ class Sweep:
         results: every setting on every store.
         shares: what went wrong, by name, at the setting that is best at the middle cost weight.
         diagnosis: the same in full, JSON.
-        told: the same for a proposer to read.
+        trace: the same for a proposer to read.
     """
 
     results: list[EvaluationResult]
     shares: dict[str, float] = field(default_factory=dict)
     diagnosis: dict[str, Any] = field(default_factory=dict)
-    told: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,28 +73,19 @@ class Terms:
     """What all judgements of a run have in common.
 
     Attributes:
+        config: of the run.
         search: the search questions.
         held: the validation questions; empty: there are none.
-        rules: what holds in every episode.
-        sweep: values of beta of a sweep.
-        seeds: orders of the pools in it.
-        screen: values of beta of a screen.
-        screen_seeds: orders of the pools in it.
-        diagnosis_seeds: orders of the pools in a diagnosis.
-        objective: by which the diagnosed setting is chosen.
-        twin_seed: of the twins' draws.
     """
 
+    config: Config
     search: tuple[ReplayStore, ...]
     held: tuple[ReplayStore, ...]
-    rules: Rules
-    sweep: tuple[float, ...]
-    seeds: int
-    screen: tuple[float, ...]
-    screen_seeds: int
-    diagnosis_seeds: int
-    objective: Objective
-    twin_seed: int = 0
+
+    @property
+    def objective(self) -> Objective:
+        """By which programs are selected, and the diagnosed setting is chosen."""
+        return Objective(self.config.weights)
 
     @cached_property
     def bank(self) -> Bank:
@@ -103,7 +95,7 @@ class Terms:
     @cached_property
     def twin_bank(self) -> Bank:
         """The search questions on the twins of their stores, which no table of their branches fits."""
-        return Bank([twin(store, self.twin_seed) for store in self.search])
+        return Bank([twin(store, self.config.seed) for store in self.search])
 
     @cached_property
     def held_bank(self) -> Bank:
@@ -111,67 +103,39 @@ class Terms:
         return Bank(self.held)
 
 
-class Judge(Protocol):
-    """Judges programs, several side by side."""
+def judge(terms: Terms, stage: str, path: Path) -> Any:
+    """Judge a program.
 
-    def begin(self, stage: str, path: Path) -> Callable[[], Any]:
-        """Begin to judge a program.
+    Args:
+        terms: of all judgements.
+        stage: "screen": it is checked, and plays few episodes, which must depend on beta; "sweep": it plays all search
+            questions at every beta, and what went wrong is found; "twin": it plays their twins; "validation": it plays
+            the validation questions.
+        path: the program.
 
-        Args:
-            stage: "screen", "sweep", "twin" or "validation": what ``_STAGES`` holds under it.
-            path: the program.
-
-        Returns:
-            What waits for the answer and returns it.
-        """
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-
-
-def screen(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
-    """Check a program and play the few episodes of a screen; a program that ignores beta fails."""
+    Returns:
+        A ``Sweep`` of a sweep, else a list of results; or a ``Failure``.
+    """
+    config = terms.config
+    betas, seeds = (config.screen, config.screen_seeds) if stage == "screen" else (config.sweep, config.seeds)
+    bank = terms.twin_bank if stage == "twin" else terms.held_bank if stage == "validation" else terms.bank
     try:
-        check_program(path)
+        if stage == "screen":
+            check_program(path)
     except ProgramError as error:  # any other error is about the sandbox, and ends the run
         return Failure.at("program", error)
-    results = _play(terms, path, "screen", terms.bank, terms.screen, terms.screen_seeds)
-    if not isinstance(results, Failure) and ignores_beta(results):
-        betas = ", ".join(f"{beta:g}" for beta in terms.screen)
-        return Failure("screen", "schedule", f"beta is ignored: the same episodes at {betas}")
-    return results
-
-
-def sweep(terms: Terms, path: Path) -> Sweep | Failure:
-    """Play all search questions at every beta, and say what went wrong."""
-    results = _play(terms, path, "sweep", terms.bank, terms.sweep, terms.seeds)
-    if isinstance(results, Failure):
-        return results
-    beta = terms.sweep[terms.objective.best_setting(Frontier.from_results(path.stem, results))]
     try:
-        found = diagnose(Program(path, beta), terms.search, seeds=range(terms.diagnosis_seeds), rules=terms.rules)
-    except ControllerError as error:
-        return Failure.at("sweep", error)
-    return Sweep(results, dict(found.shares), found.as_dict(), found.prompt())
-
-
-def play_twin(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
-    """Play the twins of all search questions at every beta."""
-    return _play(terms, path, "twin", terms.twin_bank, terms.sweep, terms.seeds)
-
-
-def validate(terms: Terms, path: Path) -> list[EvaluationResult] | Failure:
-    """Play all validation questions at every beta."""
-    return _play(terms, path, "validation", terms.held_bank, terms.sweep, terms.seeds)
-
-
-def _play(
-    terms: Terms, path: Path, stage: str, bank: Bank, betas: Sequence[float], seeds: int
-) -> list[EvaluationResult] | Failure:
-    try:
-        return play_program(path, bank, betas, seeds, terms.rules)
+        results = play_program(path, bank, betas, seeds, config.rules)
+        if stage == "screen" and ignores_beta(results):
+            shown = ", ".join(f"{beta:g}" for beta in betas)
+            return Failure("screen", "schedule", f"beta is ignored: the same episodes at {shown}")
+        if stage != "sweep":
+            return results
+        beta = betas[terms.objective.best_setting(Frontier.from_results(path.stem, results))]
+        found = diagnose(Program(path, beta), terms.search, seeds=range(config.diagnosis_seeds), rules=config.rules)
     except ControllerError as error:
         return Failure.at(stage, error)
+    return Sweep(results, dict(found.shares), found.as_dict(), found.prompt())
 
 
 def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rules: Rules) -> list[EvaluationResult]:
@@ -233,33 +197,6 @@ def fingerprint(results: Sequence[EvaluationResult]) -> str:
 
 # -------------------------------------------------------------------- one process or several
 
-_STAGES: dict[str, Callable[[Terms, Path], Any]] = {
-    "screen": screen,
-    "sweep": sweep,
-    "twin": play_twin,
-    "validation": validate,
-}
-
-
-class LocalJudge:
-    """Judges in this process.
-
-    Args:
-        terms: of all judgements.
-    """
-
-    def __init__(self, terms: Terms) -> None:
-        self.terms = terms
-
-    def begin(self, stage: str, path: Path) -> Callable[[], Any]:
-        """See ``Judge``; the answer is there at once."""
-        answer = _STAGES[stage](self.terms, path)
-        return lambda: answer
-
-    def close(self) -> None:
-        """Nothing is left behind."""
-
-
 _terms: list[Terms] = []
 """The terms of a worker process."""
 
@@ -269,27 +206,30 @@ def _receive(terms: Terms) -> None:
 
 
 def _work(stage: str, path: Path) -> Any:
-    return _STAGES[stage](_terms[0], path)
+    return judge(_terms[0], stage, path)
 
 
-class PoolJudge:
-    """Judges in several processes; should one die, its program is judged once more, alone, and then fails.
+class Judge:
+    """Judges programs, in this process or in several; should one die, its program is judged once more, alone.
 
     Args:
         terms: of all judgements.
-        workers: processes.
+        workers: processes; 1: this one.
     """
 
     def __init__(self, terms: Terms, workers: int) -> None:
         self.terms = terms
         self.workers = workers
-        self._pool = self._fresh(workers)
+        self._pool = self._fresh(workers) if workers > 1 else None
 
     def _fresh(self, workers: int) -> WorkerPool:
         return worker_pool(workers, _receive, self.terms)
 
     def begin(self, stage: str, path: Path) -> Callable[[], Any]:
-        """See ``Judge``."""
+        """Begin to judge a program; returns what waits for the answer of ``judge`` and returns it."""
+        if self._pool is None:
+            answer = judge(self.terms, stage, path)
+            return lambda: answer
         try:
             future = self._pool.submit(_work, stage, path)
         except WorkerLostError:
@@ -313,9 +253,5 @@ class PoolJudge:
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.close()
-
-
-def make_judge(terms: Terms, workers: int) -> Judge:
-    """A judge with so many processes; 1: this one."""
-    return LocalJudge(terms) if workers == 1 else PoolJudge(terms, workers)
+        if self._pool is not None:
+            self._pool.close()

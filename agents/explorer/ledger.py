@@ -1,7 +1,6 @@
 """Money: a table of prices, and a ledger that no call may take over the budget."""
 
 import json
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Self
 from agents.explorer.proposers.base import BudgetError, Usage
 from autotts_gym.errors import AutottsError, quote
 from autotts_gym.files import append
+from autotts_gym.validation import check, is_real
 
 _DATED = re.compile(r"(-latest|-\d{8}|-\d{4}-\d{2}-\d{2})$")
 
@@ -96,8 +96,7 @@ def _price(where: str, row: Mapping[str, Any]) -> Price:
     if not isinstance(row, Mapping) or not {"input", "output"} <= set(row) <= {"input", "output", "cached"}:
         raise AutottsError(f"{where}: expected input, output and perhaps cached, got {quote(row)}")
     for name, value in row.items():
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-            raise AutottsError(f"{where}: {name}: expected USD per million tokens, got {quote(value)}")
+        check(f"{where}: {name}", value, is_real(value, 0.0), "USD per million tokens")
     return Price(float(row["input"]), float(row["output"]), float(row.get("cached", row["input"])))
 
 
@@ -127,12 +126,12 @@ class Ledger:
 
     def _read(self) -> None:
         """Take up what the file says; a line that a killed process left unfinished is cut off."""
-        whole = 0
+        length = 0
         for line in self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []:
             if not line.endswith(b"\n"):
-                os.truncate(self.path, whole)
+                os.truncate(self.path, length)
                 break
-            whole += len(line)
+            length += len(line)
             self._count(json.loads(line))
 
     def _count(self, line: Mapping[str, Any]) -> None:
@@ -141,14 +140,7 @@ class Ledger:
             return
         self._open.pop(line["id"], None)
         self.usd += line["usd"]
-        usage = line["usage"]
-        self.usage = Usage(
-            self.usage.calls + usage["calls"],
-            self.usage.input_tokens + usage["input_tokens"],
-            self.usage.cached_tokens + usage["cached_tokens"],
-            self.usage.output_tokens + usage["output_tokens"],
-            assumed=self.usage.assumed + usage.get("assumed", 0),
-        )
+        self.usage += Usage(**{**line["usage"], "usd": None})
 
     def _append(self, line: Mapping[str, Any]) -> None:
         append(self.path, json.dumps(line).encode() + b"\n", durable=True)

@@ -7,8 +7,8 @@ how fast its parts are, on how many processes judge, or on where it was killed a
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,13 @@ from typing import Any
 import numpy as np
 
 from agents.augment import augmented
+from agents.episodes import joined, save_results
 from agents.explorer.config import PRICES, PROGRAMS, Config
 from agents.explorer.display import Charts, Screen
-from agents.explorer.folder import (
-    Place,
-    Record,
-    Reply,
-    RunFolder,
-    joined,
-    load_results,
-    save_results,
-    write,
-    write_json,
-)
-from agents.explorer.judge import Failure, Judge, Sweep, Terms, fingerprint, make_judge
+from agents.explorer.folder import Place, Record, Reply, RunFolder, write, write_json
+from agents.explorer.judge import Failure, Judge, Sweep, Terms, fingerprint
 from agents.explorer.ledger import Ledger, Prices
-from agents.explorer.objective import Figures, Loss, Objective, Scale, choose_parents
+from agents.explorer.objective import Figures, Loss, Scale, choose_parents, points_of
 from agents.explorer.prompts import Prompts
 from agents.explorer.proposers.base import (
     BudgetError,
@@ -44,7 +35,7 @@ from agents.explorer.proposers.base import (
     Verifiable,
 )
 from agents.splits import hold_out
-from autotts_gym.controllers import make_controller
+from autotts_gym.controllers import Controller, make_controller
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import EvaluationResult, Frontier, evaluate_all
 from autotts_gym.evaluation.benchmark import PRESETS
@@ -99,18 +90,7 @@ def terms_of(run: RunFolder, stores: Sequence[ReplayStore]) -> Terms:
     search, held = hold_out(stores, config.validation, config.split_seed)
     separate = search[0].num_questions < stores[0].num_questions
     search, held = (augmented(part, config.variants, config.split_seed) for part in (search, held))
-    return Terms(
-        search=tuple(search),
-        held=tuple(held) if separate else (),
-        rules=config.rules,
-        sweep=config.sweep,
-        seeds=config.seeds,
-        screen=config.screen,
-        screen_seeds=config.screen_seeds,
-        diagnosis_seeds=config.diagnosis_seeds,
-        objective=Objective(config.weights),
-        twin_seed=config.seed,
-    )
+    return Terms(config, tuple(search), tuple(held) if separate else ())
 
 
 def explore(run: RunFolder, proposer: Proposer, command: str = "agents.explorer.loop.explore") -> str:
@@ -151,20 +131,11 @@ def explore(run: RunFolder, proposer: Proposer, command: str = "agents.explorer.
                 write(kept / f"{name}.md", text)
             run.begin(stores)
         run.sit_down(command)
-        with Screen(config.progress) as screen, _judging(terms, config.workers) as judge:
-            search = Search(run, proposer, judge, terms, ledger, prompts, programs, screen)
-            return search.go()
+        screen = Screen(config.progress)
+        with screen, closing(Judge(terms, config.workers)) as judge:
+            return Search(run, proposer, judge, terms, ledger, prompts, programs, screen).go()
     finally:
         release()
-
-
-@contextmanager
-def _judging(terms: Terms, workers: int) -> Iterator[Judge]:
-    judge = make_judge(terms, workers)
-    try:
-        yield judge
-    finally:
-        judge.close()
 
 
 def beginnings(paths: Sequence[str]) -> list[Path]:
@@ -199,10 +170,6 @@ def barren(records: Sequence[Record]) -> str:
     return f"all {len(made)} proposals failed, {count} of them thus: {kind}: {message}"
 
 
-class Ended(Exception):  # noqa: N818 - an end, not an error
-    """There is no budget or no time for another proposal."""
-
-
 class Search:
     """A run at work.
 
@@ -212,7 +179,7 @@ class Search:
         judge: who judges them.
         terms: by which they are judged.
         ledger: of what the proposer is paid.
-        prompts: what it is told.
+        prompts: from which its prompts are rendered.
         programs: those to begin with.
         screen: the terminal.
     """
@@ -234,18 +201,17 @@ class Search:
         self.programs = programs
         self.model = model_of(proposer)
         self.scale = Scale(terms.objective, self.config.caution, self.config.level, self.config.resamples)
-        self.reference = self._sweep_of_cmc(terms.search)
-        self.reference_held = self._sweep_of_cmc(terms.held)
+        cmc = [make_controller("cmc", beta=beta) for beta in self.config.sweep]
+        self.reference = self._play(cmc, terms.search)
+        self.reference_held = self._play(cmc, terms.held) if terms.held else []
         self._records = {record.id: record for record in run.records()}
         self._parents: dict[str, Parent] = {}
         self._began: float | None = None  # when the first step of this sitting began
         self._spent = run.seconds
 
-    def _sweep_of_cmc(self, stores: Sequence[ReplayStore]) -> list[EvaluationResult]:
-        if not stores:
-            return []
-        controllers = [make_controller("cmc", beta=beta) for beta in self.terms.sweep]
-        return evaluate_all(controllers, stores, seeds=range(self.terms.seeds), rules=self.terms.rules)
+    def _play(self, controllers: Sequence[Controller], stores: Sequence[ReplayStore]) -> list[EvaluationResult]:
+        """What controllers of the package do on the episodes of a sweep."""
+        return evaluate_all(controllers, stores, seeds=range(self.config.seeds), rules=self.config.rules)
 
     @property
     def records(self) -> list[Record]:
@@ -273,7 +239,7 @@ class Search:
         charts = Charts(self.run.path, first)
         try:
             if not first:
-                charts.controllers(self._hand_written())
+                charts.controllers(Frontier.families(self._play(PRESETS["paper"].controllers(), self.terms.search)))
             ending, round_ = "", first
             while not ending:
                 ending = self._ending(round_) or self.round(round_, charts)
@@ -298,11 +264,6 @@ class Search:
             else:
                 self.ledger.settle(name, reply.proposal.usage, reply.proposal.model or self.model)
 
-    def _hand_written(self) -> tuple[Frontier, ...]:
-        controllers = PRESETS["paper"].controllers()
-        seeds = range(self.terms.seeds)
-        return Frontier.families(evaluate_all(controllers, self.terms.search, seeds=seeds, rules=self.terms.rules))
-
     def _ending(self, round_: int) -> str:
         """What forbids to begin a round; a round is not begun if the time left is shorter than the last one took."""
         if self.config.rounds and round_ > self.config.rounds:
@@ -317,10 +278,13 @@ class Search:
     def round(self, round_: int, charts: Charts) -> str:
         """Play a round; returns what ended the run in the middle of it, if something did."""
         began = self.seconds
-        places = [self.run.place(round_, i + 1) for i in range(self._count(round_))]
+        count = self.config.proposals if round_ else len(self.programs)
+        places = [self.run.place(round_, i + 1) for i in range(count)]
         history = [record for record in self.records if record.order[0] < round_]
         best = self.best()
-        self.screen.round(round_, len(places), f"best {best['id']}, score {best['all']['score']:.4f}" if best else "")
+        self.screen.begin(
+            f"round {round_}", len(places), f"best {best['id']}, score {best['all']['score']:.4f}" if best else ""
+        )
         screening, ending = self._propose_all(places, history)
         self._judge_all(places, history, screening)
         self._validate()
@@ -328,36 +292,28 @@ class Search:
         self.run.keep_seconds(self.seconds)
         if ending:
             return ending
-        told = self._tell(round_, chosen)
+        figures = self._charted(round_, chosen)
         if round_ == 0 or chosen is not None:
-            charts.round(round_, told, self._frontier(chosen["id"]) if chosen is not None else None)
+            charts.round(round_, figures, self._frontier(chosen["id"], "results") if chosen else None)
+        seconds = round(self.seconds - began, 3)
         write_json(
             self.run.round_file(round_),
-            {"round": round_, "best": chosen and chosen["id"], "seconds": round(self.seconds - began, 3), **told},
+            {"round": round_, "best": chosen and chosen["id"], "seconds": seconds, **figures},
         )
         return ""
 
-    def _count(self, round_: int) -> int:
-        return self.config.proposals if round_ else len(self.programs)
-
-    def _tell(self, round_: int, chosen: dict[str, Any] | None) -> dict[str, float]:
+    def _charted(self, round_: int, chosen: dict[str, Any] | None) -> dict[str, float]:
         """The figures of a round that has ended, by the names of their charts."""
-        records = [record for record in self.records if record.order[0] == round_]
-        told: dict[str, float] = {
-            f"search/{status}": sum(record.status == status for record in records)
-            for status in ("evaluated", "dropped", "duplicate", "failed")
-        }
+        statuses = Counter(record.status for record in self.records if record.order[0] == round_)
+        figures: dict[str, float] = {f"search/{status}": statuses[status] for status in STATUSES}
         if chosen is not None:
-            told |= {f"search/{name}": chosen["all"][name] for name in ("score", "estimate", "objective", "gain")}
-            record = self._records[chosen["id"]]
-            told |= {f"diagnosis/{name}": share for name, share in record.diagnosis.items()}
+            figures |= {f"search/{name}": chosen["all"][name] for name in ("score", "estimate", "objective", "gain")}
+            shares = self._records[chosen["id"]].diagnosis
+            figures |= {f"diagnosis/{name}": share for name, share in shares.items()}
         usage = self.ledger.usage
-        told |= {
-            "cost/usd": self.ledger.usd,
-            "cost/tokens": usage.input_tokens + usage.output_tokens,
-            "cost/minutes": self.seconds / 60,
-        }
-        return {name: round(float(value), 6) for name, value in told.items()}
+        tokens = usage.input_tokens + usage.output_tokens
+        figures |= {"cost/usd": self.ledger.usd, "cost/tokens": tokens, "cost/minutes": self.seconds / 60}
+        return {name: round(float(value), 6) for name, value in figures.items()}
 
     # ------------------------------------------------------------ proposals
 
@@ -376,12 +332,9 @@ class Search:
             if done is not None:
                 digests.setdefault(done.digest, done.id)
                 continue
-            reply = place.reply()
-            if reply is None:
-                try:
-                    reply = self._propose(place, history)
-                except Ended as error:
-                    return screening, str(error)
+            reply = place.reply() or self._propose(place, history)
+            if isinstance(reply, str):
+                return screening, reply
             place.unfold(reply)
             record = self._look(place, reply, digests)
             if record.status:
@@ -391,12 +344,8 @@ class Search:
                 screening[place.number] = record, self.judge.begin("screen", place.program)
         return screening, ""
 
-    def _propose(self, place: Place, history: Sequence[Record]) -> Reply:
-        """Ask for a proposal and keep the reply.
-
-        Raises:
-            Ended: there is no budget or no time for it.
-        """
+    def _propose(self, place: Place, history: Sequence[Record]) -> Reply | str:
+        """Ask for a proposal and keep the reply; or return what ends the run before it."""
         if place.round == 0:
             source = self.programs[place.number - 1].read_text()
             about = {"file": self.programs[place.number - 1].name}
@@ -404,7 +353,7 @@ class Search:
             place.keep_reply(reply)
             return reply
         if self.config.minutes and self.seconds >= 60 * self.config.minutes:
-            raise Ended("minutes")
+            return "minutes"
         request = self._request(place, history)
         bound = self.proposer.bound(request)
         if bound != Usage():
@@ -412,7 +361,7 @@ class Search:
                 self.ledger.reserve(place.id, bound, self.model)
             except BudgetError as error:
                 self.screen.say(str(error))
-                raise Ended("budget") from error
+                return "budget"
         self._start_clock()
         self.screen.doing(f"{place.id}: {self.proposer.name} writes")
         reply = replace(self._ask(request, bound), parents=tuple(parent.id for parent in request.parents))
@@ -448,12 +397,12 @@ class Search:
             np.random.default_rng([self.config.seed, place.round, place.number, 1]),
         )
         parents = [population[i] for i in chosen]
-        told = [
+        shown = [
             (record, self._parent(record).source, (self.run.place_of(record.id).path / "trace.txt").read_text())
             for record in parents
         ]
         reference = Frontier.from_results("cmc", self.reference)
-        prompt = self.prompts.task(self.config, self.terms.search, reference, told, history, place.round, place.number)
+        prompt = self.prompts.task(self.config, self.terms.search, reference, shown, history, place.round, place.number)
         write(place.path / "prompt.md", prompt.encode(errors="replace"))
         seed = np.random.SeedSequence([self.config.seed, place.round, place.number]).generate_state(1)
         return Request(
@@ -493,7 +442,7 @@ class Search:
     ) -> None:
         """Judge the proposals of a round, in their order."""
         seen = {record.fingerprint: record.id for record in reversed(history) if record.fingerprint}
-        best = self._screen_of(ranked[0]) if (ranked := self._ranked(history)) else None
+        best = self._frontier(ranked[0].id, "screen") if (ranked := self._ranked(history)) else None
         sweeping: list[tuple[Place, Record, Callable[[], Any]]] = []
         for place in places:
             if place.number not in screening:
@@ -540,24 +489,20 @@ class Search:
                 return replace(record, status="dropped", message=message)
         return record
 
-    def _screen_of(self, record: Record) -> Frontier:
-        return Frontier.from_results(record.id, load_results(self.run.place_of(record.id).path / "screen.npz"))
-
     def _swept(self, place: Place, record: Record, answer: Sweep | Failure) -> Record:
         if isinstance(answer, Failure):
             return _failed(record, answer)
         save_results(place.path / "results.npz", answer.results)
         write_json(place.path / "diagnosis.json", answer.diagnosis)
-        write(place.path / "trace.txt", answer.told)
+        write(place.path / "trace.txt", answer.trace)
         family = Frontier.from_results(place.id, answer.results)
         figures = self.scale.figures(family, Frontier.from_results("cmc", self.reference))
-        points = sorted((float(str(p.setting.params["beta"])), p.accuracy, p.tokens) for p in family.points)
         return replace(
             record,
             status="evaluated",
             stage="done",
             figures=figures,
-            frontier=tuple(points),
+            frontier=tuple(sorted(points_of(family))),
             returns=tuple(self.scale.objective.best_returns(family)),
             diagnosis=answer.shares,
         )
@@ -588,7 +533,9 @@ class Search:
         stages = FINAL_STAGES if self.terms.held else FINAL_STAGES[:1]
         while True:
             places = [self.run.place_of(record.id) for record in self._finalists()]
-            todo = [(place, stage) for place in places for stage in stages if not _played(place, stage).exists()]
+            todo = [
+                (place, stage) for place in places for stage in stages if not (place.path / f"{stage}.npz").exists()
+            ]
             if not todo:
                 return
             refused = set()
@@ -597,34 +544,26 @@ class Search:
                 answer = wait()
                 if place.id in refused:  # a run that was killed in between would not have played it
                     continue
-                known = self._table(place, answer) if stage == "twin" else None
-                failure = answer if isinstance(answer, Failure) else known
+                failure = answer if isinstance(answer, Failure) else None
+                if stage == "twin" and failure is None and (loss := self._loss(place.id, answer)).table:
+                    lost = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}"
+                    failure = Failure("twin", "table", f"{lost}: more than a rule loses by chance")
                 if failure is not None:  # before the results, after which nobody asks again
                     write_json(place.path / f"{stage}.json", asdict(failure))
                     refused.add(place.id)
                 if not isinstance(answer, Failure):
-                    save_results(_played(place, stage), answer)
+                    save_results(place.path / f"{stage}.npz", answer)
 
-    def _loss(self, place: Place, twins: list[EvaluationResult]) -> Loss:
+    def _loss(self, name: str, twins: list[EvaluationResult]) -> Loss:
         """What a finalist loses on the twins of the stores that it was searched for on."""
-        return self.scale.loss(self._frontier(place.id), Frontier.from_results(place.id, twins))
-
-    def _table(self, place: Place, answer: list[EvaluationResult] | Failure) -> Failure | None:
-        """What is wrong with a program that knows branches of the search stores by heart."""
-        if isinstance(answer, Failure):
-            return None
-        loss = self._loss(place, answer)
-        if not loss.table:
-            return None
-        lost = f"objective {loss.difference:+.4f} on the twin, at most {loss.high:+.4f}"
-        return Failure("twin", "table", f"{lost}: more than a rule loses by chance")
+        return self.scale.loss(self._frontier(name, "results"), Frontier.from_results(name, twins))
 
     def _pick(self) -> dict[str, Any] | None:
         """Choose the best of the finalists by their scores on search and validation questions together."""
-        told = [self._final(record) for record in self._finalists()]
-        if not told:
+        finals = [self._final(record) for record in self._finalists()]
+        if not finals:
             return None
-        chosen = max(told, key=lambda final: final["all"]["score"])  # of equals the one that was better on search
+        chosen = max(finals, key=lambda final: final["all"]["score"])  # of equals the one that was better on search
         record, place = self._records[chosen["id"]], self.run.place_of(chosen["id"])
         best = {
             **chosen,
@@ -637,13 +576,13 @@ class Search:
             "stores": [store.name for store in self.terms.search],
             "search_questions": [store.num_questions for store in self.terms.search],
             "validation_questions": [store.num_questions for store in self.terms.held],
-            "seeds": self.terms.seeds,
+            "seeds": self.config.seeds,
             "accounting": self.config.accounting,
             "cost_weight": self.config.cost_weight,
             "frontier": record.frontier,
             "evaluated": sum(each.status == "evaluated" for each in self.records),
             "proposals": len(self.records),
-            "finalists": told,
+            "finalists": finals,
         }
         if barren(self.records):  # those that a run begins with are not what it found
             for name in ("best.py", "best.json"):
@@ -658,19 +597,24 @@ class Search:
         return best
 
     def _final(self, record: Record) -> dict[str, Any]:
-        told: dict[str, Any] = {"id": record.id, "search": asdict(_figures(record))}
+        """The figures of a finalist."""
         place = self.run.place_of(record.id)
-        told["twin"] = asdict(self._loss(place, load_results(_played(place, "twin"))))
+        final: dict[str, Any] = {
+            "id": record.id,
+            "search": asdict(_figures(record)),
+            "twin": asdict(self._loss(record.id, place.results("twin"))),
+        }
         if not self.terms.held:
-            return {**told, "validation": None, "all": told["search"]}
-        folder = self.run.place_of(record.id).path
-        held = load_results(folder / "validation.npz")
-        both = joined(load_results(folder / "results.npz"), held)
+            return {**final, "validation": None, "all": final["search"]}
+        held = place.results("validation")
         cmc = joined(self.reference, self.reference_held)
-        for name, results, reference in (("validation", held, self.reference_held), ("all", both, cmc)):
+        for name, results, reference in (
+            ("validation", held, self.reference_held),
+            ("all", joined(place.results("results"), held), cmc),
+        ):
             family = Frontier.from_results(record.id, results)
-            told[name] = asdict(self.scale.figures(family, Frontier.from_results("cmc", reference)))
-        return told
+            final[name] = asdict(self.scale.figures(family, Frontier.from_results("cmc", reference)))
+        return final
 
     def best(self) -> dict[str, Any] | None:
         """The best program so far: its id and figures."""
@@ -685,16 +629,15 @@ class Search:
             self._parents[record.id] = record.parent(source)
         return self._parents[record.id]
 
-    def _frontier(self, name: str) -> Frontier:
-        return Frontier.from_results(name, load_results(self.run.place_of(name).path / "results.npz"))
+    def _frontier(self, name: str, stage: str) -> Frontier:
+        return Frontier.from_results(name, self.run.place_of(name).results(stage))
 
 
 FINAL_STAGES = ("twin", "validation")
 """What finalists play; one that fails leaves a ``.json`` of the stage's name, one that does not its results."""
 
-
-def _played(place: Place, stage: str) -> Path:
-    return place.path / f"{stage}.npz"
+STATUSES = ("evaluated", "dropped", "duplicate", "failed")
+"""What can become of a proposal."""
 
 
 def _figures(record: Record) -> Figures:

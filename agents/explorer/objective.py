@@ -1,10 +1,10 @@
 """What programs are selected by.
 
 At a cost weight w the environment's return of a program at one value of beta is a(beta) - w t(beta) / 10^6, with
-accuracy a and total tokens t averaged over seeds and questions of a store, and then over stores. Whoever knows w picks
-the best beta, so the program's return at w is the maximum over the sweep, and the *objective* is its mean over a grid
-of cost weights in equal ratios. From 0.02 to 1 per million tokens, the default, the best point of a good sweep moves
-from about 800 thousand tokens down to 60 thousand on the data of AutoTTS.
+accuracy a and total tokens t averaged over seeds and questions of a store, and then over stores. A user who knows w
+picks the best beta. So the program's return at w is the maximum over the sweep, and the *objective* is its mean over a
+grid of cost weights in equal ratios. From 0.02 to 1 per million tokens, the default, the best point of a good sweep
+moves from about 800 thousand tokens down to 60 thousand on the data of AutoTTS.
 
 A maximum over a sweep flatters, and so does the maximum over many programs: the winner's curse. Three things keep it
 small. The *estimate* that counts chooses every beta on a bootstrap resample of the questions and scores it on the
@@ -185,6 +185,11 @@ class Scale:
         both = bootstrap([family, incumbent], self.objective, resamples=self.resamples)
         difference = both.compare(0, 1, level).difference
         return difference.high < 0, difference.estimate, difference.high
+
+
+def points_of(family: Frontier) -> tuple[tuple[float, float, float], ...]:
+    """(beta, accuracy, mean total tokens) of every point of a sweep, by tokens."""
+    return tuple((float(str(p.setting.params["beta"])), p.accuracy, p.tokens) for p in family.points)
 
 
 RANK_RATIO = 0.7

@@ -1,4 +1,4 @@
-"""What a proposer is told, rendered from files that a user can change.
+"""The prompt of a proposal, rendered from files that a user can change.
 
 A folder of prompts holds ``task.md``, the whole of it, and ``parent.md``, ``tried.md`` and ``failure.md``, each
 rendered once an item and joined. Placeholders are those of ``string.Template``: ``$name``; a plain dollar is ``$$``.
@@ -11,6 +11,7 @@ from string import Template
 
 from agents.explorer.config import PROMPTS, Config
 from agents.explorer.folder import Record
+from agents.explorer.objective import points_of
 from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import Frontier
 from autotts_gym.replay import ReplayStore
@@ -30,7 +31,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 MOST_TRIED = 12
 """Programs that are listed as tried, the best ones; and as many of the latest."""
 MOST_FAILURES = 8
-"""Failures that are told, the latest ones."""
+"""Failures that are listed, the latest ones."""
 
 
 class Prompts:
@@ -101,7 +102,7 @@ class Prompts:
             cost_high=f"{high:g}",
             betas=", ".join(f"{beta:g}" for beta in config.sweep),
             questions=f"{' or '.join(map(str, counts))} questions of each of {len(stores)} stores",
-            reference=points_table([(_beta(p.setting.params), p.accuracy, p.tokens) for p in reference.points]),
+            reference=points_table(points_of(reference)),
             parents="\n".join(self._parent(*each) for each in parents) or "There is none yet.\n",
             tried=self._tried(history),
             failures=self._failures(history),
@@ -125,10 +126,10 @@ class Prompts:
     def _tried(self, history: Sequence[Record]) -> str:
         evaluated = [record for record in history if record.figures is not None]
         best = sorted(evaluated, key=lambda r: (-r.figures.score, r.id))[:MOST_TRIED]  # type: ignore[union-attr]
-        told = {record.id: record for record in [*best, *evaluated[-MOST_TRIED:]]}
+        listed = {record.id: record for record in [*best, *evaluated[-MOST_TRIED:]]}
         lines = [
             self.render("tried", id=record.id, score=f"{record.figures.score:.4f}", about=record.about)  # type: ignore[union-attr]
-            for record in told.values()
+            for record in listed.values()
         ]
         return "".join(lines) or "Nothing yet.\n"
 
@@ -145,12 +146,6 @@ class Prompts:
             for record in failed
         ]
         return "".join(lines) or "Nothing.\n"
-
-
-def _beta(params: Mapping[str, object]) -> float:
-    beta = params["beta"]
-    assert isinstance(beta, float)
-    return beta
 
 
 def points_table(points: Sequence[tuple[float, float, float]]) -> str:

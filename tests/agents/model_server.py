@@ -230,6 +230,6 @@ class Anthropic:
         return f"event: error\ndata: {json.dumps(body)}\n\n".encode()
 
 
-def integer(protocol: type[OpenAI] | type[Anthropic], text: str) -> Answer:
+def streamed(protocol: type[OpenAI] | type[Anthropic], text: str) -> Answer:
     """A reply as it should be."""
     return Answer(parts=[*protocol.start(), *protocol.text(text), *protocol.end()])

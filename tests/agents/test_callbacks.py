@@ -51,9 +51,9 @@ def test_a_training_writes_all_that_tensorboard_shows(tmp_path: Path) -> None:
 
     curves = {path.name: read(path) for path in (run.path / "budget").iterdir()}
     assert set(curves) == {"best", "last", "evaluation 001", "evaluation 002"}
-    told = [(event.step, event.value) for event in curves["last"].Scalars("budget/accuracy")]
+    curve = [(event.step, event.value) for event in curves["last"].Scalars("budget/accuracy")]
     wanted = sorted({round(tokens): accuracy for tokens, accuracy in _points(lines[-1])}.items())
-    assert told == [(step, pytest.approx(accuracy)) for step, accuracy in wanted]
+    assert curve == [(step, pytest.approx(accuracy)) for step, accuracy in wanted]
 
 
 def test_runs_that_select_on_the_same_questions_share_the_curves_of_the_controllers(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_the_meter_counts_actions_by_kind_and_averages_episodes() -> None:
     episode |= dict.fromkeys(("total_tokens", "sequential_tokens", "branches_opened", "branches_pruned"), 2)
     meter.add([{}, {"episode": episode}], np.array([2, 4]), np.array([True, False]))
     meter.add([{}, {}], np.array([0, 1]), np.array([False, False]))
-    told = meter.scalars()
-    assert told["episodes_actions/deepen"] == 0.5
-    assert told["episodes_actions/stop"] == told["episodes_actions/invalid"] == 0.25
-    assert (told["episodes/return"], told["episodes/accuracy"], told["episodes_stops/stop"]) == (0.5, 1.0, 1.0)
+    scalars = meter.scalars()
+    assert scalars["episodes_actions/deepen"] == 0.5
+    assert scalars["episodes_actions/stop"] == scalars["episodes_actions/invalid"] == 0.25
+    assert (scalars["episodes/return"], scalars["episodes/accuracy"], scalars["episodes_stops/stop"]) == (0.5, 1.0, 1.0)
     meter.clear()
     assert "episodes/return" not in meter.scalars()

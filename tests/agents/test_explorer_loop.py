@@ -14,11 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tinkerer import Scripted, StandIn, Tinkerer, program
 
 import agents.explorer.loop as loop
+from agents.episodes import load_results
 from agents.explorer.__main__ import main
 from agents.explorer.config import Config
-from agents.explorer.folder import RunFolder, load_results
-from agents.explorer.judge import PoolJudge, Terms, ignores_beta, play_program
-from agents.explorer.objective import Objective
+from agents.explorer.folder import RunFolder
+from agents.explorer.judge import Judge, Terms, ignores_beta, play_program
 from agents.explorer.proposers import make_proposer, read_options
 from agents.explorer.proposers.base import Proposal, ProposerError, Usage
 from autotts_gym import evaluate, make_controller
@@ -58,13 +58,13 @@ def config(stores, seeds_of_search):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(loop, "make_judge", StandIn)
+    monkeypatch.setattr(loop, "Judge", StandIn)
 
 
 @pytest.fixture(scope="session")
-def integer(stores, seeds_of_search, tmp_path_factory):
+def finished(stores, seeds_of_search, tmp_path_factory):
     """A run with everything real but the proposer."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
+    folder = tmp_path_factory.mktemp("runs") / "finished"
     proposer = Tinkerer()
     run = RunFolder(folder, Config(**SMALL, stores=stores, programs=seeds_of_search))
     assert loop.explore(run, proposer) == "rounds"
@@ -73,29 +73,31 @@ def integer(stores, seeds_of_search, tmp_path_factory):
 
 def story(folder):
     """Everything that a run found, without times, money and places."""
-    told = {}
+    found = {}
     for file in sorted(folder.glob("rounds/*/proposal-*/*")):
         if file.name in ("outcome.json", "proposal.json", "program.py", "prompt.md", "trace.txt", "diagnosis.json"):
-            told[str(file.relative_to(folder))] = file.read_text()
+            found[str(file.relative_to(folder))] = file.read_text()
         if file.suffix == ".npz":
-            told[str(file.relative_to(folder))] = [result.correct.tolist() for result in load_results(file)]
+            found[str(file.relative_to(folder))] = [result.correct.tolist() for result in load_results(file)]
     for file in sorted(folder.glob("rounds/*/round.json")):
         values = json.loads(file.read_text())
-        told[str(file.relative_to(folder))] = {k: v for k, v in values.items() if not k.startswith(("cost", "seconds"))}
+        found[str(file.relative_to(folder))] = {
+            k: v for k, v in values.items() if not k.startswith(("cost", "seconds"))
+        }
     best = json.loads((folder / "best.json").read_text())
-    told["best"] = {name: value for name, value in best.items() if name != "run"}
-    return told
+    found["best"] = {name: value for name, value in best.items() if name != "run"}
+    return found
 
 
 def records(folder):
     return {record.id: record for record in RunFolder.open(folder).records()}
 
 
-# -------------------------------------------------------------------- a whole run
+# -------------------------------------------------------------------- a run to its end
 
 
-def test_a_run_leaves_everything_on_record(whole):
-    run, _ = whole
+def test_a_run_leaves_everything_on_record(finished):
+    run, _ = finished
     found = run.records()
     assert [record.id for record in found] == ["000-01", *(f"00{r}-0{n}" for r in (1, 2) for n in (1, 2, 3))]
     assert any(record.status == "evaluated" for record in found[1:])
@@ -115,8 +117,8 @@ def test_a_run_leaves_everything_on_record(whole):
     assert summary["usd"] == pytest.approx(0.06)
 
 
-def test_figures_are_those_of_the_sweep_on_the_search_questions(whole):
-    run, _ = whole
+def test_figures_are_those_of_the_sweep_on_the_search_questions(finished):
+    run, _ = finished
     record = run.records()[0]
     results = load_results(run.place_of(record.id).path / "results.npz")
     assert results[0].correct.shape == (2, 6)
@@ -127,8 +129,8 @@ def test_figures_are_those_of_the_sweep_on_the_search_questions(whole):
     assert record.figures is not None
 
 
-def test_the_best_program_is_accepted_everywhere(whole, stores):
-    run, _ = whole
+def test_the_best_program_is_accepted_everywhere(finished, stores):
+    run, _ = finished
     best = json.loads((run.path / "best.json").read_text())
     scores = [final["all"]["score"] for final in best["finalists"]]
     assert best["all"]["score"] == max(scores)
@@ -140,8 +142,8 @@ def test_the_best_program_is_accepted_everywhere(whole, stores):
     assert evaluate(controller, stores[0], seeds=range(1)).correct.shape == (1, 8)
 
 
-def test_a_proposer_sees_nothing_but_what_it_may(whole, stores):
-    _, proposer = whole
+def test_a_proposer_sees_nothing_but_what_it_may(finished, stores):
+    _, proposer = finished
     assert len(proposer.requests) == 6
     request = proposer.requests[-1]
     assert [parent.objective for parent in request.parents] == sorted(
@@ -149,10 +151,10 @@ def test_a_proposer_sees_nothing_but_what_it_may(whole, stores):
     )
     assert {parent.id for parent in request.parents} <= {parent.id for parent in request.population}
     assert list(request.workspace.iterdir()) == []
-    told = request.prompt + json.dumps([parent.__dict__ for parent in request.population])
+    seen = request.prompt + json.dumps([parent.__dict__ for parent in request.population])
     for path in stores:
         store = ReplayStore.load(path)
-        assert not any(store.questions[i] in told for i in range(store.num_questions))
+        assert not any(store.questions[i] in seen for i in range(store.num_questions))
     assert len({each.seed for each in proposer.requests}) == 6
 
 
@@ -161,8 +163,8 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(whole):
-    run, _ = whole
+def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(finished):
+    run, _ = finished
     charts = scalars(run.path)
     for tag in ("search/score", "search/objective", "search/evaluated", "cost/usd"):
         assert [step for step, _ in charts[tag]] == [0, 1, 2], tag
@@ -178,8 +180,8 @@ def test_tensorboard_has_the_rounds_the_frontiers_and_the_hand_written(whole):
     assert (run.path / "budget" / "round 002").is_dir()
 
 
-def test_several_processes_find_the_same(whole, stores, seeds_of_search, tmp_path):
-    run, _ = whole
+def test_several_processes_find_the_same(finished, stores, seeds_of_search, tmp_path):
+    run, _ = finished
     config = run.config.updated({"workers": 2})
     loop.explore(RunFolder(tmp_path / "two", config), Tinkerer())
     assert story(tmp_path / "two") == story(run.path)
@@ -265,7 +267,7 @@ def test_a_program_that_fails_on_the_validation_questions_makes_room(config, tmp
                 return lambda: loop.Failure("validation", "timeout", "too slow")
             return super().begin(stage, path)
 
-    monkeypatch.setattr(loop, "make_judge", Picky)
+    monkeypatch.setattr(loop, "Judge", Picky)
     run = RunFolder(tmp_path / "run", config.updated({"finalists": 9}))
     loop.explore(run, Tinkerer())
     best = json.loads((run.path / "best.json").read_text())
@@ -281,7 +283,7 @@ def test_a_table_is_not_called_best(config, tmp_path, monkeypatch):
                 results = [replace(result, correct=np.zeros_like(result.correct)) for result in results]
             return lambda: results
 
-    monkeypatch.setattr(loop, "make_judge", Forgetful)
+    monkeypatch.setattr(loop, "Judge", Forgetful)
     run = RunFolder(tmp_path / "run", config.updated({"finalists": 9}))
     loop.explore(run, Tinkerer())
     best = json.loads((run.path / "best.json").read_text())
@@ -291,15 +293,14 @@ def test_a_table_is_not_called_best(config, tmp_path, monkeypatch):
     assert (refused["stage"], refused["kind"]) == ("twin", "table")
 
 
-def test_a_judging_process_that_dies_costs_its_program_only(stores, tmp_path, monkeypatch):
-    opened = tuple(ReplayStore.load(store) for store in stores)
-    terms = Terms(opened, (), Rules(), (0.0, 1.0), 1, (0.0, 1.0), 1, 1, Objective((0.1,)))
+def test_a_judging_process_that_dies_costs_its_program_only(config, stores, tmp_path):
+    terms = Terms(config, tuple(ReplayStore.load(store) for store in stores), ())
     (tmp_path / "p.py").write_text(GOOD)
-    judge = PoolJudge(terms, 1)
+    judge = Judge(terms, 2)
     try:
         wait = judge.begin("screen", tmp_path / "p.py")
-        (worker,) = judge._pool._workers
-        os.kill(worker.process.pid, signal.SIGKILL)
+        for worker in judge._pool._workers:
+            os.kill(worker.process.pid, signal.SIGKILL)
         assert not ignores_beta(wait())
         assert judge.begin("screen", tmp_path / "p.py")() is not None
     finally:
@@ -349,7 +350,7 @@ def test_a_model_without_a_price_is_refused_before_it_is_called(config, tmp_path
 
 @pytest.mark.usefixtures("stand_in")
 def test_what_cannot_be_paid_is_refused_before_anything_is_evaluated(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "make_judge", None)  # nothing gets as far as that
+    monkeypatch.setattr(loop, "Judge", None)  # nothing gets as far as that
     for budget in (0.0, 0.019):
         run = RunFolder(tmp_path / "run", config.updated({"budget_usd": budget}))
         with pytest.raises(AutottsError, match=rf"budget_usd: expected at least 0\.0200 USD.* got {budget:g}"):
@@ -366,9 +367,9 @@ def test_a_run_in_which_every_proposal_failed_calls_nothing_its_best(stores, see
     out = tmp_path / "run"
     options = [*small(stores, seeds_of_search), "--rounds", "1", "--out", str(out)]
     assert main(["--proposer", "exec:false", *options]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "all 3 proposals failed, 3 of them thus: proposer: exec:false: exit code 1" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "all 3 proposals failed, 3 of them thus: proposer: exec:false: exit code 1" in printed.err
     assert not (out / "best.py").exists()
     assert not (out / "best.json").exists()
     summary = json.loads((out / "summary.json").read_text())
@@ -460,7 +461,7 @@ DRIVER = """
             time.sleep(0.05)
             return super().propose(request, progress)
 
-    loop.make_judge = StandIn
+    loop.Judge = StandIn
     folder = Path({folder!r})
     begun = (folder / "config.json").exists()
     run = RunFolder.open(folder) if begun else RunFolder(folder, Config(**{config!r}))
@@ -486,7 +487,7 @@ def test_kill_9_loses_at_most_the_proposal_in_flight(config, tmp_path):
     assert kills == 3
     plain = RunFolder(tmp_path / "plain", config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_judge", StandIn)
+        patch.setattr(loop, "Judge", StandIn)
         loop.explore(plain, Tinkerer())
     assert story(folder) == story(plain.path)
     events = [json.loads(line)["event"] for line in (folder / "ledger.jsonl").read_text().splitlines()]
@@ -560,7 +561,7 @@ def test_the_command_runs_an_executable_and_goes_on(stores, seeds_of_search, tmp
         (["--resume"], "--resume: expected one folder"),
     ],
 )
-def test_bad_use_is_told_in_one_line(arguments, words, tmp_path, capsys):
+def test_bad_use_is_refused_in_one_line(arguments, words, tmp_path, capsys):
     if "--resume" not in arguments:
         arguments = [*arguments, "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
@@ -583,12 +584,12 @@ def test_options_are_json_or_text():
     assert read_options(["a=1", "b=x=y", "c=[1]", 'd="1"']) == {"a": 1, "b": "x=y", "c": [1], "d": "1"}
 
 
-def test_an_unknown_option_is_told_with_those_of_the_class_and_its_bases():
+def test_an_unknown_option_is_refused_with_those_of_the_class_and_its_bases():
     with pytest.raises(AutottsError, match=r"expected options .*base_url.*timeout.*, got colour"):
         make_proposer("openai:gpt", colour=1)
-    with pytest.raises(AutottsError, match=r"got api_key") as told:
+    with pytest.raises(AutottsError, match=r"got api_key") as caught:
         make_proposer("openai:gpt", api_key="k")
-    assert "api_key" not in str(told.value).partition("got")[0]
+    assert "api_key" not in str(caught.value).partition("got")[0]
 
 
 @pytest.mark.usefixtures("stand_in")

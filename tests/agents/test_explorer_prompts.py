@@ -25,7 +25,7 @@ def rendered():
     return Prompts().task(Config(), [store], reference, parents, [GOOD, BAD], 3, 2)
 
 
-def test_the_prompt_tells_the_history(rendered):
+def test_the_prompt_lists_the_history(rendered):
     for words in (
         "Program 000-01: score 0.4875", "SOURCE = '$sign'", "what went wrong", "| 0 | 50.0 | 50 |",
         "- 000-01, score 0.4875: Reads a few.", '- 001-02: failed at "screen": division by $zero (line 7)',
@@ -60,13 +60,13 @@ def test_users_may_change_the_files(tmp_path):
         ("5 $ more", r"task\.md: expected placeholders"),
     ],
 )
-def test_a_wrong_placeholder_is_told(text, words, tmp_path):
+def test_a_wrong_placeholder_is_refused(text, words, tmp_path):
     folder = shutil.copytree(PROMPTS, tmp_path / "mine")
     (folder / "task.md").write_text(text)
     with pytest.raises(AutottsError, match=words):
         Prompts(folder)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(AutottsError, match=r"task\.md: expected a prompt file"):
         Prompts(tmp_path)

@@ -26,12 +26,12 @@ def changed(path, change):
     """The file with another identity; without one if ``change`` gives none."""
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
-    told = change(json.loads(entries.pop("identity.json")))
+    identity = change(json.loads(entries.pop("identity.json")))
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in entries.items():
             archive.writestr(name, data)
-        if told is not None:
-            archive.writestr("identity.json", json.dumps(told))
+        if identity is not None:
+            archive.writestr("identity.json", json.dumps(identity))
     return path
 
 
@@ -41,10 +41,10 @@ def made(tmp_path_factory):
 
 
 def test_the_policy_that_ships_says_what_it_was_trained_with():
-    told = read_identity(SHIPPED)
-    assert told is not None
-    assert list(told["actions"]) == ["stop", "stop_weighted", "read_1"]
-    assert Policy(SHIPPED).name == told["name"] == "default"
+    identity = read_identity(SHIPPED)
+    assert identity is not None
+    assert list(identity["actions"]) == ["stop", "stop_weighted", "read_1"]
+    assert Policy(SHIPPED).name == identity["name"] == "default"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,8 @@ def test_the_policy_that_ships_says_what_it_was_trained_with():
 def test_a_policy_of_other_features_macros_or_constants_is_refused_by_what_differs(part, words, tmp_path):
     name = words.split("'")[1]
     path = changed(
-        shutil.copy(SHIPPED, tmp_path / "other.zip"), lambda told: {**told, part: {**told[part], name: "another"}}
+        shutil.copy(SHIPPED, tmp_path / "other.zip"),
+        lambda identity: {**identity, part: {**identity[part], name: "another"}},
     )
     with pytest.raises(
         ControllerError, match=rf"other\.zip: expected a policy trained with .*{words}.*commit [0-9a-f]{{7}}"
@@ -67,7 +68,7 @@ def test_a_policy_of_other_features_macros_or_constants_is_refused_by_what_diffe
 
 
 def test_an_older_file_is_played_with_a_warning_until_it_is_stamped(made, tmp_path, capsys):
-    path = changed(shutil.copy(made, tmp_path / "old.zip"), lambda told: None)
+    path = changed(shutil.copy(made, tmp_path / "old.zip"), lambda identity: None)
     with pytest.warns(UserWarning, match=r"saved before files said what .* python -m agents\.policies "):
         Policy(path)
     assert main([str(path)]) == 0
@@ -161,10 +162,10 @@ def test_a_checkpoint_of_another_version_is_refused_in_one_line(tmp_path, capsys
         file.write_bytes(data)
         capsys.readouterr()
         assert training.main(["--resume", str(run.path), "--total-steps", "512"]) == 2
-        told = capsys.readouterr().err
-        assert words in told
-        assert "versions.json" in told
-        assert told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert words in printed
+        assert "versions.json" in printed
+        assert printed.count("\n") == 1
 
 
 def test_a_training_too_short_to_learn_says_so(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Coding agents run fenced in, bounded in time and output, and tell what they cost."""
+"""Coding agents run fenced in, bounded in time and output, and report what they cost."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def sleepers(mark):
     return found
 
 
-def test_claude_writes_a_program_and_tells_its_cost(tmp_path):
+def test_claude_writes_a_program_and_reports_its_cost(tmp_path):
     shown = []
     proposal = propose(ClaudeCode("claude-test"), tmp_path, "write", shown)
     assert proposal.source == agent_stub.SOLVE
@@ -124,7 +124,7 @@ def test_a_program_written_before_the_agents_limit_counts(tmp_path):
     assert propose(ClaudeCode(), tmp_path, "budget").source == agent_stub.SOLVE
 
 
-def test_what_an_agent_failed_of_is_told_without_the_key_and_what_it_cost(tmp_path):
+def test_the_failure_of_an_agent_is_reported_without_the_key_and_with_its_cost(tmp_path):
     with pytest.raises(ProposerError, match=r"claude-code: exit code 1: Reached the limit, key \*\*\*") as caught:
         propose(ClaudeCode(), tmp_path, "fail")
     assert caught.value.usage == CLAUDE_USED
@@ -174,7 +174,7 @@ def test_an_agent_that_takes_too_long_is_killed_with_all_it_started(tmp_path, mo
     assert [pid for pid in [*started, *sleepers(mark)] if not gone(pid)] == []
 
 
-def test_codex_writes_a_program_and_tells_its_tokens(tmp_path):
+def test_codex_writes_a_program_and_reports_its_tokens(tmp_path):
     shown = []
     proposal = propose(Codex("gpt-test"), tmp_path, "write", shown)
     assert proposal.source == agent_stub.SOLVE
@@ -230,7 +230,7 @@ def test_names_are_those_given():
         ({"executable": "no-such-agent"}, "expected an executable 'no-such-agent'"),
         ({"timeout": 0}, "timeout: expected a number above 0"),
         ({"max_usd": "much"}, "max_usd: expected a number above 0"),
-        ({"arguments": "'"}, "arguments: expected words"),
+        ({"arguments": "'"}, "arguments: expected a command line"),
         ({"instructions": "/no/such/file"}, "expected a prompt file"),
         ({"env": 3}, "env: expected names"),
     ],

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from asking import files, recorded, request
 from attacks import ATTACK
-from model_server import CLOSE, CUT, Answer, Anthropic, OpenAI, integer, model_server, refusal
+from model_server import CLOSE, CUT, Answer, Anthropic, OpenAI, model_server, refusal, streamed
 
 from agents.explorer.proposers.anthropic_api import AnthropicProposer
 from agents.explorer.proposers.base import ProposerError, Usage
@@ -72,7 +72,7 @@ def fail(protocol, server, folder, script, **options):
 
 @both
 def test_a_recorded_reply_streams_in_and_its_program_is_found(protocol, server, tmp_path):
-    proposal, shown = ask(protocol, server, tmp_path, [integer(protocol, RECORDED)])
+    proposal, shown = ask(protocol, server, tmp_path, [streamed(protocol, RECORDED)])
     assert proposal.reply == RECORDED == shown
     assert proposal.source == extract_program(RECORDED) != ""
     assert proposal.usage == REPORTED
@@ -102,26 +102,26 @@ def test_text_is_shown_as_it_arrives(protocol, server, tmp_path):
 
 @both
 def test_options_go_into_the_request(protocol, server, tmp_path):
-    ask(protocol, server, tmp_path, [integer(protocol, "x")], temperature=0.5, extra_body={"top_k": 5})
+    ask(protocol, server, tmp_path, [streamed(protocol, "x")], temperature=0.5, extra_body={"top_k": 5})
     assert server.received[0].body["temperature"] == 0.5
     assert server.received[0].body["top_k"] == 5
 
 
 def test_the_seed_goes_to_servers_that_take_one(server, tmp_path):
-    ask(OpenAI, server, tmp_path, [integer(OpenAI, "x")], seeded=True)
-    ask(OpenAI, server, tmp_path, [integer(OpenAI, "x")])
+    ask(OpenAI, server, tmp_path, [streamed(OpenAI, "x")], seeded=True)
+    ask(OpenAI, server, tmp_path, [streamed(OpenAI, "x")])
     assert server.received[0].body["seed"] == 3
     assert "seed" not in server.received[1].body
 
 
 def test_the_key_comes_from_the_variable_it_should(server, tmp_path, monkeypatch):
-    ask(OpenAI, server, tmp_path, [integer(OpenAI, "x")])
-    ask(Anthropic, server, tmp_path, [integer(Anthropic, "x")])
+    ask(OpenAI, server, tmp_path, [streamed(OpenAI, "x")])
+    ask(Anthropic, server, tmp_path, [streamed(Anthropic, "x")])
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token-1")
-    ask(Anthropic, server, tmp_path, [integer(Anthropic, "x")])
+    ask(Anthropic, server, tmp_path, [streamed(Anthropic, "x")])
     monkeypatch.setenv("OTHER_KEY", "other-1")
-    ask(OpenAI, server, tmp_path, [integer(OpenAI, "x")], key_variable="OTHER_KEY")
+    ask(OpenAI, server, tmp_path, [streamed(OpenAI, "x")], key_variable="OTHER_KEY")
     keys = ["\n".join(each.headers.values()) for each in server.received]  # each client has a header of its own
     for sent, key in zip(keys, [KEY, KEY, "token-1", "other-1"], strict=True):
         assert key in sent
@@ -232,7 +232,7 @@ class Page(BaseHTTPRequestHandler):
 
 
 @both
-def test_a_model_that_the_endpoint_does_not_list_is_told_before_a_run(protocol):
+def test_a_model_that_the_endpoint_does_not_list_is_refused_before_a_run(protocol):
     http = ThreadingHTTPServer(("127.0.0.1", 0), Page)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -255,7 +255,7 @@ def test_an_endpoint_that_lists_nothing_says_nothing(protocol, server):
     proposer(protocol, server).verify()
 
 
-def test_openrouter_tells_the_cost(server, tmp_path):
+def test_openrouter_reports_the_cost(server, tmp_path):
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.0125}
     parts = [*OpenAI.text("x"), OpenAI.event({}, "stop"), OpenAI.event(None, usage=usage), b"data: [DONE]\n\n"]
     proposal, _ = ask(OpenAI, server, tmp_path, [Answer(parts=parts)])
@@ -265,7 +265,7 @@ def test_openrouter_tells_the_cost(server, tmp_path):
 @both
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
 def test_failures_that_pass_are_repeated_and_cost_nothing(protocol, status, server, tmp_path):
-    script = [refusal(status, "try later"), integer(protocol, RECORDED)]
+    script = [refusal(status, "try later"), streamed(protocol, RECORDED)]
     proposal, shown = ask(protocol, server, tmp_path, script)
     assert proposal.usage == REPORTED
     assert f"HTTP {status}: try later; again in" in shown
@@ -292,7 +292,7 @@ def test_a_server_may_say_that_repeating_is_no_use(protocol, server, tmp_path):
 
 @both
 def test_retry_after_is_honoured(protocol, server, tmp_path):
-    script = [refusal(429, "slow down", Retry_After="0.3"), integer(protocol, "x")]
+    script = [refusal(429, "slow down", Retry_After="0.3"), streamed(protocol, "x")]
     _, shown = ask(protocol, server, tmp_path, script)
     assert "slow down; again in 0.3 s" in shown
 
@@ -307,7 +307,7 @@ def test_a_retry_after_past_the_timeout_is_not_waited_for(protocol, server, tmp_
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_stream_that_breaks_off_is_repeated_and_counted_at_its_bound(protocol, chunked, server, tmp_path):
     cut = Answer(parts=[*protocol.start(), *protocol.text("half a rep"), CUT], chunked=chunked)
-    proposal, shown = ask(protocol, server, tmp_path, [cut, integer(protocol, RECORDED)])
+    proposal, shown = ask(protocol, server, tmp_path, [cut, streamed(protocol, RECORDED)])
     read = len("Write a controller.") + TEMPLATE_TOKENS
     assert proposal.usage == Usage(2, 1000 + read, 200, 300 + 500)
     assert proposal.reply == RECORDED
@@ -330,7 +330,7 @@ def test_a_stream_that_ends_without_an_end_is_cut_off(protocol, server, tmp_path
 
 
 @both
-def test_a_reply_that_is_whole_is_kept_though_its_usage_never_came(protocol, server, tmp_path):
+def test_a_complete_reply_is_kept_though_its_usage_never_came(protocol, server, tmp_path):
     end = protocol.end(written=None) if protocol is Anthropic else protocol.end()[:1]
     parts = [*protocol.start(), *protocol.text(RECORDED), *end[:2], CUT]
     if protocol is Anthropic:
@@ -380,7 +380,7 @@ def test_more_cannot_come_from_a_cache_than_was_read(server, tmp_path):
 )
 def test_a_malformed_reply_is_repeated_and_counted(protocol, nonsense, server, tmp_path):
     parts = [nonsense] if nonsense else []
-    proposal, _ = ask(protocol, server, tmp_path, [Answer(parts=parts), integer(protocol, RECORDED)])
+    proposal, _ = ask(protocol, server, tmp_path, [Answer(parts=parts), streamed(protocol, RECORDED)])
     assert proposal.reply == RECORDED
     assert proposal.usage.calls == 2
 
@@ -388,7 +388,7 @@ def test_a_malformed_reply_is_repeated_and_counted(protocol, nonsense, server, t
 @both
 def test_an_error_in_the_stream_is_repeated_if_it_may_pass(protocol, server, tmp_path):
     broken = Answer(parts=[*protocol.start(), protocol.error("overloaded_error", "Overloaded")])
-    proposal, shown = ask(protocol, server, tmp_path, [broken, integer(protocol, "x")])
+    proposal, shown = ask(protocol, server, tmp_path, [broken, streamed(protocol, "x")])
     assert proposal.usage.calls == 2
     assert "Overloaded" in shown
     hopeless = Answer(parts=[*protocol.start(), protocol.error("invalid_request_error", "too long")])
@@ -440,7 +440,7 @@ def test_a_reply_that_attacks_does_nothing(protocol, server, tmp_path, monkeypat
     home.mkdir()
     monkeypatch.chdir(home)
     monkeypatch.setenv("OWNED", str(tmp_path / "owned"))
-    proposal, shown = ask(protocol, server, tmp_path, [integer(protocol, ATTACK + KEY)])
+    proposal, shown = ask(protocol, server, tmp_path, [streamed(protocol, ATTACK + KEY)])
     assert files(tmp_path) == {"home", "workspace"}
     assert "raise SystemExit" in proposal.source
     assert proposal.usage == REPORTED
@@ -480,7 +480,7 @@ def test_requests_are_spaced(protocol, server, tmp_path, monkeypatch):
     waits = []
     patient = partial(RateLimit, sleep=waits.append)
     monkeypatch.setattr("agents.explorer.proposers.endpoint.RateLimit", patient)
-    server.script[:] = [integer(protocol, "x")] * 3
+    server.script[:] = [streamed(protocol, "x")] * 3
     made = proposer(protocol, server, requests_per_minute=0.5)
     for _ in range(3):
         made.propose(request(tmp_path), lambda _: None)
@@ -492,9 +492,9 @@ def test_requests_are_spaced(protocol, server, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_tokens": 0}, "max_tokens: expected a whole number of at least 1, got 0"),
+        ({"max_tokens": 0}, "max_tokens: expected a whole number from 1 to .*, got 0"),
         ({"max_tokens": "many"}, "max_tokens: expected a whole number"),
-        ({"retries": -1}, "retries: expected a whole number of at least 0"),
+        ({"retries": -1}, "retries: expected a whole number from 0"),
         ({"timeout": float("nan")}, "timeout: expected a number above 0"),
         ({"temperature": "hot"}, "temperature: expected a number of at least 0"),
         ({"requests_per_minute": 0}, "requests_per_minute: expected a number above 0"),
@@ -524,7 +524,7 @@ def test_a_missing_key_is_named(monkeypatch):
 
 def test_openais_own_endpoint_gets_the_name_of_the_limit_that_it_knows(server, tmp_path, monkeypatch):
     monkeypatch.setattr("agents.explorer.proposers.openai_api.OPENAI_URL", server.url + "/v1")
-    ask(OpenAI, server, tmp_path, [integer(OpenAI, "x")])
+    ask(OpenAI, server, tmp_path, [streamed(OpenAI, "x")])
     assert server.received[0].body["max_completion_tokens"] == 500
     assert "max_tokens" not in server.received[0].body
 

@@ -168,12 +168,12 @@ def test_a_program_that_is_never_sure_reads_all_that_it_may(grow: str, accountin
     genome = complete(slots, {"most": [9, 12], "threshold": [0.999999, 0.9999999]}, np.random.default_rng(1))
     path = written(genome, tmp_path)
     result = evaluate(make_controller(path, beta=0.0), store, seeds=range(4), accounting=accounting)
-    whole = evaluate(make_controller("sc", branches=9), store, seeds=range(4), accounting=accounting)
-    assert result.branches_opened.tolist() == whole.branches_opened.tolist()
+    expected = evaluate(make_controller("sc", branches=9), store, seeds=range(4), accounting=accounting)
+    assert result.branches_opened.tolist() == expected.branches_opened.tolist()
     if accounting == "exact":
-        assert result.total_tokens.tolist() == whole.total_tokens.tolist()
+        assert result.total_tokens.tolist() == expected.total_tokens.tolist()
     else:
-        assert (result.total_tokens >= whole.total_tokens).all()
+        assert (result.total_tokens >= expected.total_tokens).all()
 
 
 def test_branches_are_not_pruned_for_being_off_a_leader_that_is_not_there(tmp_path: Path):
@@ -284,18 +284,18 @@ def test_the_same_seed_writes_the_same_program(seed: int):
 
 
 def test_it_begins_with_programs_of_its_own_and_then_builds_on_parents():
-    proposer, told = Evolve(fresh=0.0, founding=3), []
+    proposer, shown = Evolve(fresh=0.0, founding=3), []
     hand = parent(None, "000-01", 0.9)
     own = [parent(random_genome(np.random.default_rng(k)), f"001-0{k}", k / 10) for k in range(1, 4)]
     for seed in range(12):
-        first = proposer.propose(request(Path("."), [hand], [hand], seed), told.append).meta["changes"][0]
+        first = proposer.propose(request(Path("."), [hand], [hand], seed), shown.append).meta["changes"][0]
         assert first == "new, at random" or first.startswith("from founder")
-        few = proposer.propose(request(Path("."), own[:2], [hand, *own[:2]], seed), told.append).meta["changes"][0]
+        few = proposer.propose(request(Path("."), own[:2], [hand, *own[:2]], seed), shown.append).meta["changes"][0]
         assert not few.startswith("child of")
         # A parent by hand cannot be recombined: the best of its own stand in.
-        child = proposer.propose(request(Path("."), [hand], [hand, *own], seed), told.append).meta["changes"][0]
+        child = proposer.propose(request(Path("."), [hand], [hand, *own], seed), shown.append).meta["changes"][0]
         assert child in ("child of 001-03", "child of 001-02")
-    assert len(told) == 36
+    assert len(shown) == 36
     assert proposer.bound(request(Path("."), [], [])) == Usage()
     assert make_proposer("evolve", founding=3).founding == 3  # type: ignore[attr-defined]
 
@@ -333,7 +333,7 @@ def test_a_search_finds_programs_and_never_loses_its_best(
     assert not [record.message for record in records if record.status == "failed"]
     assert [record.model for record in records] == ["hand-written", *["evolve"] * 8]
     rounds = [json.loads(run.round_file(k).read_text()) for k in range(3)]
-    scores = [told["search/score"] for told in rounds]
+    scores = [figures["search/score"] for figures in rounds]
     assert scores == sorted(scores)
     best = json.loads((run.path / "best.json").read_text())
     evaluated = [record.figures.score for record in records if record.figures is not None]
@@ -347,7 +347,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    monkeypatch.setattr(loop, "make_judge", StandIn)
+    monkeypatch.setattr(loop, "Judge", StandIn)
     plain = RunFolder(tmp_path / "plain", config.updated({"rounds": 3}))
     loop.explore(plain, Evolve(founding=2))
 

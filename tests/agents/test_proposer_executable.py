@@ -1,4 +1,4 @@
-"""Any executable may propose: it is told where things are, bounded, and nothing of it is left behind."""
+"""Any executable may propose: it learns where things are, is bounded, and nothing of it is left behind."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "usage"),
+    ("report", "usage"),
     [
         ({"usd": 0.25}, Usage(1, usd=0.25)),
         ({"input_tokens": 10, "cached_tokens": 99, "output_tokens": 5}, Usage(1, 10, 10, 5)),
@@ -78,8 +78,8 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path):
         ([], Usage(1, usd=0.5)),
     ],
 )
-def test_it_may_tell_its_cost_and_otherwise_has_cost_what_the_user_said(told, usage, tmp_path):
-    script = f"echo {shlex.quote(json.dumps(told))} > $AUTOTTS_USAGE; exit $CODE"
+def test_it_may_report_its_cost_and_otherwise_has_cost_what_the_user_said(report, usage, tmp_path):
+    script = f"echo {shlex.quote(json.dumps(report))} > $AUTOTTS_USAGE; exit $CODE"
     assert propose(script, tmp_path, max_usd=0.5).usage == usage
     with pytest.raises(ProposerError) as caught:
         propose(script.replace("$CODE", "1"), tmp_path, max_usd=0.5)

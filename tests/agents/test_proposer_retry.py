@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.explorer.proposers.base import ProposerError, Usage
 from agents.explorer.proposers.endpoint import asked_wait
-from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
+from agents.explorer.proposers.retry import CallError, RateLimit, Retry
 
 PAID = Usage(1, 10, 0, 20)
 
@@ -30,7 +30,7 @@ class Clock:
 
 
 def failing(*failures):
-    """A call that fails as told, and then succeeds."""
+    """A call that fails with these, and then succeeds."""
     left = list(failures)
 
     def call(deadline):
@@ -52,10 +52,10 @@ def again(message="busy", **more):
 def test_waits_double_with_jitter_and_are_the_same_for_the_same_seed():
     clocks = [Clock(), Clock(), Clock()]
     for clock, seed in zip(clocks, [1, 1, 2], strict=True):
-        told = []
-        assert retry(clock).run(failing(*[again()] * 4), seed, told.append) == ("done", Usage())
-        assert len(told) == 4
-        assert "busy; again in" in told[0]
+        notices = []
+        assert retry(clock).run(failing(*[again()] * 4), seed, notices.append) == ("done", Usage())
+        assert len(notices) == 4
+        assert "busy; again in" in notices[0]
         for attempt, wait in enumerate(clock.waits):
             assert 0.5 * 2**attempt <= wait <= 2**attempt
     assert clocks[0].waits == clocks[1].waits != clocks[2].waits
@@ -124,9 +124,9 @@ def test_retries_are_spaced_too():
 
 
 def test_usages_add_up_and_a_cost_only_if_all_is_known():
-    assert added(Usage(), PAID) == added(PAID, Usage()) == PAID
-    assert added(PAID, Usage(1, 1, 1, 1, 0.5)) == Usage(2, 11, 1, 21, None)
-    assert added(Usage(1, usd=0.25), Usage(2, usd=0.5)) == Usage(3, usd=0.75)
+    assert Usage() + PAID == PAID + Usage() == PAID
+    assert PAID + Usage(1, 1, 1, 1, 0.5) == Usage(2, 11, 1, 21, None)
+    assert Usage(1, usd=0.25) + Usage(2, usd=0.5) == Usage(3, usd=0.75)
 
 
 @pytest.mark.parametrize(

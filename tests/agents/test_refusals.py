@@ -31,15 +31,15 @@ def test_unlabelled_questions_are_refused_where_accuracy_is_asked_for(
     ended = {
         "agents.train": lambda: train.main(["--store", unlabelled, "--total-steps", "64", "--log-dir", out]),
         "agents.explorer": lambda: explorer.main(
-            ["--proposer", "exec:false", "--store", unlabelled, "--rounds", "1", "--out", out]
+            ["--proposer", "exec:false", "--stores", unlabelled, "--rounds", "1", "--out", out]
         ),
         "agents.benchmark": lambda: benchmark.main(["--policy", str(POLICY), "--store", unlabelled]),
     }[which]()
-    told = capsys.readouterr().err.strip().splitlines()
+    errors = capsys.readouterr().err.strip().splitlines()
     assert ended == 2
-    assert len(told) == 1
-    assert "unlabelled" in told[0]
-    assert which in told[0]
+    assert len(errors) == 1
+    assert "unlabelled" in errors[0]
+    assert which in errors[0]
 
 
 @pytest.fixture
@@ -65,11 +65,13 @@ def test_a_training_takes_logs_without_probes_and_says_what_they_lack(bare: str,
 def test_what_is_compared_with_controllers_of_probes_refuses_logs_without(which: str, bare: str, tmp_path, capsys):
     ended = {
         "agents.explorer": lambda: explorer.main(
-            ["--proposer", "exec:false", "--store", bare, "--rounds", "1", "--out", str(tmp_path / "run")]
+            ["--proposer", "exec:false", "--stores", bare, "--rounds", "1", "--out", str(tmp_path / "run")]
         ),
         "agents.benchmark": lambda: benchmark.main(["--policy", str(POLICY), "--store", bare, "--seeds", "1"]),
     }[which]()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m") or "expected" in line]
+    errors = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m") or "expected" in line
+    ]
     assert ended == 2
-    assert len(told) == 1
-    assert "expected a store with probes" in told[0]
+    assert len(errors) == 1
+    assert "expected a store with probes" in errors[0]

@@ -77,16 +77,16 @@ def test_a_sweep_plays_what_a_single_environment_plays(algo: str, observation: s
 def test_the_mean_return_is_that_of_the_episodes_played() -> None:
     config = Config(**SMALL)
     results = sweep(untrained(config), STORES, config, [0.1, 1.0], [0])  # type: ignore[arg-type]
-    told = averages(results)
+    means = averages(results)
     returns = [
         np.mean([r.correct.mean() - w * r.total_tokens.mean() / 1e6 for r in results if r.params["cost_weight"] == w])
-        for w in told["cost_weight"]
+        for w in means["cost_weight"]
     ]
     assert mean_return(results) == pytest.approx(np.mean(returns))
     slower = mean_return(results, latency_weight=1.0)
-    assert slower == pytest.approx(np.mean(returns) - np.mean(told["sequential_tokens"]) / 1e6)
+    assert slower == pytest.approx(np.mean(returns) - np.mean(means["sequential_tokens"]) / 1e6)
     frontier = Frontier.from_results("maskable_ppo", results)
-    assert {point.accuracy for point in frontier.points} == set(told["accuracy"])
+    assert {point.accuracy for point in frontier.points} == set(means["accuracy"])
 
 
 def test_hand_written_controllers_are_evaluated_beside_it_and_an_episode_is_drawn(tmp_path: Path) -> None:

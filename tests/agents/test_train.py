@@ -42,10 +42,10 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
 def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_those_of_an_uninterrupted_one(
     algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, twin, parts = (begin(tmp_path, name, algo=algo) for name in ("whole", "twin", "parts"))
-    assert training.train(whole) == 0
+    straight, twin, parts = (begin(tmp_path, name, algo=algo) for name in ("straight", "twin", "parts"))
+    assert training.train(straight) == 0
     assert training.train(twin) == 0
-    trained = weights(whole.path / "final.zip")
+    trained = weights(straight.path / "final.zip")
     assert same(trained, weights(twin.path / "final.zip"))
 
     conduct = Conductor.conduct
@@ -60,16 +60,16 @@ def test_the_same_seed_gives_the_same_weights_and_a_resumed_run_those_of_an_unin
     assert 300 <= int(parts.checkpoints[-1].name) < 512
     assert training.train(parts, resume=True) == 0
     assert same(trained, weights(parts.path / "final.zip"))
-    ours, theirs = whole.evaluations(), parts.evaluations()
+    ours, theirs = straight.evaluations(), parts.evaluations()
     assert [line["steps"] for line in ours] == [line["steps"] for line in theirs] == [0, 256, 512]
     assert [line["return"] for line in ours] == [line["return"] for line in theirs]
-    for one, other in ((whole, twin), (whole, parts)):
+    for one, other in ((straight, twin), (straight, parts)):
         summaries = [json.loads((run.path / "summary.json").read_text()) for run in (one, other)]
         assert all(
             summaries[0][key] == summaries[1][key] for key in ("steps", "evaluations", "best_return", "best_steps")
         )
-    assert [path.name for path in whole.checkpoints][-1] == f"{512:012d}"
-    assert len(whole.checkpoints) <= 2
+    assert [path.name for path in straight.checkpoints][-1] == f"{512:012d}"
+    assert len(straight.checkpoints) <= 2
 
 
 def test_a_longer_limit_does_not_raise_the_learning_rate_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,15 +171,15 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_keeps_a_checkpoint_and_tells_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
+def test_an_interrupt_keeps_a_checkpoint_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
     process = start(tmp_path, "--checkpoint-seconds", "3600")
     wait_for_checkpoint(tmp_path / "run", process, 0)
     time.sleep(1)
     process.send_signal(number)
-    told = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=60)[1]
     assert process.returncode == code
-    assert "--resume" in told
-    assert "Traceback" not in told
+    assert "--resume" in errors
+    assert "Traceback" not in errors
     run = RunFolder.open(tmp_path / "run")
     assert not (run.path / "final.zip").exists()
     assert len(run.checkpoints) >= 1
@@ -221,10 +221,10 @@ def test_bad_use_is_one_line_and_exit_code_2(
 ) -> None:
     place = [] if "--resume" in arguments else ["--log-dir", str(tmp_path)]
     assert training.main([*arguments, *place]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert message in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 

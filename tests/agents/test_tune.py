@@ -18,9 +18,9 @@ def test_a_study_is_kept_and_goes_on_and_its_best_is_a_configuration(algo: str, 
     record = json.loads((tmp_path / "study" / "trials.json").read_text())
     assert [trial["number"] for trial in record["trials"]] == [0, 1]
     if algo == "dqn":
-        tune(base, tmp_path / "whole", 2)
-        whole = json.loads((tmp_path / "whole" / "trials.json").read_text())
-        assert whole["trials"] == record["trials"]
+        tune(base, tmp_path / "straight", 2)
+        straight = json.loads((tmp_path / "straight" / "trials.json").read_text())
+        assert straight["trials"] == record["trials"]
     assert [trial.get("learning_rate") is None for trial in record["trials"]] == [True, False]  # the base, a draw
     top = max(record["trials"], key=lambda trial: trial["return"])
     assert top.get("learning_rate", base.learning_rate) == best.learning_rate

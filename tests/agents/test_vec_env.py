@@ -113,7 +113,7 @@ def test_attributes_and_methods_answer_for_every_environment() -> None:
     envs.close()
 
 
-def test_the_monitor_tells_what_episodes_came_to() -> None:
+def test_the_monitor_reports_what_episodes_came_to() -> None:
     envs = make_vec_env(ENVS[1], 2, **ARGUMENTS)
     envs.seed(0)
     envs.reset()

@@ -61,7 +61,7 @@ class Tinkerer:
 
 
 class Scripted(Tinkerer):
-    """Gives what it is told to, call by call: a source, a proposal, or an error to raise."""
+    """Gives the replies of its script, call by call: a source, a proposal, or an error to raise."""
 
     def __init__(self, *replies: Any, usd: float = 0.0) -> None:
         super().__init__("scripted", usd)
@@ -85,13 +85,13 @@ class StandIn:
         self.terms = terms
 
     def begin(self, stage: str, path: Path) -> Callable[[], Any]:
-        terms = self.terms
+        terms, config = self.terms, self.terms.config
         number = int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:4], "big")
         stores, betas, seeds = {
-            "screen": (terms.search, terms.screen, terms.screen_seeds),
-            "sweep": (terms.search, terms.sweep, terms.seeds),
-            "twin": ([twin(store) for store in terms.search], terms.sweep, terms.seeds),
-            "validation": (terms.held, terms.sweep, terms.seeds),
+            "screen": (terms.search, config.screen, config.screen_seeds),
+            "sweep": (terms.search, config.sweep, config.seeds),
+            "twin": ([twin(store) for store in terms.search], config.sweep, config.seeds),
+            "validation": (terms.held, config.sweep, config.seeds),
         }[stage]
         asc = [
             make_controller("asc", branches=2 + round(beta * (4 + number % 20)), threshold=0.6 + number % 37 / 100)
@@ -100,9 +100,9 @@ class StandIn:
         results = []
         for store in stores:
             for beta, controller in zip(betas, asc, strict=True):
-                (result,) = evaluate_all([controller], [store], seeds=range(seeds), rules=terms.rules)
+                (result,) = evaluate_all([controller], [store], seeds=range(seeds), rules=config.rules)
                 results.append(replace(result, controller="program", params={"beta": beta}))
-        answer = Sweep(results, {"outvoted": 0.1}, {"shares": {}}, "told") if stage == "sweep" else results
+        answer = Sweep(results, {"outvoted": 0.1}, {"shares": {}}, "trace") if stage == "sweep" else results
         return lambda: answer
 
     def close(self) -> None:

@@ -11,18 +11,9 @@ try:
     import anthropic
     import httpx2
 
-    from agents.explorer.proposers.endpoint import (
-        EndpointProposer,
-        Reply,
-        count,
-        event,
-        events,
-        is_integer,
-        text_of,
-        whole_message,
-    )
+    from agents.explorer.proposers import endpoint
 except ModuleNotFoundError as error:
-    if error.name not in ("httpx2", "anthropic"):
+    if error.name not in ("httpx2", "anthropic", "tenacity"):
         raise
     raise AutottsError(
         f"anthropic:MODEL: expected the package {error.name}, which is not installed: "
@@ -32,7 +23,7 @@ except ModuleNotFoundError as error:
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 
-class AnthropicProposer(EndpointProposer):
+class AnthropicProposer(endpoint.EndpointProposer):
     """Asks by messages, as a stream.
 
     Args:
@@ -47,6 +38,7 @@ class AnthropicProposer(EndpointProposer):
     """
 
     kind = "anthropic"
+    error = anthropic.AnthropicError
 
     def __init__(
         self,
@@ -64,11 +56,7 @@ class AnthropicProposer(EndpointProposer):
         self._bearer = bool(token)
         super().__init__(model, api_key=key or token, base_url=base_url, **options)
 
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (anthropic.AnthropicError,)
-
-    def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
+    def _stream(self, http: httpx2.Client, request: Request, reply: endpoint.Reply) -> Generator[str, None, None]:
         credential: dict[str, Any] = {"auth_token" if self._bearer else "api_key": self._key}
         client = anthropic.Anthropic(base_url=self.base_url, max_retries=0, http_client=http, **credential)
         body = dict(self.extra_body)
@@ -81,38 +69,38 @@ class AnthropicProposer(EndpointProposer):
             stream=True,
             extra_body=body,
         ) as answer:
-            if is_integer(answer.response):
-                yield self._message(whole_message(answer.response), reply)
+            if endpoint.is_one_message(answer.response):
+                yield self._message(endpoint.message_of(answer.response.read()), reply)
                 return
             counts: dict[str, int] = {}
-            for data in events(answer.response):
-                yield self._take(event(data), reply, counts)
+            for data in endpoint.events(answer.response):
+                yield self._take(endpoint.message_of(data), reply, counts)
 
-    def _take(self, told: Mapping[str, Any], reply: Reply, counts: dict[str, int]) -> str:
+    def _take(self, event: Mapping[str, Any], reply: endpoint.Reply, counts: dict[str, int]) -> str:
         """Take in an event; returns what to show of it."""
-        kind = told.get("type")
+        kind = event.get("type")
         if kind == "message_start":
-            _count(counts, told["message"].get("usage"))
+            _count(counts, event["message"].get("usage"))
         elif kind == "content_block_delta":
-            delta = told["delta"]
+            delta = event["delta"]
             if delta.get("type") == "text_delta":
-                reply.text.append(text_of(delta["text"]))
+                reply.text.append(endpoint.text_of(delta["text"]))
                 return reply.text[-1]
             if delta.get("type") == "thinking_delta":
-                return text_of(delta["thinking"])
+                return endpoint.text_of(delta["thinking"])
         elif kind == "message_delta":
-            reply.finished = reply.finished or bool(told["delta"].get("stop_reason"))
-            _count(counts, told.get("usage"))
+            reply.finished = reply.finished or bool(event["delta"].get("stop_reason"))
+            _count(counts, event.get("usage"))
             reply.usage = _usage(counts)
         return ""
 
-    def _message(self, message: Mapping[str, Any], reply: Reply) -> str:
+    def _message(self, message: Mapping[str, Any], reply: endpoint.Reply) -> str:
         """Take in a whole message; returns what to show of it."""
         thoughts = [block for block in message["content"] if block.get("type") == "thinking"]
-        reply.text.append(text_of(message["content"]))
+        reply.text.append(endpoint.text_of(message["content"]))
         reply.finished = True
         reply.usage = self._reported(message)
-        return "".join(text_of(block.get("thinking")) for block in thoughts) + reply.text[-1]
+        return "".join(endpoint.text_of(block.get("thinking")) for block in thoughts) + reply.text[-1]
 
     def _reported(self, body: Mapping[str, Any]) -> Usage | None:
         counts: dict[str, int] = {}
@@ -132,7 +120,7 @@ def _count(counts: dict[str, int], reported: Mapping[str, Any] | None) -> None:
     """Take over what an event reports: counts so far, some of them absent."""
     for name in _FIELDS:
         if (reported or {}).get(name) is not None:
-            counts[name] = count((reported or {})[name])
+            counts[name] = endpoint.count((reported or {})[name])
 
 
 def _usage(counts: dict[str, int]) -> Usage | None:

@@ -32,6 +32,19 @@ class Usage:
     usd: float | None = None
     assumed: int = field(default=0, compare=False)
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Two usages as one; the cost is known only if it is known of all that was used."""
+        if self == Usage() or other == Usage():
+            return other if self == Usage() else self
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
+            self.assumed + other.assumed,
+        )
+
 
 class ProposerError(AutottsError):
     """A proposal failed for good: the loop records it as the outcome of this proposal and goes on.
@@ -71,7 +84,7 @@ class Request:
     """What a proposer is asked for.
 
     Attributes:
-        prompt: all that a language model is told, rendered from the prompt files.
+        prompt: all that a language model gets, rendered from the prompt files.
         seed: of this proposal's randomness; the same run asks with the same seeds.
         parents: programs to build on, best first.
         population: every program evaluated so far.
@@ -128,7 +141,7 @@ class Proposer(Protocol):
 
 @runtime_checkable
 class Verifiable(Protocol):
-    """A proposer that can tell at little cost, before a run begins, that it would fail."""
+    """A proposer that finds out at little cost, before a run begins, whether it would fail."""
 
     def verify(self) -> None:
         """Look for what no later call could mend, without a call that is paid.

@@ -8,30 +8,31 @@ Codex 0.169.
 """
 
 import json
-import math
 import os
 import re
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from agents.explorer.proposers.arguments import integer, number, variables, word
+from agents.explorer.proposers.arguments import number, text, variables, words
 from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usage
-from agents.explorer.proposers.processes import Command, TimedOutError, TooMuchOutputError, ended, found, run
-from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, extract_program, one_line
-from agents.explorer.proposers.workspace import PROGRAM, PROMPT, furnish, written_program
-from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
+from agents.explorer.proposers.processes import Command, Finished, ProcessError, found, run
+from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, one_line
+from agents.explorer.proposers.workspace import PROMPT, furnish, program_of
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain
 from autotts_gym.files import write_atomically
+from autotts_gym.validation import integer, is_real
 
 INSTRUCTIONS = Path(__file__).parent / "coding_agent.md"
 TRANSCRIPT = "transcript.jsonl"
 MAX_TRANSCRIPT_BYTES = 32 * MAX_REPLY_BYTES
 
 
-class Transcript(ABC):
-    """What an agent tells of its work, event by event.
+@dataclass
+class Transcript:
+    """What an agent has written of its work.
 
     Attributes:
         texts: what it said.
@@ -40,15 +41,10 @@ class Transcript(ABC):
         answered: whether a model has answered it; before that, nothing can have been paid.
     """
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.usage: Usage | None = None
-        self.error = ""
-        self.answered = False
-
-    @abstractmethod
-    def take(self, event: Mapping[str, Any]) -> str:
-        """Take in an event; returns what to show of it."""
+    texts: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    error: str = ""
+    answered: bool = False
 
 
 class CodingAgent(ABC):
@@ -67,6 +63,7 @@ class CodingAgent(ABC):
     """
 
     kind: ClassVar[str]
+    command: ClassVar[str]
     passed: ClassVar[tuple[str, ...]]
     variables: ClassVar[Mapping[str, str]] = {}
 
@@ -80,18 +77,13 @@ class CodingAgent(ABC):
         arguments: str = "",
         instructions: str = "",
     ) -> None:
-        self.model = word(self.kind, "model", model) or self.kind
+        self.model = text(f"{self.kind}: model", model) or self.kind
         self._chosen = model
-        self._executable = found(word(self.kind, "executable", executable) or self._default_executable, self.kind)
-        self.timeout = number(self.kind, "timeout", timeout)
-        self._env = (*self.passed, *variables(self.kind, env))
-        try:
-            self._extra = shlex.split(word(self.kind, "arguments", arguments))
-        except ValueError as error:
-            raise AutottsError(
-                f"{self.kind}: arguments: expected words, got {quote(arguments)}: {plain(error)}"
-            ) from error
-        file = Path(word(self.kind, "instructions", instructions)) if instructions else INSTRUCTIONS
+        self._executable = found(text(f"{self.kind}: executable", executable) or self.command, self.kind)
+        self.timeout = number(f"{self.kind}: timeout", timeout)
+        self._env = (*self.passed, *variables(f"{self.kind}: env", env))
+        self._extra = words(f"{self.kind}: arguments", arguments)
+        file = Path(text(f"{self.kind}: instructions", instructions)) if instructions else INSTRUCTIONS
         try:
             self._instructions = file.read_text()
         except (OSError, ValueError) as error:
@@ -102,18 +94,13 @@ class CodingAgent(ABC):
         """As given to ``--proposer``."""
         return f"{self.kind}:{self._chosen}" if self._chosen else self.kind
 
-    @property
-    @abstractmethod
-    def _default_executable(self) -> str:
-        """Its name on the path."""
-
     @abstractmethod
     def _arguments(self) -> list[str]:
         """Its arguments; the prompt comes on stdin."""
 
     @abstractmethod
-    def _transcript(self) -> Transcript:
-        """A reader of what it prints."""
+    def _read(self, event: Mapping[str, Any], transcript: Transcript) -> str:
+        """Take an event that it prints into the transcript; returns what to show of it."""
 
     @abstractmethod
     def bound(self, request: Request) -> Usage:
@@ -128,13 +115,17 @@ class CodingAgent(ABC):
         furnish(request, self._instructions)
         folder = request.workspace.resolve()
         secrets = [os.environ.get(name, "") for name in self._env if _secret(name)]
-        transcript = self._transcript()
-        lines = _Lines(transcript, lambda text: progress(displayable(text, secrets)))
-        complaints = bytearray()
+        transcript, printed, begun = Transcript(), bytearray(), list[bytes]()
 
-        def complain(data: bytes) -> None:
-            complaints.extend(data)
-            del complaints[:-4096]
+        def take(data: bytes) -> None:
+            printed.extend(data)
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                shown = self._event(b"".join([*begun, line]), transcript).rstrip("\n")
+                begun.clear()
+                if shown:
+                    progress(displayable(f"{shown}\n", secrets))
+            begun.append(rest)
 
         command = Command(
             words=[self._executable, *self._arguments(), *self._extra],
@@ -143,68 +134,37 @@ class CodingAgent(ABC):
             variables=self.variables,
             passed=self._env,
         )
-        failure = ""
+        finished: Finished | ProcessError
         try:
-            code = run(
-                command,
-                timeout=self.timeout,
-                on_stdout=lines.feed,
-                on_stderr=complain,
-                max_bytes=MAX_TRANSCRIPT_BYTES,
-            )
-        except TimedOutError:
-            failure = f"took more than {self.timeout:g} s"
-        except TooMuchOutputError:
-            failure = f"expected at most {MAX_TRANSCRIPT_BYTES} bytes of output, got more"
-        except OSError as error:
-            raise ProposerError(f"{self.name}: cannot be started: {error.strerror}") from error
-        told = clean(lines.whole.decode("utf-8", "replace"), secrets)
-        write_atomically(folder / TRANSCRIPT, told.encode())
-        usage = transcript.usage or (self.bound(request) if transcript.answered or failure else Usage())
-        if failure:
-            raise ProposerError(f"{self.name}: {failure}", usage)
+            finished = run(command, self.timeout, MAX_TRANSCRIPT_BYTES, take, lambda _: None)
+        except ProcessError as error:
+            finished = error
+        written = clean(printed.decode("utf-8", "replace"), secrets)
+        write_atomically(folder / TRANSCRIPT, written.encode())
+        cut_off = isinstance(finished, ProcessError) and finished.started
+        usage = transcript.usage or (self.bound(request) if transcript.answered or cut_off else Usage())
         try:
-            program = written_program(request)
+            if isinstance(finished, ProcessError):
+                raise ProposerError(str(finished))
             reply = clean("\n\n".join(transcript.texts), secrets)
             if len(reply.encode()) > MAX_REPLY_BYTES:
                 raise ProposerError(f"expected a reply of at most {MAX_REPLY_BYTES} bytes, got more")
-            source = extract_program(reply) if program is None else clean(decoded(program, PROGRAM), secrets)
+            source = program_of(request, reply, secrets)
+            # An agent that its own limits stopped may have written the program before; the checks decide.
+            if not source and (transcript.error or finished.code):
+                said = transcript.error or finished.complaint or "it did not say why"
+                raise ProposerError(f"{finished}: {one_line(said, secrets, LONGEST_QUOTE)}")
         except ProposerError as error:
             raise ProposerError(f"{self.name}: {error}", usage) from error
-        # An agent that was stopped by its own limits may have written the program before; the checks will tell.
-        if not source and (transcript.error or code != 0):
-            last = complaints.decode("utf-8", "replace").strip().splitlines()[-1:]
-            said = one_line(transcript.error or "".join(last) or "it did not say why", secrets, LONGEST_QUOTE)
-            raise ProposerError(f"{self.name}: {ended(code)}: {said}", usage)
         return Proposal(source, reply, usage, self.model)
 
-
-class _Lines:
-    """Split what an agent prints into events; a line that is none is passed over."""
-
-    def __init__(self, transcript: Transcript, show: Callable[[str], None]) -> None:
-        self.whole = bytearray()
-        self._transcript = transcript
-        self._show = show
-        self._start = 0
-
-    def feed(self, data: bytes) -> None:
-        self.whole += data
-        # Only the new bytes can end a line.
-        end = self.whole.find(b"\n", len(self.whole) - len(data))
-        while end >= 0:
-            self._event(bytes(self.whole[self._start : end]))
-            self._start = end + 1
-            end = self.whole.find(b"\n", self._start)
-
-    def _event(self, line: bytes) -> None:
+    def _event(self, line: bytes, transcript: Transcript) -> str:
+        """What to show of a line that the agent prints; a line that is no event is passed over."""
         try:
             event = json.loads(line)
-            shown = self._transcript.take(event) if isinstance(event, dict) else ""
+            return self._read(event, transcript) if isinstance(event, dict) else ""
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-            return
-        if shown:
-            self._show(shown.rstrip("\n") + "\n")
+            return ""
 
 
 class ClaudeCode(CodingAgent):
@@ -212,11 +172,12 @@ class ClaudeCode(CodingAgent):
 
     Args:
         model: that it uses; empty: its own choice.
-        max_usd: what it is told to stop at. It notices only after the call that passes it, so the bound is twice that.
+        max_usd: the limit that it gets. It notices only after the call that passes it, so the bound is twice that.
         options: those of every agent: see ``CodingAgent``.
     """
 
     kind = "claude-code"
+    command = "claude"
     passed = (
         "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN",
         "CLAUDE_CONFIG_DIR",
@@ -227,12 +188,8 @@ class ClaudeCode(CodingAgent):
     }
 
     def __init__(self, model: str = "", *, max_usd: float = 1.0, **options: Any) -> None:
-        self.max_usd = number(self.kind, "max_usd", max_usd)
+        self.max_usd = number(f"{self.kind}: max_usd", max_usd)
         super().__init__(model, **options)
-
-    @property
-    def _default_executable(self) -> str:
-        return "claude"
 
     def _arguments(self) -> list[str]:
         return [
@@ -249,25 +206,17 @@ class ClaudeCode(CodingAgent):
             *([f"--model={self._chosen}"] if self._chosen else []),
         ]
 
-    def _transcript(self) -> Transcript:
-        return ClaudeTranscript()
-
     def bound(self, request: Request) -> Usage:
         """The most that one proposal can use."""
         return Usage(1, usd=2 * self.max_usd)
 
-
-class ClaudeTranscript(Transcript):
-    """Reads ``--output-format stream-json``."""
-
-    def take(self, event: Mapping[str, Any]) -> str:
-        """Take in an event; returns what to show of it."""
+    def _read(self, event: Mapping[str, Any], transcript: Transcript) -> str:
         if event.get("type") == "assistant":
-            self.answered = True
+            transcript.answered = True
             shown = []
             for block in event["message"]["content"]:
                 if block["type"] == "text":
-                    self.texts.append(str(block["text"]))
+                    transcript.texts.append(str(block["text"]))
                     shown.append(str(block["text"]))
                 elif block["type"] == "tool_use":
                     shown.append(f"[{block['name']} {block['input'].get('file_path', '')}]".replace(" ]", "]"))
@@ -275,15 +224,15 @@ class ClaudeTranscript(Transcript):
         if event.get("type") == "result":
             if event.get("is_error"):
                 errors = [str(error) for error in event.get("errors") or ()]
-                self.error = str(event.get("result") or "; ".join(errors) or event.get("subtype"))
-            self.usage = _claude_usage(event)
+                transcript.error = str(event.get("result") or "; ".join(errors) or event.get("subtype"))
+            transcript.usage = _claude_usage(event)
         return ""
 
 
 def _claude_usage(event: Mapping[str, Any]) -> Usage | None:
     """What a result says was used; by model, as the total is left empty where a limit ended the work."""
     usd = event.get("total_cost_usd")
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < math.inf:
+    if usd is None or not is_real(usd, 0.0):
         return None
     models = [model for model in (event.get("modelUsage") or {}).values() if isinstance(model, dict)]
     new, written, cached, output = (
@@ -301,24 +250,21 @@ class Codex(CodingAgent):
     Args:
         model: that it uses; empty: its own choice.
         max_input_tokens: what one proposal reads at most, and
-        max_output_tokens: writes at most: the bound, by the user's word, as Codex has no such limit. It tells tokens
-            and no cost, so that the model needs a price.
+        max_output_tokens: writes at most: the bound, by the user's word, as Codex has no such limit. It reports
+            tokens and no cost, so the model needs a price.
         options: those of every agent: see ``CodingAgent``.
     """
 
     kind = "codex"
+    command = "codex"
     passed = ("CODEX_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL", "CODEX_HOME")
 
     def __init__(
         self, model: str = "", *, max_input_tokens: int = 1_000_000, max_output_tokens: int = 50_000, **options: Any
     ) -> None:
-        self.max_input_tokens = integer(self.kind, "max_input_tokens", max_input_tokens, 1)
-        self.max_output_tokens = integer(self.kind, "max_output_tokens", max_output_tokens, 1)
+        self.max_input_tokens = integer(f"{self.kind}: max_input_tokens", max_input_tokens, 1)
+        self.max_output_tokens = integer(f"{self.kind}: max_output_tokens", max_output_tokens, 1)
         super().__init__(model, **options)
-
-    @property
-    def _default_executable(self) -> str:
-        return "codex"
 
     def _arguments(self) -> list[str]:
         settings = {
@@ -346,35 +292,27 @@ class Codex(CodingAgent):
             "-",
         ]
 
-    def _transcript(self) -> Transcript:
-        return CodexTranscript()
-
     def bound(self, request: Request) -> Usage:
         """The most that one proposal can use."""
         return Usage(1, self.max_input_tokens, 0, self.max_output_tokens)
 
-
-class CodexTranscript(Transcript):
-    """Reads ``codex exec --json``."""
-
-    def take(self, event: Mapping[str, Any]) -> str:
-        """Take in an event; returns what to show of it."""
+    def _read(self, event: Mapping[str, Any], transcript: Transcript) -> str:
         kind = event.get("type")
         if kind == "turn.completed":
             used = event["usage"]
             read, cached = int(used["input_tokens"]), int(used.get("cached_input_tokens") or 0)
             if min(read, cached, int(used["output_tokens"])) >= 0:
-                self.usage = Usage(1, read, min(read, cached), int(used["output_tokens"]))
+                transcript.usage = Usage(1, read, min(read, cached), int(used["output_tokens"]))
         elif kind == "turn.failed":
-            self.error = str(event["error"]["message"])
-            self.answered = self.answered or not re.search(r"\bstatus [45]\d\d\b", self.error)
+            transcript.error = str(event["error"]["message"])
+            transcript.answered = transcript.answered or not re.search(r"\bstatus [45]\d\d\b", transcript.error)
         elif kind == "error":  # it tries again, or turn.failed follows
             return f"[{event['message']}]"
         elif kind == "item.completed" and event["item"]["type"] != "error":
-            self.answered = True
+            transcript.answered = True
             item = event["item"]
             if item["type"] == "agent_message":
-                self.texts.append(str(item["text"]))
+                transcript.texts.append(str(item["text"]))
                 return str(item["text"])
             return f"[{item['type']} {item.get('command', '')}]".replace(" ]", "]")
         return ""

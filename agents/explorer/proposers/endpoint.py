@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from agents.explorer.proposers.arguments import integer, number, word
+from agents.explorer.proposers.arguments import number, text
 from agents.explorer.proposers.base import Proposal, Request, Usage
 from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, displayable, extract_program, one_line
-from agents.explorer.proposers.retry import CallError, RateLimit, Retry, added
+from agents.explorer.proposers.retry import CallError, RateLimit, Retry
 from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
+from autotts_gym.validation import check as require
+from autotts_gym.validation import integer, is_real
 
 MAX_STREAM_BYTES = 32 * MAX_REPLY_BYTES
 """Of a response as it is sent: an event of a stream wraps a few characters of the reply in some hundred bytes."""
@@ -76,12 +78,14 @@ class EndpointProposer(ABC):
 
     Attributes:
         kind: the word before the colon of its name.
+        error: what the official client raises.
 
     Raises:
         AutottsError: an argument is wrong, or there is no key.
     """
 
     kind: ClassVar[str]
+    error: ClassVar[type[Exception]]
 
     def __init__(
         self,
@@ -102,29 +106,27 @@ class EndpointProposer(ABC):
         check: bool = True,
     ) -> None:
         kind = self.kind
-        if not word(kind, "model", model):
+        if not text(f"{kind}: model", model):
             raise AutottsError(f"{kind}: expected a model, {kind}:MODEL, got none")
         if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise AutottsError(f"{kind}: expected a key of plain characters, got one with others")
-        if not isinstance(extra_body or {}, Mapping):
-            raise AutottsError(f"{kind}: extra_body: expected an object, got {quote(extra_body)}")
-        if not isinstance(check, bool):
-            raise AutottsError(f"{kind}: check: expected true or false, got {quote(check)}")
+        require(f"{kind}: extra_body", extra_body, isinstance(extra_body or {}, Mapping), "an object")
+        require(f"{kind}: check", check, isinstance(check, bool), "true or false")
         self.model = model
         self.check = check
         self.base_url = checked_url(kind, base_url)
-        self.max_tokens = integer(kind, "max_tokens", max_tokens, 1)
-        self.temperature = None if temperature is None else number(kind, "temperature", temperature, zero=True)
-        self.connect_timeout = number(kind, "connect_timeout", connect_timeout)
-        self.read_timeout = number(kind, "read_timeout", read_timeout)
+        self.max_tokens = integer(f"{kind}: max_tokens", max_tokens, 1)
+        self.temperature = None if temperature is None else number(f"{kind}: temperature", temperature, zero=True)
+        self.connect_timeout = number(f"{kind}: connect_timeout", connect_timeout)
+        self.read_timeout = number(f"{kind}: read_timeout", read_timeout)
         self.extra_body = dict(extra_body or {})
         self._key = api_key
-        rate = None if requests_per_minute is None else number(kind, "requests_per_minute", requests_per_minute)
+        rate = None if requests_per_minute is None else number(f"{kind}: requests_per_minute", requests_per_minute)
         self._retry = Retry(
-            retries=integer(kind, "retries", retries, 0),
-            paid_attempts=integer(kind, "paid_attempts", paid_attempts, 1),
-            timeout=number(kind, "timeout", timeout),
-            first_wait=number(kind, "first_wait", first_wait, zero=True),
+            retries=integer(f"{kind}: retries", retries, 0),
+            paid_attempts=integer(f"{kind}: paid_attempts", paid_attempts, 1),
+            timeout=number(f"{kind}: timeout", timeout),
+            first_wait=number(f"{kind}: first_wait", first_wait, zero=True),
             rate=RateLimit(rate),
         )
 
@@ -164,7 +166,7 @@ class EndpointProposer(ABC):
         if usage is None:
             usage = self._assumed(request)
             say(f"\n[the endpoint did not say what was used: counted at the bound, {usage.output_tokens} tokens]\n")
-        return Proposal(extract_program(text), text, added(spent, usage), self.model)
+        return Proposal(extract_program(text), text, spent + usage, self.model)
 
     def _call(self, request: Request, deadline: float, say: Callable[[str], None]) -> Reply:
         reply = Reply()
@@ -180,7 +182,7 @@ class EndpointProposer(ABC):
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [guard]},
         )
-        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, StreamError, *self._errors, *_MALFORMED)
+        failures: tuple[type[Exception], ...] = (httpx2.HTTPError, CallError, StreamError, self.error, *_MALFORMED)
         size = 0
         with http:
             pieces = self._stream(http, request, reply)
@@ -202,11 +204,6 @@ class EndpointProposer(ABC):
         if not reply.finished:
             raise self._undelivered("the reply broke off", request, reply)
         return reply
-
-    @property
-    @abstractmethod
-    def _errors(self) -> tuple[type[Exception], ...]:
-        """What the official client raises."""
 
     @property
     @abstractmethod
@@ -237,7 +234,7 @@ class EndpointProposer(ABC):
             status, said = self._get(http, f"{url}/{url_quote(self.model, safe='')}")
             if status == 200 and "data" not in said:
                 return
-            kind, text = _told(said)
+            kind, text = _error_of(said)
             if status == 401 and "scope" not in text:
                 raise AutottsError(f"{self.name}: {self._where}: HTTP 401: {self._shown(text)}")
             denied = status == 404 and (kind in _NO_MODEL or self.model in text)
@@ -292,8 +289,8 @@ class EndpointProposer(ABC):
         usage = reply.usage or self._assumed(request)
         how = "at the bound, as no usage was reported" if reply.usage is None else "as reported"
         tokens = f"{usage.input_tokens} tokens read and {usage.output_tokens} written"
-        told = f"{self.name}: {self._shown(what)}; charged {how}: {tokens}"
-        return CallError(told, again=again, usage=usage)
+        message = f"{self.name}: {self._shown(what)}; charged {how}: {tokens}"
+        return CallError(message, again=again, usage=usage)
 
     def _failure(self, error: Exception, request: Request, reply: Reply) -> CallError:
         """What an error means."""
@@ -315,7 +312,7 @@ class EndpointProposer(ABC):
         if isinstance(cause, httpx2.HTTPError):
             return self._undelivered(f"the reply broke off: {cause}", request, reply)
         if isinstance(error, StreamError):
-            kind, text = _told(error.body)
+            kind, text = _error_of(error.body)
             again = not kind or kind in _RETRIED_TYPES or kind == "server_error"
             return self._undelivered(text or "an error came in the reply", request, reply, again)
         return self._undelivered(f"malformed reply: {type(error).__name__}: {error}", request, reply)
@@ -323,15 +320,15 @@ class EndpointProposer(ABC):
     def _status(self, response: httpx2.Response, body: object) -> CallError:
         """What a status other than success means; such a call costs nothing unless the server says what it used."""
         code = response.status_code
-        kind, text = _told(body)
+        kind, text = _error_of(body)
         again = (code in _RETRIED or code >= 500) and kind not in _SPENT
         if response.headers.get("x-should-retry") == "false":
             again = False
         said = self._shown(text or response.reason_phrase)
         wait = asked_wait(response.headers) if again else None
         try:
-            whole = response.json()
-            usage = self._reported(whole) if isinstance(whole, Mapping) else None
+            message = response.json()
+            usage = self._reported(message) if isinstance(message, Mapping) else None
         except (*_MALFORMED, httpx2.StreamError):  # most errors report nothing, and many are no JSON
             usage = None
         if usage is not None:
@@ -351,24 +348,9 @@ class StreamError(Exception):
         self.body = body
 
 
-def is_integer(response: httpx2.Response) -> bool:
+def is_one_message(response: httpx2.Response) -> bool:
     """Whether a server has answered a request for a stream by one whole message, as some do: its type decides."""
     return "json" in response.headers.get("content-type", "").partition(";")[0].lower()
-
-
-def whole_message(response: httpx2.Response) -> Mapping[str, Any]:
-    """The message that a server gave in one piece.
-
-    Raises:
-        StreamError: it is an error.
-        ValueError: it is none.
-    """
-    message = json.loads(response.read())
-    if not isinstance(message, Mapping):
-        raise ValueError(f"expected a JSON object, got {quote(message)}")
-    if message.get("error"):
-        raise StreamError(message["error"])
-    return message
 
 
 def events(response: httpx2.Response) -> Generator[str, None, None]:
@@ -392,16 +374,16 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         if after_return:  # whose line feed, if it is in this chunk, ends no line of its own
             chunk = chunk.removeprefix(b"\n")
         after_return = chunk.endswith(b"\r")
-        *whole, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for line in whole:
+        *ended, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in ended:
             yield b"".join(begun) + line
             begun = []
         begun.append(rest)
     yield b"".join(begun)
 
 
-def event(data: str) -> Mapping[str, Any]:
-    """An event's JSON object.
+def message_of(data: str | bytes) -> Mapping[str, Any]:
+    """The JSON object of an event, or of a reply that comes in one piece.
 
     Raises:
         StreamError: it is an error.
@@ -493,11 +475,9 @@ def count(value: object) -> int:
     return value
 
 
-def dollars(value: object) -> float | None:
+def dollars(value: Any) -> float | None:
     """A cost as some providers report it; None if this is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        return None
-    return float(value)
+    return float(value) if is_real(value, 0.0) else None
 
 
 def asked_wait(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -555,7 +535,7 @@ def _ids(listed: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _told(body: object) -> tuple[str, str]:
+def _error_of(body: object) -> tuple[str, str]:
     """The kind and the message of an error, from its body; both may be empty."""
     error = body.get("error", body) if isinstance(body, Mapping) else body
     if not isinstance(error, Mapping):

@@ -3,12 +3,16 @@
 A genome says which mechanism fills each slot of one frame (how branches are grown, which votes count, when an answer is
 sure, what is pruned, when to give up) and what value each of its numbers has at beta = 0 and at beta = 1. A child takes
 a parent's genome, sometimes crosses it with another's, and changes it where the parent's diagnosis says that most was
-lost. The program is written out as plain code, which the loop judges as it judges a language model's.
+lost. The program is written out as plain code, which the loop judges as it judges a language model's. Mechanisms,
+numbers, the first genomes and the changes are in ``evolve.toml`` beside this module.
 """
 
 import json
+import textwrap
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,27 +83,6 @@ class Number:
         return f"round({line})" if self.whole else f"round({line}, 4)"
 
 
-NUMBERS = {
-    "most": Number(3, 64, "ratio", whole=True, rising=True),
-    "width": Number(1, 8, "ratio", whole=True),
-    "wave": Number(1, 16, "ratio", whole=True, rising=True),
-    "spread": Number(0.05, 0.5),
-    "steps": Number(1, 4, whole=True),
-    "discount": Number(0.2, 3.0),
-    "pull": Number(0.2, 2.0),
-    "kept": Number(0.3, 0.95),
-    "live": Number(0.05, 0.7),
-    "finishes": Number(1, 12, "ratio", whole=True, rising=True),
-    "threshold": Number(0.55, 0.999, "odds", rising=True),
-    "hold": Number(1, 6, whole=True, rising=True),
-    "patience": Number(6, 60, "ratio", whole=True, rising=True),
-    "stretch": Number(1.2, 4.0, rising=True),
-    "deepest": Number(25, 80, whole=True, rising=True),
-    "doubtful": Number(4, 64, "ratio", whole=True, rising=True),
-    "hopeless": Number(0.1, 0.5, rising=False),
-}
-"""Every number that a mechanism may have."""
-
 # ---------------------------------------------------------------------------------------------------------- mechanisms
 
 
@@ -113,193 +96,20 @@ class Mechanism:
         code: lines of ``solve``, indented from nothing.
     """
 
-    about: str
-    numbers: tuple[str, ...] = ()
+    about: str = ""
+    numbers: Sequence[str] = ()
     code: str = ""
 
 
 NOTHING = "none"
 
-SLOTS: dict[str, dict[str, Mechanism]] = {
-    "grow": {
-        "steady": Mechanism(
-            "keeps a few branches growing side by side",
-            ("width", "most", "steps"),
-            """\
-idle = knobs["width"] - len(session.active)
-session.deepen(session.active, knobs["steps"])
-for _ in range(min(idle, knobs["most"] - session.opened)):
-    session.open()
-""",
-        ),
-        "widening": Mechanism(
-            "grows more branches side by side, the more have finished without an answer being sure",
-            ("width", "spread", "most", "steps"),
-            """\
-idle = knobs["width"] + int(knobs["spread"] * len(session.finished)) - len(session.active)
-session.deepen(session.active, knobs["steps"])
-for _ in range(min(idle, knobs["most"] - session.opened)):
-    session.open()
-""",
-        ),
-        "waves": Mechanism(
-            "opens branches in waves and grows each wave to its end",
-            ("wave", "most", "steps"),
-            """\
-session.deepen(session.active, knobs["steps"])
-if not session.active:
-    for _ in range(min(knobs["wave"], knobs["most"] - session.opened)):
-        session.open()
-""",
-        ),
-    },
-    "votes": {
-        "equal": Mechanism(
-            "counts every finished branch once",
-            (),
-            """\
-for i in finished:
-    if answers[i] is not None:
-        votes[answers[i]] = votes.get(answers[i], 0.0) + 1.0
-""",
-        ),
-        "short": Mechanism(
-            "lets a finished branch count less, the longer it is beside the mean of the finished",
-            ("discount",),
-            """\
-mean = sum(depths[i] for i in finished) / max(1, len(finished))
-for i in finished:
-    if answers[i] is not None:
-        weight = exp(knobs["discount"] * (1.0 - depths[i] / mean))
-        votes[answers[i]] = votes.get(answers[i], 0.0) + weight
-""",
-        ),
-        "scaled": Mechanism(
-            "lets a finished branch count less, the more standard deviations it is longer than the mean of the "
-            "finished, and the more so, the more have finished",
-            ("pull",),
-            """\
-mean = sum(depths[i] for i in finished) / max(1, len(finished))
-deviation = 1.0 + sqrt(sum((depths[i] - mean) ** 2 for i in finished) / max(1, len(finished)))
-pull = knobs["pull"] * len(finished) / (len(finished) + 8.0)
-for i in finished:
-    if answers[i] is not None:
-        weight = exp(pull * (mean - depths[i]) / deviation)
-        votes[answers[i]] = votes.get(answers[i], 0.0) + weight
-""",
-        ),
-        "shortest": Mechanism(
-            "counts the shortest of the finished branches only",
-            ("kept",),
-            """\
-ranked = sorted(finished, key=lambda i: depths[i])
-for i in ranked[: max(1, round(knobs["kept"] * len(ranked)))]:
-    if answers[i] is not None:
-        votes[answers[i]] = votes.get(answers[i], 0.0) + 1.0
-""",
-        ),
-    },
-    "live": {
-        NOTHING: Mechanism(""),
-        "live": Mechanism(
-            "gives branches that still grow a part of a vote",
-            ("live",),
-            """\
-for i in session.active:
-    if answers[i] is not None:
-        votes[answers[i]] = votes.get(answers[i], 0.0) + knobs["live"]
-""",
-        ),
-    },
-    "sure": {
-        "odds": Mechanism(
-            "is sure by the odds that the leader's votes beat the runner-up's",
-            (),
-            """\
-total = first + second + 2.0
-spread = sqrt((first + 1.0) * (second + 1.0) / (total + 1.0))
-sure = 0.5 + 0.5 * erf((first - second) / (2.0 * sqrt(2.0) * spread))
-""",
-        ),
-        "share": Mechanism(
-            "is sure by the leader's share of the votes and one more",
-            (),
-            """\
-sure = first / (sum(votes.values()) + 1.0)
-""",
-        ),
-        "margin": Mechanism(
-            "is sure by the votes by which the leader leads",
-            (),
-            """\
-sure = 1.0 - 0.5 ** (first - second + 1.0)
-""",
-        ),
-    },
-    "stop": {
-        "once": Mechanism(
-            "stops once it is sure enough",
-            ("finishes", "threshold"),
-            """\
-if len(finished) >= knobs["finishes"] and sure >= knobs["threshold"]:
-    return leader
-""",
-        ),
-        "held": Mechanism(
-            "stops once it is sure enough and the leader has held while others finished",
-            ("finishes", "threshold", "hold"),
-            """\
-if leader != held:
-    held, since = leader, len(finished)
-if len(finished) >= max(knobs["finishes"], since + knobs["hold"]) and sure >= knobs["threshold"]:
-    return leader
-""",
-        ),
-    },
-    "doubt": {
-        NOTHING: Mechanism(""),
-        "hopeless": Mechanism(
-            "gives up where many have finished and hardly two agree",
-            ("doubtful", "hopeless"),
-            """\
-if len(finished) >= knobs["doubtful"] and first < knobs["hopeless"] * sum(votes.values()):
-    return leader
-""",
-        ),
-    },
-    "dissent": {
-        NOTHING: Mechanism(""),
-        "patience": Mechanism(
-            "prunes a branch that stays off the leader for long",
-            ("patience",),
-            """\
-for i in session.active:
-    off[i] = off[i] + depths[i] - before.get(i, 0) if leader not in (None, answers[i]) else 0
-    before[i] = depths[i]
-lost = [i for i in session.active if off[i] >= knobs["patience"]]
-session.prune(lost[: len(session.active) - 1])
-""",
-        ),
-    },
-    "length": {
-        NOTHING: Mechanism(""),
-        "stretched": Mechanism(
-            "prunes branches much longer than the finished ones",
-            ("stretch",),
-            """\
-if len(finished) > 1:
-    limit = knobs["stretch"] * sum(depths[i] for i in finished) / len(finished)
-    session.prune([i for i in session.active if depths[i] > limit])
-""",
-        ),
-        "deep": Mechanism(
-            "prunes branches beyond a depth",
-            ("deepest",),
-            """\
-session.prune([i for i in session.active if depths[i] > knobs["deepest"]])
-""",
-        ),
-    },
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+
+NUMBERS = {name: Number(**values) for name, values in _DATA["numbers"].items()}
+"""Every number that a mechanism may have."""
+
+SLOTS = {
+    slot: {name: Mechanism(**values) for name, values in choices.items()} for slot, choices in _DATA["slots"].items()
 }
 """The slots of the frame, in its order, and what may fill them."""
 
@@ -333,99 +143,10 @@ def random_genome(rng: np.random.Generator) -> Genome:
 
 _PLAIN = {slot: NOTHING if NOTHING in choices else next(iter(choices)) for slot, choices in SLOTS.items()}
 
-FOUNDERS: tuple[Genome, ...] = (
-    # Whole branches one by one until their Beta confidence is high: ASC (Aggarwal et al. 2023).
-    {
-        "slots": {**_PLAIN},
-        "numbers": {"width": [1, 1], "most": [4, 64], "steps": [2, 2], "finishes": [2, 2], "threshold": [0.8, 0.99]},
-    },
-    # The first to finish are right more often: short-m@k (Hassid et al. 2025), with votes in place of its cut.
-    {
-        "slots": {**_PLAIN, "votes": "short"},
-        "numbers": {
-            "width": [3, 4],
-            "most": [5, 64],
-            "steps": [2, 2],
-            "discount": [1, 1],
-            "finishes": [1, 4],
-            "threshold": [0.75, 0.98],
-        },
-    },
-    # The shape that searches on AIME24 ended with, agents/programs/evolved.py among them.
-    {
-        "slots": {
-            **_PLAIN,
-            "grow": "widening",
-            "votes": "scaled",
-            "sure": "margin",
-            "doubt": "hopeless",
-            "dissent": "patience",
-            "length": "deep",
-        },
-        "numbers": {
-            "width": [3, 3],
-            "spread": [0.25, 0.25],
-            "most": [5, 64],
-            "steps": [2, 2],
-            "pull": [1, 1],
-            "finishes": [1, 8],
-            "threshold": [0.55, 0.999],
-            "doubtful": [12, 60],
-            "hopeless": [0.5, 0.2],
-            "patience": [15, 60],
-            "deepest": [46, 60],
-        },
-    },
-    # Waves until one agrees: ESC (Li et al. 2024).
-    {
-        "slots": {**_PLAIN, "grow": "waves", "sure": "share"},
-        "numbers": {"wave": [3, 8], "most": [6, 64], "steps": [2, 2], "finishes": [2, 4], "threshold": [0.6, 0.85]},
-    },
-    # Many at once, dissenters pruned, a leader that held: Parallel-Probe (arXiv 2602.03845).
-    {
-        "slots": {**_PLAIN, "live": "live", "stop": "held", "dissent": "patience"},
-        "numbers": {
-            "width": [4, 8],
-            "most": [8, 64],
-            "steps": [2, 2],
-            "live": [0.3, 0.3],
-            "finishes": [1, 4],
-            "threshold": [0.75, 0.95],
-            "hold": [1, 3],
-            "patience": [8, 24],
-        },
-    },
-)
+FOUNDERS: list[Genome] = [{**each, "slots": _PLAIN | each["slots"]} for each in _DATA["founders"]]
 """Where evolution begins, beside random genomes: families of the literature, and what was found."""
 
 # ----------------------------------------------------------------------------------------------------------- programs
-
-_HEAD = '''"""{about}"""
-{imports}
-
-def schedule(beta: float) -> dict:
-    """Every number of the controller, monotone in beta."""
-    return {{
-{numbers}
-    }}
-
-
-def solve(session, beta: float):
-    """Play one episode."""
-    knobs = schedule(beta)
-{memory}    leader, state = None, None
-    while state != (session.total_tokens, session.finished):
-        state = session.total_tokens, session.finished
-{grow}        answers, depths, finished = session.answers, session.depths, session.finished
-{when}{votes}            leader = max(votes, key=votes.get) if votes else None
-            ranked = [*sorted(votes.values(), reverse=True), 0.0, 0.0]
-            first, second = ranked[:2]
-{stop}{prune}    return leader
-'''
-
-
-def _indented(code: str, by: int) -> str:
-    return "".join(f"{' ' * by}{line}\n" for line in code.splitlines())
 
 
 def write_program(genome: Genome) -> str:
@@ -449,16 +170,17 @@ def write_program(genome: Genome) -> str:
     if slots["live"] == NOTHING:
         memory += "counted = -1\n"
         when = "if len(finished) != counted:\n    counted, votes = len(finished), {}\n"
-    return _HEAD.format(
-        about=f"{_sentence(abouts[0])}\n\n{_wrapped(_sentence(text))}\n",
+    frame: str = _DATA["frame"]
+    return frame.format(
+        about=f"{_sentence(abouts[0])}\n\n{textwrap.fill(_sentence(text), 110)}\n",
         imports=f"\nfrom math import {', '.join(functions)}\n" if functions else "",
         numbers=numbers,
-        memory=_indented(memory, 4),
-        grow=_indented(code["grow"], 8),
-        when=_indented(when, 8),
-        votes=_indented(code["votes"] + code["live"], 12),
-        stop=_indented(code["sure"] + code["stop"] + code["doubt"], 12),
-        prune=_indented(code["dissent"] + code["length"], 8),
+        memory=textwrap.indent(memory, 4 * " "),
+        grow=textwrap.indent(code["grow"], 8 * " "),
+        when=textwrap.indent(when, 8 * " "),
+        votes=textwrap.indent(code["votes"] + code["live"], 12 * " "),
+        stop=textwrap.indent(code["sure"] + code["stop"] + code["doubt"], 12 * " "),
+        prune=textwrap.indent(code["dissent"] + code["length"], 8 * " "),
     )
 
 
@@ -466,43 +188,10 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _wrapped(text: str, width: int = 110) -> str:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] += f"{' ' if lines[-1] else ''}{word}"
-    return "\n".join(lines)
-
-
 # ------------------------------------------------------------------------------------------------------------- changes
 
-Remedy = tuple[str, float] | tuple[str, str]
-
-REMEDIES: dict[str, tuple[Remedy, ...]] = {
-    "stopped_early": (("threshold", +1.0), ("finishes", +1.0), ("hold", +1.0), ("doubt", NOTHING), ("stop", "held")),
-    "pruned_right": (
-        ("patience", +1.0),
-        ("stretch", +1.0),
-        ("deepest", +1.0),
-        ("dissent", NOTHING),
-        ("length", NOTHING),
-    ),
-    "outvoted": (
-        ("votes", "short"),
-        ("votes", "scaled"),
-        ("votes", "shortest"),
-        ("discount", +1.0),
-        ("pull", +1.0),
-        ("kept", -1.0),
-        ("length", "stretched"),
-    ),
-    "lost_tie": (("most", +1.0), ("live", "live"), ("votes", "short"), ("votes", "scaled")),
-    "overruled": (("discount", -1.0), ("pull", -1.0), ("kept", +1.0), ("live", -1.0), ("votes", "equal")),
-    "never_opened": (("most", +1.0), ("width", +1.0), ("threshold", +1.0)),
-    "out_of_slots": (("most", +1.0),),
-    "wasted_right": (("threshold", -1.0), ("finishes", -1.0), ("width", -1.0), ("dissent", "patience")),
-    "wasted_wrong": (("most", -1.0), ("doubt", "hopeless"), ("length", "deep"), ("patience", -1.0), ("stretch", -1.0)),
+REMEDIES: dict[str, list[tuple[str, float | str]]] = {
+    cause: [(what, how) for what, how in each] for cause, each in _DATA["remedies"].items()
 }
 """What to try against each share of the diagnosis: a number and which way to move it, or a mechanism for a slot."""
 

@@ -1,12 +1,12 @@
 """Any executable that reads a prompt and writes a program: the way to a model that is reached in some other way.
 
-It runs in the folder the search was started in, and is told where things are in two ways. In its arguments,
+It runs in the folder the search was started in, and learns in two ways where things are. In its arguments,
 ``{prompt}`` and ``{output}`` stand for paths; its environment has
 
 ==================  =================================================================================
 ``AUTOTTS_PROMPT``  file with the prompt, which comes on stdin as well
 ``AUTOTTS_OUTPUT``  file to write the program to
-``AUTOTTS_USAGE``   file for what it cost, if it can tell: JSON, see below
+``AUTOTTS_USAGE``   file for what it cost, if it knows: JSON, see below
 ``AUTOTTS_PARENTS`` folder of the programs to build on, ``<id>.py``, with their figures, ``<id>.json``
 ``AUTOTTS_SEED``    seed of this proposal
 ==================  =================================================================================
@@ -17,18 +17,17 @@ why. The usage file may hold ``input_tokens``, ``cached_tokens``, ``output_token
 """
 
 import json
-import math
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agents.explorer.proposers.arguments import number, variables, word
+from agents.explorer.proposers.arguments import number, text, variables, words
 from agents.explorer.proposers.base import Proposal, ProposerError, Request, Usage
-from agents.explorer.proposers.processes import Command, TimedOutError, TooMuchOutputError, ended, found, run
-from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, extract_program, one_line
-from agents.explorer.proposers.workspace import PARENTS, PROGRAM, PROMPT, furnish, written_program
-from autotts_gym.errors import LONGEST_QUOTE, AutottsError, plain, quote
+from agents.explorer.proposers.processes import Command, ProcessError, found, run
+from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, displayable, one_line
+from agents.explorer.proposers.workspace import PARENTS, PROGRAM, PROMPT, furnish, program_of
+from autotts_gym.errors import LONGEST_QUOTE, AutottsError
+from autotts_gym.validation import is_integer, is_real
 
 USAGE = "usage.json"
 
@@ -57,18 +56,15 @@ class ExecutableProposer:
         env: str | Sequence[str] = (),
         model: str = "",
     ) -> None:
-        try:
-            words = shlex.split(word("exec", "command", command))
-        except ValueError as error:
-            raise AutottsError(f"exec: expected a command line, got {quote(command)}: {plain(error)}") from error
-        if not words:
+        program, *arguments = words("exec", command) or [""]
+        if not program:
             raise AutottsError("exec: expected a command, exec:COMMAND, got none")
-        self._words = [found(words[0], "exec"), *words[1:]]
+        self._words = [found(program, "exec"), *arguments]
         self.command = command
-        self.timeout = number("exec", "timeout", timeout)
-        self.max_usd = number("exec", "max_usd", max_usd, zero=True)
-        self.model = word("exec", "model", model) or Path(self._words[0]).name
-        self._env = variables("exec", env)
+        self.timeout = number("exec: timeout", timeout)
+        self.max_usd = number("exec: max_usd", max_usd, zero=True)
+        self.model = text("exec: model", model) or Path(self._words[0]).name
+        self._env = variables("exec: env", env)
         self._folder = Path.cwd()
 
     @property
@@ -105,38 +101,21 @@ class ExecutableProposer:
             passed=self._env,
         )
         printed = bytearray()
-        complaints = bytearray()
 
-        def complain(data: bytes) -> None:
-            complaints.extend(data)
-            del complaints[:-4096]
+        def show(data: bytes) -> None:
             progress(displayable(data.decode("utf-8", "replace"), secrets))
 
         try:
-            code = run(
-                command,
-                timeout=self.timeout,
-                on_stdout=printed.extend,
-                on_stderr=complain,
-                max_bytes=2 * MAX_REPLY_BYTES,
-            )
-        except TimedOutError:
-            raise ProposerError(f"{self.name}: took more than {self.timeout:g} s", self.bound(request)) from None
-        except TooMuchOutputError:
-            raise ProposerError(
-                f"{self.name}: expected at most {2 * MAX_REPLY_BYTES} bytes of output, got more", self.bound(request)
-            ) from None
-        except OSError as error:
-            raise ProposerError(f"{self.name}: cannot be started: {error.strerror}") from error
+            finished = run(command, self.timeout, 2 * MAX_REPLY_BYTES, printed.extend, show)
+        except ProcessError as error:
+            raise ProposerError(f"{self.name}: {error}", self.bound(request) if error.started else None) from error
         usage = self._usage(request, folder / USAGE)
-        if code != 0:
-            lines = complaints.decode("utf-8", "replace").strip().splitlines()
-            said = one_line(lines[-1], secrets, LONGEST_QUOTE) if lines else "nothing on stderr"
-            raise ProposerError(f"{self.name}: {ended(code)}: {said}", usage)
         try:
-            program = written_program(request)
+            if finished.code:
+                said = one_line(finished.complaint or "nothing on stderr", secrets, LONGEST_QUOTE)
+                raise ProposerError(f"{finished}: {said}")
             reply = clean(decoded(bytes(printed), "what was printed"), secrets)
-            source = extract_program(reply) if program is None else clean(decoded(program, PROGRAM), secrets)
+            source = program_of(request, reply, secrets)
         except ProposerError as error:
             raise ProposerError(f"{self.name}: {error}", usage) from error
         return Proposal(source, reply or source, usage, self.model)
@@ -151,9 +130,8 @@ class ExecutableProposer:
             return self.bound(request)
         tokens = [said.get(name, 0) for name in ("input_tokens", "cached_tokens", "output_tokens")]
         usd = said.get("usd")
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in tokens)
-        cost = usd is None or (isinstance(usd, int | float) and not isinstance(usd, bool) and 0 <= usd < math.inf)
-        if not whole or not cost or (usd is None and not any(tokens)):
+        good = all(is_integer(number) for number in tokens) and (is_real(usd, 0.0) if usd is not None else any(tokens))
+        if not good:
             return self.bound(request)
         return Usage(1, tokens[0], min(tokens[0], tokens[1]), tokens[2], None if usd is None else float(usd))
 

@@ -12,20 +12,9 @@ try:
     import httpx2
     import openai
 
-    from agents.explorer.proposers.endpoint import (
-        EndpointProposer,
-        Reply,
-        checked_url,
-        count,
-        dollars,
-        event,
-        events,
-        is_integer,
-        text_of,
-        whole_message,
-    )
+    from agents.explorer.proposers import endpoint
 except ModuleNotFoundError as error:
-    if error.name not in ("httpx2", "openai"):
+    if error.name not in ("httpx2", "openai", "tenacity"):
         raise
     raise AutottsError(
         f"openai:MODEL: expected the package {error.name}, which is not installed: pip install 'autotts_gym[explorer]'"
@@ -34,7 +23,7 @@ except ModuleNotFoundError as error:
 OPENAI_URL = "https://api.openai.com/v1"
 
 
-class OpenAIProposer(EndpointProposer):
+class OpenAIProposer(endpoint.EndpointProposer):
     """Asks by chat completions, as a stream.
 
     Args:
@@ -49,6 +38,7 @@ class OpenAIProposer(EndpointProposer):
     """
 
     kind = "openai"
+    error = openai.OpenAIError
 
     def __init__(
         self,
@@ -61,7 +51,7 @@ class OpenAIProposer(EndpointProposer):
     ) -> None:
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
         api_key = os.environ.get(key_variable, "").strip()
-        self._official = urlsplit(checked_url(self.kind, base_url)).hostname == urlsplit(OPENAI_URL).hostname
+        self._official = urlsplit(endpoint.checked_url(self.kind, base_url)).hostname == urlsplit(OPENAI_URL).hostname
         if not api_key:
             if self._official:
                 raise AutottsError(f"openai:{model}: expected a key in ${key_variable}, got none")
@@ -69,11 +59,7 @@ class OpenAIProposer(EndpointProposer):
         self.seeded = seeded
         super().__init__(model, api_key=api_key, base_url=base_url, **options)
 
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (openai.OpenAIError,)
-
-    def _stream(self, http: httpx2.Client, request: Request, reply: Reply) -> Generator[str, None, None]:
+    def _stream(self, http: httpx2.Client, request: Request, reply: endpoint.Reply) -> Generator[str, None, None]:
         client = openai.OpenAI(api_key=self._key, base_url=self.base_url, max_retries=0, http_client=http)
         # OpenAI's newer models know only the one name, many servers only the other.
         limit = "max_completion_tokens" if self._official else "max_tokens"
@@ -89,26 +75,26 @@ class OpenAIProposer(EndpointProposer):
             stream_options={"include_usage": True},
             extra_body=body,
         ) as answer:
-            if is_integer(answer.response):
-                yield self._take(whole_message(answer.response), reply, whole=True)
+            if endpoint.is_one_message(answer.response):
+                yield self._take(endpoint.message_of(answer.response.read()), reply, complete=True)
                 return
-            for data in events(answer.response):
+            for data in endpoint.events(answer.response):
                 if data.strip() == "[DONE]":
                     reply.finished = True
                     return
-                yield self._take(event(data), reply)
+                yield self._take(endpoint.message_of(data), reply)
 
-    def _take(self, message: Mapping[str, Any], reply: Reply, whole: bool = False) -> str:
+    def _take(self, message: Mapping[str, Any], reply: endpoint.Reply, complete: bool = False) -> str:
         """Take in a chunk of a stream, or a whole message; returns what to show of it."""
         shown = ""
         for choice in (message.get("choices") or ())[:1]:
             said = choice.get("delta") or choice.get("message") or {}
             # Servers of open models send what a model thinks under either of these names.
             thought = said.get("reasoning_content") or said.get("reasoning") or ""
-            text = text_of(said.get("content")) + text_of(said.get("refusal"))
+            text = endpoint.text_of(said.get("content")) + endpoint.text_of(said.get("refusal"))
             reply.text.append(text)
-            shown = text_of(thought) + text
-            reply.finished = reply.finished or whole or bool(choice.get("finish_reason"))
+            shown = endpoint.text_of(thought) + text
+            reply.finished = reply.finished or complete or bool(choice.get("finish_reason"))
         reply.usage = self._reported(message) or reply.usage
         return shown
 
@@ -117,13 +103,13 @@ class OpenAIProposer(EndpointProposer):
         if reported.get("prompt_tokens") is None or reported.get("completion_tokens") is None:
             return None
         details = reported.get("prompt_tokens_details") or {}
-        read = count(reported["prompt_tokens"])
+        read = endpoint.count(reported["prompt_tokens"])
         return Usage(
             1,
             read,
-            min(read, count(details.get("cached_tokens"))),
-            count(reported["completion_tokens"]),
-            dollars(reported.get("cost")),  # OpenRouter's, in USD
+            min(read, endpoint.count(details.get("cached_tokens"))),
+            endpoint.count(reported["completion_tokens"]),
+            endpoint.dollars(reported.get("cost")),  # OpenRouter's, in USD
         )
 
     @property

@@ -43,12 +43,16 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class TimedOutError(Exception):
-    """The program took too long."""
+class ProcessError(Exception):
+    """The program could not be started, took too long, or wrote too much.
 
+    Attributes:
+        started: whether it ran.
+    """
 
-class TooMuchOutputError(Exception):
-    """The program wrote too much."""
+    def __init__(self, message: str, started: bool = True) -> None:
+        super().__init__(message)
+        self.started = started
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,29 @@ def found(word: str, what: str) -> str:
     return os.path.abspath(path)
 
 
-def ended(code: int) -> str:
-    """How a program ended, in words."""
-    return f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended.
+
+    Attributes:
+        code: its exit code; negative: the signal that ended it.
+        complaint: the last line that it wrote to standard error.
+    """
+
+    code: int
+    complaint: str
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}" if self.code >= 0 else f"killed by signal {-self.code}"
 
 
 def run(
     command: Command,
-    *,
     timeout: float,
-    on_stdout: Callable[[bytes], None],
-    on_stderr: Callable[[bytes], None],
     max_bytes: int,
-) -> int:
+    on_stdout: Callable[[bytes], object],
+    on_stderr: Callable[[bytes], object],
+) -> Finished:
     """Run a program to its end.
 
     When this returns or raises, the program is dead, and so are the processes it started.
@@ -108,45 +122,53 @@ def run(
     Args:
         command: what is run; its first word is a path.
         timeout: seconds.
+        max_bytes: that it may write, to both together.
         on_stdout: called with bytes as they are written.
         on_stderr: likewise.
-        max_bytes: that it may write, to both together.
-
-    Returns:
-        Its exit code; negative: the signal that ended it.
 
     Raises:
-        TimedOutError: it took too long.
-        TooMuchOutputError: it wrote too much.
-        OSError: it cannot be started.
+        ProcessError: it cannot be started, took too long, or wrote too much.
     """
     mark = secrets.token_hex(16)
     deadline = time.monotonic() + timeout
     with command.stdin.open("rb") as stdin:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command.words],
-            cwd=command.folder,
-            env={**command.environment(), _MARK: mark},
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command.words],
+                cwd=command.folder,
+                env={**command.environment(), _MARK: mark},
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProcessError(f"cannot be started: {error.strerror}", started=False) from error
+    complaints = bytearray()
+
+    def complain(data: bytes) -> None:
+        complaints.extend(data)
+        del complaints[:-4096]
+        on_stderr(data)
+
     try:
-        _pump(process, mark, deadline, {"stdout": on_stdout, "stderr": on_stderr}, max_bytes)
+        in_time = _pump(process, mark, deadline, {"stdout": on_stdout, "stderr": complain}, max_bytes)
     finally:
         _end(process, mark)
-    return process.returncode
+    if not in_time:
+        raise ProcessError(f"took more than {timeout:g} s")
+    lines = complaints.decode("utf-8", "replace").strip().splitlines()
+    return Finished(process.returncode, lines[-1] if lines else "")
 
 
 def _pump(
     process: "subprocess.Popen[bytes]",
     mark: str,
     deadline: float,
-    sinks: Mapping[str, Callable[[bytes], None]],
+    sinks: Mapping[str, Callable[[bytes], object]],
     max_bytes: int,
-) -> None:
-    """Hand on what the program writes, until it has ended and its pipes are empty."""
+) -> bool:
+    """Hand on what the program writes, until it has ended and its pipes are empty; whether it ended in time."""
     ended = os.pidfd_open(process.pid)
     try:
         with selectors.DefaultSelector() as selector:
@@ -161,9 +183,7 @@ def _pump(
                 left = deadline - time.monotonic()
                 ready = selector.select(min(max(0.0, left), LONGEST_WAIT))
                 if left <= 0:
-                    if running:
-                        raise TimedOutError
-                    return
+                    return not running
                 for key, _ in ready:
                     if key.data is None:
                         # What it started would hold its pipes open for ever.
@@ -178,8 +198,9 @@ def _pump(
                         continue
                     size += len(data)
                     if size > max_bytes:
-                        raise TooMuchOutputError
+                        raise ProcessError(f"expected at most {max_bytes} bytes of output, got more")
                     key.data(data)
+            return True
     finally:
         os.close(ended)
 

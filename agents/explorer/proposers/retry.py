@@ -1,14 +1,17 @@
 """When to ask again, and when no more: back-off, what the server asks for, what has been paid, and the time left.
 
 The official clients retry by themselves, but not streams that break off, and without a word of what was paid. So their
-retries are turned off and this is the only place that asks again.
+retries are turned off and this is the only place that asks again. Tenacity has the loop.
 """
 
 import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from agents.explorer.proposers.base import ProposerError, Usage
 
@@ -32,21 +35,6 @@ class CallError(Exception):
         self.again = again
         self.wait = wait
         self.usage = usage or Usage()
-
-
-def added(first: Usage, second: Usage) -> Usage:
-    """Two usages as one; the cost is known only if it is known of all that was used."""
-    if first == Usage() or second == Usage():
-        return second if first == Usage() else first
-    usd = None if first.usd is None or second.usd is None else first.usd + second.usd
-    return Usage(
-        first.calls + second.calls,
-        first.input_tokens + second.input_tokens,
-        first.cached_tokens + second.cached_tokens,
-        first.output_tokens + second.output_tokens,
-        usd,
-        first.assumed + second.assumed,
-    )
 
 
 class RateLimit:
@@ -80,10 +68,11 @@ class RateLimit:
             self._sleep(at - now)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Retry:
     """Makes a call until it succeeds or there is no point in going on.
 
-    Args:
+    Attributes:
         retries: calls after the first.
         paid_attempts: calls that may have been paid, the last included: a stream that broke off costs money, a
             refusal does not.
@@ -94,24 +83,13 @@ class Retry:
         sleep: waits.
     """
 
-    def __init__(
-        self,
-        *,
-        retries: int = 5,
-        paid_attempts: int = 2,
-        timeout: float = 900.0,
-        first_wait: float = 1.0,
-        rate: RateLimit | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.retries = retries
-        self.paid_attempts = paid_attempts
-        self.timeout = timeout
-        self.first_wait = first_wait
-        self.clock = clock
-        self._rate = rate or RateLimit(clock=clock, sleep=sleep)
-        self._sleep = sleep
+    retries: int = 5
+    paid_attempts: int = 2
+    timeout: float = 900.0
+    first_wait: float = 1.0
+    rate: RateLimit = field(default_factory=RateLimit)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, call: Callable[[float], T], seed: int, notice: Callable[[str], None]) -> tuple[T, Usage]:
         """Make the call, again where that may help.
@@ -119,7 +97,7 @@ class Retry:
         Args:
             call: gets the time, by the clock, at which it must be over.
             seed: of the jitter.
-            notice: told of each failure that another call follows.
+            notice: gets a line on each failure that another call follows.
 
         Returns:
             What the call returned, and what the failed ones before it used.
@@ -127,31 +105,48 @@ class Retry:
         Raises:
             ProposerError: the last failure, with what all of them used.
         """
-        jitter = random.Random(seed)
-        spent = Usage()
-        self._rate.wait()
+        jitter, backoff = random.Random(seed), wait_exponential(self.first_wait, LONGEST_WAIT)
+        failures: list[CallError] = []
+        reason = ""
+        self.rate.wait()
         deadline = self.clock() + self.timeout
-        for attempt in range(self.retries + 1):
-            if attempt:
-                self._rate.wait()
+
+        def attempt() -> T:
             try:
-                return call(deadline), spent
+                return call(deadline)
             except CallError as failure:
-                spent = added(spent, failure.usage)
-                calls = f" (after {attempt + 1} calls)" if attempt else ""
-                if not failure.again or attempt == self.retries:
-                    raise ProposerError(f"{failure}{calls}", spent) from None
-                if spent.calls >= self.paid_attempts:
-                    raise ProposerError(f"{failure}{calls}; not repeated, as {spent.calls} were paid", spent) from None
-                # Equal jitter, so that proposals side by side do not come back all at once.
-                wait = min(LONGEST_WAIT, self.first_wait * 2**attempt) * jitter.uniform(0.5, 1.0)
-                wait = max(wait, failure.wait or 0.0)
-                if self.clock() + wait >= deadline:
-                    raise ProposerError(
-                        f"{failure}{calls}; the next call would be in {wait:.0f} s, past the timeout of "
-                        f"{self.timeout:g} s",
-                        spent,
-                    ) from None
-                notice(f"[{failure}; again in {wait:.1f} s]\n")
-                self._sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+                failures.append(failure)
+                raise
+
+        def spent() -> Usage:
+            return sum((failure.usage for failure in failures), Usage())
+
+        def wait(state: RetryCallState) -> float:
+            # Equal jitter, so that proposals side by side do not come back all at once.
+            return max(backoff(state) * jitter.uniform(0.5, 1.0), failures[-1].wait or 0.0)
+
+        def stop(state: RetryCallState) -> bool:
+            nonlocal reason
+            if not failures[-1].again or len(failures) > self.retries:
+                return True
+            if spent().calls >= self.paid_attempts:
+                reason = f"; not repeated, as {spent().calls} were paid"
+            elif self.clock() + state.upcoming_sleep >= deadline:
+                late = f"past the timeout of {self.timeout:g} s"
+                reason = f"; the next call would be in {state.upcoming_sleep:.0f} s, {late}"
+            return bool(reason)
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(CallError),
+            wait=wait,
+            stop=stop,
+            before=lambda _: self.rate.wait() if failures else None,
+            before_sleep=lambda state: notice(f"[{failures[-1]}; again in {state.upcoming_sleep:.1f} s]\n"),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(attempt), spent()
+        except CallError as failure:
+            calls = f" (after {len(failures)} calls)" if len(failures) > 1 else ""
+            raise ProposerError(f"{failure}{calls}{reason}", spent()) from None

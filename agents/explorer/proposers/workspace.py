@@ -4,10 +4,11 @@ import json
 import os
 import re
 import stat
+from collections.abc import Collection
 from dataclasses import asdict
 
 from agents.explorer.proposers.base import Parent, ProposerError, Request
-from agents.explorer.proposers.replies import MAX_REPLY_BYTES
+from agents.explorer.proposers.replies import MAX_REPLY_BYTES, clean, decoded, extract_program
 from autotts_gym.files import write_atomically
 
 PROMPT = "prompt.md"
@@ -20,7 +21,7 @@ def furnish(request: Request, instructions: str = "") -> None:
 
     ::
 
-        prompt.md           all that it is told
+        prompt.md           the prompt
         parents/<id>.py     the programs to build on
         parents/<id>.json   their figures: objective, frontier, diagnosis
 
@@ -51,7 +52,22 @@ def _figures(parent: Parent) -> dict[str, object]:
     return {"id": parent.id, "objective": parent.objective, "frontier": frontier, "diagnosis": figures["diagnosis"]}
 
 
-def written_program(request: Request) -> bytes | None:
+def program_of(request: Request, reply: str, secrets: Collection[str]) -> str:
+    """The program of a proposal: the file in the workspace or, where there is none, what the reply holds.
+
+    Args:
+        request: whose workspace it is.
+        reply: what was answered.
+        secrets: keys that must not be in it.
+
+    Raises:
+        ProposerError: the file is no plain file, or too long.
+    """
+    written = _written_program(request)
+    return extract_program(reply) if written is None else clean(decoded(written, PROGRAM), secrets)
+
+
+def _written_program(request: Request) -> bytes | None:
     """The program a proposer has written into its workspace; None if it wrote none.
 
     Only a plain file counts: a link could lead to a file that the proposer may not read, a pipe would block.
