@@ -212,7 +212,7 @@ class Recording(Job):
         self.log.flush()
         if "episodes/return" in scalars:
             self.sitting.progress.update(
-                told=f"return {scalars['episodes/return']:.3f} · accuracy {scalars['episodes/accuracy']:.1%} · "
+                note=f"return {scalars['episodes/return']:.3f} · accuracy {scalars['episodes/accuracy']:.1%} · "
                 f"{scalars['episodes/total_tokens'] / 1000:.0f}k tokens · "
                 f"{scalars['speed/steps_per_second']:,.0f} steps/s",
             )
@@ -234,7 +234,7 @@ class Evaluation(Job):
 
     def _init_callback(self) -> None:
         if not self.sitting.resumed:
-            self.sitting.progress.update(told="the hand-written controllers play")
+            self.sitting.progress.update(note="the hand-written controllers play")
             self._write_controllers()
 
     def _write_controllers(self) -> None:
@@ -264,7 +264,7 @@ class Evaluation(Job):
             return
         if counters.evaluations and step == self._last_evaluation():
             return
-        self.sitting.progress.update(told=f"evaluation {counters.evaluations + 1}")
+        self.sitting.progress.update(note=f"evaluation {counters.evaluations + 1}")
         results = sweep(self.model, self.validation, config, self.weights, self.seeds, self.observation)
         score = mean_return(results, config.latency_weight)
         frontier = Frontier.from_results(results[0].controller, results)

@@ -58,25 +58,25 @@ class Progress:
         if self._thread is not None:
             self._thread.join()
 
-    def begin(self, what: str, total: float | None = None, told: str = "") -> None:
+    def begin(self, what: str, total: float | None = None, note: str = "") -> None:
         """Begin another part of the work.
 
         Args:
             what: the part, in a word or two.
             total: its steps; None: unknown.
-            told: a note that is shown behind the count.
+            note: shown behind the count.
         """
         with self._lock:
-            self._what, self._total, self._done, self._note = what, total, 0.0, told
+            self._what, self._total, self._done, self._note = what, total, 0.0, note
             self._began = time.monotonic()
         if self._bar is not None:
-            self._bar.reset(self._bar.tasks[0].id, description=what, total=total, note=told, count=self._count())
+            self._bar.reset(self._bar.tasks[0].id, description=what, total=total, note=note, count=self._count())
 
-    def update(self, done: float | None = None, told: str | None = None) -> None:
+    def update(self, done: float | None = None, note: str | None = None) -> None:
         """Set the steps that are done, and the note; None: as before."""
         with self._lock:
             self._done = self._done if done is None else done
-            self._note = self._note if told is None else told
+            self._note = self._note if note is None else note
         if self._bar is not None:
             task = self._bar.tasks[0].id
             self._bar.update(task, completed=self._done, note=self._note, count=self._count())

@@ -76,12 +76,12 @@ class Screen(Progress):
     def doing(self, what: str) -> None:
         """Say what is being done."""
         self._tail = ""
-        self.update(told=what)
+        self.update(note=what)
 
     def stream(self, text: str) -> None:
         """Show the end of a text that arrives."""
         self._tail = (self._tail + plain(text))[-60:]
-        self.update(told=self._tail)
+        self.update(note=self._tail)
 
     def outcome(self, record: Record) -> None:
         """A proposal is done."""
