@@ -7,7 +7,7 @@ function; or ``PLAIN`` and 0: one in plain Python, of which nothing is written h
 import numpy as np
 
 from autotts_gym.engine.addresses import call_macro, unpack
-from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.jit import called, inline, kernel
 from autotts_gym.engine.layout import ACTIVE, BRANCH, FIRST_DEEPEN
 from autotts_gym.engine.summaries import overdue, weighted_votes
 from autotts_gym.engine.transition import clear_row
@@ -46,7 +46,7 @@ def _concerns(pool, slot, code, amount, ahead):
     return overdue(pool, slot)
 
 
-@inline
+@called
 def _cut(pool, slots_n, count):
     """Where the deepest active branches end, so many in number, ties to those opened first.
 
@@ -66,7 +66,7 @@ def _cut(pool, slots_n, count):
     return high, ties
 
 
-@inline
+@called
 def write_row(revealed, n, code, amount, plan):
     """Write a compiled macro into the empty row of a plan."""
     pool, slots_n = revealed.pools[n], revealed.slots[n]
@@ -162,7 +162,7 @@ def _changes_something(revealed, n, code, amount, first):
     return i >= 0 and _concerns(revealed.pools[n], revealed.slots[n, i], code, amount, False)
 
 
-@inline
+@called
 def _effective(admissible, n, max_branches, plan):
     """Whether the row of a plan would change something."""
     effective = plan.stop[n] or ((plan.open[n] > 0 or plan.read[n] > 0) and admissible[n, BRANCH] != 0)
@@ -174,7 +174,7 @@ def _effective(admissible, n, max_branches, plan):
     return effective
 
 
-@inline
+@called
 def mark_row(revealed, n, compiled, plan, masks):
     """Write to row n of masks where compiled macros would change something; 0 for the others.
 

@@ -26,10 +26,22 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     It must not allocate: it borrows its arrays from the kernel without counting references, which would otherwise be
     done for every array of the state at every call and cost several times the transition itself.
     """
+    return _part(function, forceinline=True)
+
+
+def called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function as ``inline`` does, but not anew for each place that it is called from.
+
+    For what is large, called in several places and seldom done: copies of it take long to compile.
+    """
+    return _part(function, forceinline=False)
+
+
+def _part(function: Callable[..., Any], forceinline: bool) -> Callable[..., Any]:
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        "forceinline": True,
+        "forceinline": forceinline,
         "_nrt": False,
         "no_cpython_wrapper": True,
         "no_cfunc_wrapper": True,

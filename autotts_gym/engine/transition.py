@@ -8,7 +8,7 @@ of them; kernels, which Python calls, take its addresses.
 import numpy as np
 
 from autotts_gym.engine.addresses import call_aggregator, call_begin, call_perform, call_round, unpack
-from autotts_gym.engine.jit import inline, kernel
+from autotts_gym.engine.jit import called, inline, kernel
 from autotts_gym.engine.layout import (
     ACTIVE,
     BLANK_ANSWER,
@@ -83,7 +83,7 @@ def _deal(s, n, i):
 # ------------------------------------------------------------------------------------------------------------- votes
 
 
-@inline
+@called
 def _elect(s, n):
     """The answer with most votes; ties go to the branch opened first."""
     pool = s.pools[n]
@@ -134,7 +134,7 @@ def _move_vote(s, n, old, new):
             pool.leader_since = pool.total_tokens
 
 
-@inline
+@called
 def _finished_first(s, n, a, b):
     """Of two answers, the one that a finished branch gave first."""
     for k in range(s.pools[n].finished_distinct):
@@ -173,7 +173,7 @@ def _count_finished(s, n, answer, depth):
         pool.finished_since = pool.finished
 
 
-@inline
+@called
 def _showed(s, n, i, stored):
     """Whether a branch has revealed an answer (a stored id) before the depth that it is at."""
     start, before = s.hidden_slots[n, i].start, max(s.slots[n, i].depth - 1, 0)
@@ -234,7 +234,7 @@ def _reveal(s, n, i, stored, depth):
     slot.off_leader = 0 if answer == pool.leader else slot.off_leader + 1
 
 
-@inline
+@called
 def _show_signals(s, n, i, before):
     """A branch that has grown from a depth shows the signals of the intervals since."""
     slot = s.slots[n, i]
@@ -302,12 +302,10 @@ def _charge(s, n, i, cost):
     return paid
 
 
-@inline
+@called
 def _withdraw(s, n):
     """Withdraw the actions that the budget no longer covers (an interval counts with its full length)."""
     pool = s.pools[n]
-    if pool.budget == UNLIMITED:
-        return
     rules = s.rules[0]
     left = pool.budget - pool.total_tokens
     if left < pool.interval_tokens:
@@ -335,7 +333,8 @@ def _deepen(s, n, i, exact):
     else:
         paid = _charge(s, n, i, min(max(behind, 0), interval) if exact else interval)
         slot.depth += 1
-        _show_signals(s, n, i, slot.depth - 1)
+        if s.signals.shape[2] > 0:
+            _show_signals(s, n, i, slot.depth - 1)
         pool.active_depth += 1
         pool.deepest = max(pool.deepest, slot.depth)
         if rules.explicit:
@@ -345,7 +344,8 @@ def _deepen(s, n, i, exact):
         ends = exact and slot.depth == hidden.probes and behind <= interval
     if ends:
         _finish(s, n, i)
-    _withdraw(s, n)
+    if pool.budget != UNLIMITED:
+        _withdraw(s, n)
     return paid
 
 
@@ -374,7 +374,8 @@ def _repeat(s, n, i, steps, exact):
     if count == 0:
         return count
     slot.depth += count
-    _show_signals(s, n, i, slot.depth - count)
+    if s.signals.shape[2] > 0:
+        _show_signals(s, n, i, slot.depth - count)
     slot.revealed += count
     slot.run += count
     slot.tokens += count * interval
@@ -383,7 +384,8 @@ def _repeat(s, n, i, steps, exact):
     pool.active_run += count
     pool.deepest = max(pool.deepest, slot.depth)
     pool.total_tokens += count * interval
-    _withdraw(s, n)
+    if pool.budget != UNLIMITED:
+        _withdraw(s, n)
     return count
 
 
