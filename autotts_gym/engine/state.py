@@ -307,11 +307,14 @@ class PoolState:
             AutottsError: an array has another shape or dtype, or an episode has not just begun.
         """
         chosen, seeds = self._mask(chosen), shaped("seeds", seeds, np.int64, self._rows)
+        rows = np.flatnonzero(chosen)
+        drawn = np.stack([seeds[rows], self.arrays.hidden_pools["branches"][rows]], axis=1)
+        pairs, pair_of_row = np.unique(drawn, axis=0, return_inverse=True)  # questions of one size share an order
+        kept = np.zeros((len(pairs), self.rules.max_branches), np.int32)
+        for order, (seed, size) in zip(kept, pairs.tolist(), strict=True):
+            order[:size] = pool_order(seed, size)[: len(order)]
         orders = np.zeros(self.slots.shape, np.int32)
-        sizes = self.arrays.hidden_pools["branches"]
-        for n in np.flatnonzero(chosen):
-            held = pool_order(int(seeds[n]), int(sizes[n]))[: self.rules.max_branches]
-            orders[n, : len(held)] = held
+        orders[rows] = kept[pair_of_row.reshape(-1)]
         self._deal(chosen, orders)
 
     def act(self, actions: NDArray[np.int64]) -> NDArray[np.bool_]:
