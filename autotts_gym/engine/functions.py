@@ -52,7 +52,7 @@ def machine_code(function: Callable[..., Any], signature: Any, what: str, apart:
     compiled._cache = KernelCache(function)
     try:
         compiled.compile()
-    except NumbaError as error:
+    except (NumbaError, TypeError) as error:  # a TypeError where the parameters are others
         reason = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
         raise AutottsError(f"{what}: Numba cannot compile it: {plain(reason)}") from error
     _kept.append(compiled._library)

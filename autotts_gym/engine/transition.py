@@ -598,8 +598,8 @@ def play_round(s, n, plan):
         if plan.prune[n, i] and s.admissible[n, FIRST_DEEPEN + rules.max_branches + i] != 0:
             _prune(s, n, i)
     # In one loop, so that the code that grows a branch is part of this function once.
-    deepened_or_opened = among + plan.open[n]
-    for k in range(deepened_or_opened + plan.read[n]):
+    deepened_or_opened = among + max(np.int64(plan.open[n]), 0)
+    for k in range(deepened_or_opened + max(np.int64(plan.read[n]), 0)):
         if k >= among and s.admissible[n, BRANCH] == 0:
             break
         i, steps, exact = np.int64(k), np.int64(1), rules.exact

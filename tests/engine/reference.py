@@ -360,10 +360,10 @@ def random_plan(rng: np.random.Generator, state: PoolState, stops: float = 0.1, 
     plan = RoundPlan(
         prune=rng.random((n, m)) < 0.1,
         deepen=rng.choice([0, 1, 1, 2, 5], (n, m)).astype(np.int8),
-        open=rng.choice([0, 1, 2, m + 1], n).astype(np.int32),
+        open=rng.choice([-1, 0, 1, 2, m + 1], n).astype(np.int32),
         stop=rng.random(n) < stops,
         answer=rng.integers(-1, np.maximum(state.pools["answers_seen"], 1)).astype(np.int32),
-        read=rng.choice([0, 0, 0, 1, 2], n).astype(np.int32) * reads,
+        read=rng.choice([-1, 0, 0, 1, 2], n).astype(np.int32) * reads,
         probe=rng.random((n, m)) < 0.3,
     )
     plan.answer[state.pools["answers_seen"] == 0] = -1
