@@ -184,7 +184,7 @@ def test_a_search_judges_on_variants_of_each_side_of_its_split(stores: list[Repl
 def test_a_search_on_variants_runs_and_goes_on(
     stores: list[ReplayStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(loop, "make_judge", StandIn)
+    monkeypatch.setattr(loop, "Judge", StandIn)
     paths = tuple(str(store.save(tmp_path / f"{store.model}.h5")) for store in stores)
     (tmp_path / "first.py").write_text(program(2, 10, 0.7))
     config = Config(
