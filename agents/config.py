@@ -158,15 +158,16 @@ class Config(Settings):
         return super().load(file, f"{expected} or one of {known}")
 
     @classmethod
-    def chosen(cls, name: str, values: Mapping[str, Any]) -> Self:
+    def chosen(cls, name: str | None, values: Mapping[str, Any]) -> Self:
         """The configuration that a command line chooses.
 
         Args:
-            name: a file, or the name of one that comes with the repository; empty: the one of the algorithm.
+            name: a file, or the name of one that comes with the repository; None: the one of the algorithm.
             values: the fields that the command line sets. A limit of steps alone takes the place of one of time.
 
         Raises:
             AutottsError: there is none, or a value is wrong.
         """
         limits = {"minutes": 0.0} if "total_steps" in values else {}
-        return cls.load(name or values.get("algo", "maskable_ppo")).updated({**limits, **values})
+        file = values.get("algo", "maskable_ppo") if name is None else name
+        return cls.load(file).updated({**limits, **values})

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Annotated, Any, Self, TypedDict, get_args, get_origin, get_type_hints
 
@@ -100,7 +100,7 @@ class Settings:
         """
         try:
             values = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise AutottsError(f"{path}: expected {expected}, got {plain(error)}") from error
         if not isinstance(values, dict):
             raise AutottsError(f"{path}: expected a JSON object, got {type(values).__name__}")
@@ -199,7 +199,15 @@ def _shown(default: Any) -> str:
 
 
 def _complaint(box: str) -> str:
-    """What tyro complains of, out of the box that it draws: the lines between the title and the first rule."""
+    """What tyro complains of, out of the box that it draws: the lines between the title and the next rule.
+
+    Where the terminal has no line-drawing characters, there is a rule below the title too.
+    """
+
+    def is_rule(line: str) -> bool:
+        return not set(line) - set("─-")
+
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    said = " ".join(takewhile(lambda line: set(line) - set("─-"), lines)).removeprefix("Error parsing ")
-    return plain(said[:1].lower() + said[1:], 500)
+    said = takewhile(lambda line: not is_rule(line), dropwhile(is_rule, lines))
+    text = " ".join(said).removeprefix("Error parsing ")
+    return plain(text[:1].lower() + text[1:], 500)

@@ -174,12 +174,12 @@ def read_arguments(arguments: Sequence[str] | None) -> tuple[RunFolder, str, boo
         "resume": (str, "continue the run of this folder from its last checkpoint"),
     }
     values = read_command_line("agents.train", __doc__, Config, more, arguments)
-    chosen, resumed = values.pop("config", ""), values.pop("resume", "")
+    chosen, resumed = values.pop("config", None), values.pop("resume", None)
     command = command_line("agents.train")
-    if resumed:
+    if resumed is not None:
         run = RunFolder.open(resumed)
         fixed = sorted(set(values) - set(CHANGEABLE))
-        if chosen or fixed:
+        if chosen is not None or fixed:
             raise AutottsError(f"--resume: expected only {', '.join(CHANGEABLE)} beside it, got {fixed or '--config'}")
         run.config = run.config.updated(values)
         return run, command, True

@@ -21,6 +21,8 @@ from agents.train import train
 from autotts_gym.cli import ending
 from autotts_gym.errors import AutottsError
 from autotts_gym.files import write_atomically
+from autotts_gym.replay import resolve_stores
+from autotts_gym.validation import check
 
 if TYPE_CHECKING:
     import optuna
@@ -59,8 +61,10 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
         import optuna
     except ImportError as error:
         raise AutottsError("tune: expected Optuna installed; try: pip install optuna") from error
+    check("folder", str(folder), "?" not in str(folder), "a path without a question mark, as it is part of an address")
     if trials < 1:
         raise AutottsError(f"trials: expected at least 1, got {trials}")
+    resolve_stores(base.store or None)  # before anything is made
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
@@ -71,7 +75,7 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
     )
 
     def objective(trial: "optuna.Trial") -> float:
-        values = suggest(trial, base) if trial.number else {}
+        values = suggest(trial, base) if any(each.value is not None for each in study.trials) else {}
         trial.set_user_attr("fields", values)
         name = f"trial-{trial.number:03d}"
         run = RunFolder.of(base.updated({**values, "log_dir": str(folder), "name": name}))
@@ -83,7 +87,13 @@ def tune(base: Config, folder: Path, trials: int, command: str = "agents.tune.tu
     for _ in range(trials):
         # Seeded by how many there are: a study that goes on draws what one in a single sitting would have.
         study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
-        study.optimize(objective, n_trials=1)
+        trial = study.ask()
+        try:
+            value = objective(trial)
+        except BaseException:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        study.tell(trial, value)
     best = base.updated({**study.best_trial.user_attrs["fields"], "name": "", "log_dir": "runs"})
     write_atomically(folder / "best.json", best.to_json(every=False).encode())
     records = [
@@ -104,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "trials": (int, "trials to add (default: 20)"),
         }
         values = read_command_line("agents.tune", __doc__, Config, more, arguments)
-        chosen, trials = values.pop("config", ""), values.pop("trials", 20)
+        chosen, trials = values.pop("config", None), values.pop("trials", 20)
         base = Config.chosen(chosen, values)
         folder = run_path(base.updated({"name": base.name or f"tune-{base.algo}"}))
         best = tune(base, folder, trials, command_line("agents.tune"))

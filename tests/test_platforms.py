@@ -65,7 +65,7 @@ packages = [autotts_gym]
 if {agents}:
     import agents, agents.explorer
     packages.append(agents)
-only_linux = ("autotts_gym.sandbox.server", "autotts_gym.sandbox.session", "autotts_gym.sandbox.confinement")
+only_linux = ("autotts_gym.sandbox.fork_server", "autotts_gym.sandbox.session", "autotts_gym.sandbox.confinement")
 names = [each.name for p in packages for each in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
 names = [name for name in names if not name.startswith(("agents.programs", "autotts_gym.trajectories"))]
 for name in names:

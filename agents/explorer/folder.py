@@ -76,7 +76,7 @@ def _taken_up(file: Path, make: Callable[[Any], T]) -> T:
     """
     try:
         return make(json.loads(file.read_text()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise AutottsError(
             f"{file}: expected what this version of agents.explorer writes, got {quote(error)}; go on with the version "
             "that versions.json of the run names"

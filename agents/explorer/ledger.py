@@ -66,7 +66,7 @@ class Prices:
         try:
             models = json.loads(file.read_text())["models"]
             table = {name: _price(f"{file}: {name}", row) for name, row in models.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, AutottsError):
                 raise
             raise AutottsError(f"{file}: expected a table of prices, got {quote(error)}") from error

@@ -166,11 +166,14 @@ def _changes_something(revealed, n, code, amount, first):
 def _effective(admissible, n, max_branches, plan):
     """Whether the row of a plan would change something."""
     effective = plan.stop[n] or ((plan.open[n] > 0 or plan.read[n] > 0) and admissible[n, BRANCH] != 0)
+    explicit = admissible.shape[1] > FIRST_DEEPEN + 2 * max_branches
     for i in range(max_branches):
         if effective:
             break
         effective = plan.deepen[n, i] > 0 and admissible[n, FIRST_DEEPEN + i] != 0
         effective = effective or (plan.prune[n, i] and admissible[n, FIRST_DEEPEN + max_branches + i] != 0)
+        if explicit:
+            effective = effective or (plan.probe[n, i] and admissible[n, FIRST_DEEPEN + 2 * max_branches + i] != 0)
     return effective
 
 

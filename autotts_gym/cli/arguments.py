@@ -68,7 +68,7 @@ def knob(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {quote(text)}")
     try:
         parsed = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
     return name, value if isinstance(parsed, list | dict) else parsed
 

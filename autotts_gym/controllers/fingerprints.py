@@ -117,7 +117,8 @@ def _behaviour(
 
 
 def _parts(plan: RoundPlan) -> tuple[Any, ...]:
-    return plan.prune, plan.deepen, plan.open, plan.read, plan.stop, plan.answer
+    parts = plan.prune, plan.deepen, plan.open, plan.read, plan.stop, plan.answer
+    return (*parts, plan.probe) if plan.probe.any() else parts  # as older files have it, where nothing is probed
 
 
 def _coarse(values: Any) -> Any:

@@ -54,7 +54,7 @@ def read_card(path: Path) -> dict[str, Any]:
             card = json.loads(file.read(CARD))
     except FileNotFoundError:
         raise ControllerError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError, RecursionError) as error:
         raise ControllerError(
             f"{path}: expected a policy of agents.train with an entry {CARD}: {plain(error)}"
         ) from error
@@ -77,7 +77,7 @@ def read_identity(path: Path) -> dict[str, Any] | None:
             return None
         try:
             saved = json.loads(file.read(IDENTITY))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ControllerError(f"{path}: {IDENTITY}: expected JSON: {plain(error)}") from error
     parts = ("features", "actions", "constants")
     if not isinstance(saved, dict) or not all(isinstance(saved.get(part), dict) for part in parts):

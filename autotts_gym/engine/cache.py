@@ -41,6 +41,7 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.runtime.nrt import rtsys
 
+from autotts_gym.engine.frozen import digest_of
 from autotts_gym.version import __version__
 
 KEPT = 16
@@ -61,6 +62,8 @@ _SETTINGS = (
 """Settings of Numba that change machine code, and are not in the keys of its own cache."""
 
 
+_PACKAGE = Path(__file__).resolve().parent.parent
+
 _COMPILED = (
     *("actions/effects.py", "controllers/decisions.py", "engine/*.py", "envs/steps.py", "evaluation/hindsight.py"),
     *("observation/*.py", "sandbox/messages.py", "sandbox/protocol.py", "version.py"),
@@ -70,9 +73,8 @@ _COMPILED = (
 
 def _digest() -> str:
     """Digest of every source file whose code or constants are compiled into kernels."""
-    package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in _COMPILED for path in package.glob(pattern)}):
+    for path in sorted({path for pattern in _COMPILED for path in _PACKAGE.glob(pattern)}):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -273,7 +275,8 @@ class _Locator(_CacheLocator):
         return str(folder()[0] or "")
 
     def get_source_stamp(self) -> tuple[str, str]:
-        return DIGEST, _digest_of(Path(self._file))
+        file = Path(self._file).resolve()
+        return DIGEST, _digest_of(file) if file.is_relative_to(_PACKAGE) else digest_of(self._function)
 
     def get_disambiguator(self) -> str:
         return f"{self._function.__module__}-{self._function.__code__.co_firstlineno}"
@@ -285,7 +288,7 @@ class _Locator(_CacheLocator):
 
 @lru_cache
 def _digest_of(source: Path) -> str:
-    """Digest of the file of a kernel, which may be a user's."""
+    """Digest of a file of this package."""
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
@@ -332,7 +335,11 @@ class _Entries(IndexDataCacheFile):
 
 
 class KernelCache(FunctionCache):
-    """The compiled code of one function, in ``folder``; where there is none, or it is full, in memory alone."""
+    """The compiled code of one function, in ``folder``; where there is none, or it is full, in memory alone.
+
+    Raises:
+        UnknownValueError: it is a user's, and of something that it uses nothing says what it is.
+    """
 
     _impl_class = _Impl
 

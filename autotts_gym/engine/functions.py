@@ -5,6 +5,7 @@ it.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, Self, TypeVar
 
 from numba import types
@@ -16,6 +17,7 @@ from numba.np import numpy_support
 
 from autotts_gym.engine.addresses import REVEALED_STATE
 from autotts_gym.engine.cache import KernelCache
+from autotts_gym.engine.frozen import UnknownValueError
 from autotts_gym.engine.jit import ApartCompiler
 from autotts_gym.engine.layout import POOL
 from autotts_gym.errors import AutottsError, plain, quote
@@ -49,7 +51,8 @@ def machine_code(function: Callable[..., Any], signature: Any, what: str, apart:
         AutottsError: it cannot be compiled.
     """
     compiled: Any = _Native(function, signature, {}, {"error_model": "numpy"}, ApartCompiler if apart else Compiler)
-    compiled._cache = KernelCache(function)
+    with suppress(UnknownValueError):  # then it is compiled in every process, and never stale
+        compiled._cache = KernelCache(function)
     try:
         compiled.compile()
     except (NumbaError, TypeError) as error:  # a TypeError where the parameters are others

@@ -50,7 +50,7 @@ def load(what: str, reference: str) -> Any:
         module = importlib.import_module(where)
     except AutottsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         kind = type(error).__name__
         raise AutottsError(f"{what}: {plain(reference)} cannot be imported: {kind}: {plain(error)}") from error
     if not hasattr(module, name):

@@ -147,11 +147,18 @@ class _Stretched:
         self._signals = {name: signal[self._source] for name, signal in self._store.signals.items()}
 
     def blur(self, rng: np.random.Generator) -> None:
-        """Change every number of a signal a little, within its range, so that none is that of the store."""
+        """Change every number of a signal a little, within its range: what would leave it is reflected at its end.
+
+        So none is that of the store, as far as float32 has numbers in between.
+        """
         for name, values in self._signals.items():
             if values.size:
-                noise = rng.normal(0.0, BLUR * float(values.std()), values.size)
-                self._signals[name] = np.clip(values + noise, values.min(), values.max()).astype(np.float32)
+                wide = values.astype(np.float64)  # sums of squares of large numbers are beyond float32
+                low, high = wide.min(), wide.max()
+                blurred = wide + rng.normal(0.0, BLUR * wide.std(), wide.size)
+                blurred = low + np.abs(blurred - low)
+                blurred = high - np.abs(high - blurred)
+                self._signals[name] = np.clip(blurred, low, high).astype(np.float32)
 
     def store(self, sizes: NDArray[np.int64], model: str, attributes: dict[str, object]) -> ReplayStore:
         """Make a store of all of them, with so many branches a question."""

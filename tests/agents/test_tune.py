@@ -28,6 +28,23 @@ def test_a_study_is_kept_and_goes_on_and_its_best_is_a_configuration(algo: str, 
     assert best.total_steps == 128
 
 
+def test_a_trial_that_fails_is_one_line_and_the_base_is_tried_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.json").write_text(Config(**{**SMALL, "total_steps": 128, "eval_steps": 128}).to_json())
+    arguments = ["--config", "base.json", "--log-dir", str(tmp_path / "runs"), "--name", "study", "--trials", "1"]
+    assert main([*arguments, "--macros", "no-macro"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: macros: ")
+    assert said.count("\n") <= 2  # with what goes on
+    assert "Traceback" not in said
+    assert main(arguments) == 0
+    record = json.loads((tmp_path / "runs" / "study" / "trials.json").read_text())
+    assert [(trial["number"], trial["state"]) for trial in record["trials"]] == [(0, "FAIL"), (1, "COMPLETE")]
+    assert "learning_rate" not in record["trials"][1]
+
+
 def test_bad_use_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--config", "nothing"], ["--name", "controllers"]):
         assert main(arguments) == 2

@@ -165,7 +165,12 @@ AGENTS: list[tuple[str, tuple[object, ...], str]] = [
     ("agents.train", ("--config", "SOURCE"), "expected"),
     ("agents.train", ("--resume", "missing"), "missing"),
     ("agents.train", ("--nothing",), "unrecognized"),
+    ("agents.train", ("--config", ""), "expected"),
+    ("agents.train", ("--resume", ""), "expected"),
+    ("agents.train", ("--config", "DEEP.json"), "expected a JSON file"),
     ("agents.tune", ("--trials", "0"), "trials"),
+    ("agents.tune", ("--store", "missing", "--trials", "1"), "missing"),
+    ("agents.tune", ("--log-dir", "OUT/a?b", "--trials", "1"), "question mark"),
     ("agents.tune", ("--trials", "x"), "trials"),
     ("agents.tune", ("--seed", "-1"), "seed"),
     ("agents.benchmark", (), "--policy or --program"),
@@ -201,6 +206,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a store, a file that is none, and folders."""
     synthesize(2, 2).save(tmp_path / "STORE.h5")
     (tmp_path / "SOURCE").write_text("[]")
+    (tmp_path / "DEEP.json").write_text("[" * 100_000)
     (tmp_path / "OUT").mkdir()
     (tmp_path / "FOLDER.h5").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -228,7 +234,7 @@ def assert_refused(code: object, printed: tuple[str, str], said: str, place: Pat
     assert errors[:-1].isprintable(), errors
     assert said in errors
     assert len(errors) < 1500
-    assert sorted(path.name for path in place.iterdir()) == ["FOLDER.h5", "OUT", "SOURCE", "STORE.h5"]
+    assert sorted(path.name for path in place.iterdir()) == ["DEEP.json", "FOLDER.h5", "OUT", "SOURCE", "STORE.h5"]
     assert list((place / "OUT").iterdir()) == []
 
 

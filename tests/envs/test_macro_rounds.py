@@ -311,6 +311,29 @@ def test_a_compiled_macro_is_found_by_reference_travels_and_is_written_alone(tmp
     assert done.stdout.split() == [b"[6]"]
 
 
+@autotts_gym.macro("probe every branch")
+def probe_all(revealed: Any, n: int, plan: Any) -> None:
+    plan.probe[n, :] = True
+
+
+def probe_all_in_python(revealed: Any, rows: np.ndarray, plan: RoundPlan) -> None:
+    plan.probe[rows] = True
+
+
+@pytest.mark.parametrize("own", [probe_all, Macro("probe_all", "", probe_all_in_python)], ids=["compiled", "Python"])
+def test_a_macro_that_only_probes_is_admissible_where_a_branch_can_be_probed(own: Any):
+    store = autotts_gym.synthesize(1, 8)
+    env = ReplayRoundsEnv(store, macros=["stop", "open_1", own], probe="explicit", probe_cost=10)
+    assert env.reset(seed=0)[1]["action_mask"].tolist() == [1, 1, 0]
+    assert env.step(1)[4]["action_mask"][2] == 1
+    spent = env.revealed.pools["total_tokens"][0]
+    assert env.step(2)[4]["action_mask"][2] == 0
+    assert env.revealed.pools["total_tokens"][0] == spent + 10
+    automatic = ReplayRoundsEnv(store, macros=["stop", "open_1", own])
+    automatic.reset(seed=0)
+    assert automatic.step(1)[4]["action_mask"][2] == 0
+
+
 def test_a_compiled_macro_that_is_wrong_is_an_error_and_reads_nothing_hidden():
     env = ReplayRoundsVectorEnv(2, small(), macros=["stop", "open_1", guess])
     with pytest.raises(ValueError, match=r"macro: expected plan.answer to be the id of an answer"):

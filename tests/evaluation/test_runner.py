@@ -78,6 +78,24 @@ def test_pools_smaller_than_the_slots_are_read_to_their_ends(name):
     assert (result.branches_opened > 0).all()
 
 
+def test_a_decide_in_the_place_of_a_rule_is_what_plays(monkeypatch):
+    store = as_store(ragged_questions(5, questions=4))
+    controller = make_controller("sc", branches=4)
+    rule = evaluate(controller, store, seeds=range(2))
+
+    def read_one(self, revealed, memory, plan):
+        fresh = revealed.pools["opened"] == 0
+        plan.read[:] = fresh
+        plan.stop[:] = ~fresh
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(controller), "decide", read_one)
+        assert (evaluate(controller, store, seeds=range(2)).branches_opened == 1).all()
+    object.__setattr__(controller, "decide", lambda *rest: read_one(controller, *rest))
+    assert (evaluate(controller, store, seeds=range(2)).branches_opened == 1).all()
+    assert (rule.branches_opened > 1).any()
+
+
 @pytest.mark.parametrize("name", sorted(controller_families()))
 @pytest.mark.parametrize("options", [{}, {"accounting": "autotts"}, {"token_budget": 1_500}, {"max_steps": 9}], ids=str)
 def test_episodes_one_after_the_other_end_as_those_round_by_round(name, options):

@@ -84,6 +84,7 @@ def test_an_object_of_a_file_or_of_a_module_is_found(file: Path, monkeypatch: py
         ("", "nowhere_at_all:x", r"^x: nowhere_at_all:x cannot be imported: ModuleNotFoundError: "),
         ("a = 1", "written.py:b", r"^x: expected 'b' to be defined in .*written\.py$"),
         ("1 / 0", "written.py:b", r"^x: .*written\.py:b cannot be imported: ZeroDivisionError: division by zero$"),
+        ("raise SystemExit(0)", "written.py:b", r"^x: .*written\.py:b cannot be imported: SystemExit: 0$"),
         ("def", "written.py:b", r"^x: .*written\.py:b cannot be imported: SyntaxError: "),
         ("", "no reference", r"^x: expected module:object or path\.py:object, got 'no reference'$"),
     ],

@@ -74,6 +74,16 @@ def test_signals_go_with_their_probes_and_none_is_that_of_the_store() -> None:
         assert means[0][0] > means[0][1]
 
 
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-3e38, 3e38), (1e-38, 2e-38)], ids=str)
+def test_a_signal_of_two_numbers_is_blurred_within_its_range(values: tuple[float, float]) -> None:
+    branches = [Branch(["1"] * 6, 600, "1", {"x": list(np.tile(np.roll(values, k), 3))}) for k in range(8)]
+    store = build_store([Question("0", "1", branches)], model="m", benchmark="b", interval_tokens=100)
+    made = twin(store).signals["x"]
+    low, high = store.signals["x"].min(), store.signals["x"].max()
+    assert ((low <= made) & (made <= high)).all()
+    assert np.isin(made, store.signals["x"]).mean() < 0.1
+
+
 def test_a_twin_follows_from_its_seed() -> None:
     one, same, other = twin(STORE, 1), twin(STORE, 1), twin(STORE, 2)
     np.testing.assert_array_equal(one.probes, same.probes)

@@ -84,6 +84,6 @@ def read_options(texts: Sequence[str]) -> dict[str, Any]:
             raise AutottsError(f"option: expected NAME=VALUE, got {quote(text)}")
         try:
             options[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             options[name] = value
     return options
