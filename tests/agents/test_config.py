@@ -80,8 +80,8 @@ def test_help_lists_every_field_with_its_documentation_and_default(
 
 
 def test_a_limit_of_steps_takes_the_place_of_that_of_time() -> None:
-    assert Config.chosen("", {}).minutes > 0
-    config = Config.chosen("", {"total_steps": 5})
+    assert Config.chosen(None, {}).minutes > 0
+    config = Config.chosen(None, {"total_steps": 5})
     assert (config.total_steps, config.minutes) == (5, 0.0)
     config = Config.chosen("dqn", {"total_steps": 5, "minutes": 3.0})
     assert (config.algo, config.total_steps, config.minutes) == ("dqn", 5, 3.0)
