@@ -184,7 +184,7 @@ def _info(arguments: argparse.Namespace) -> int:
         if summary.signals:
             print(f"  signals: {', '.join(summary.signals)}")
         for name, value in summary.attributes.items():
-            print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+            print(f"  {name}: {value if isinstance(value, str) and value.isprintable() else json.dumps(value)}")
     return 0
 
 

@@ -1,0 +1,405 @@
+"""Sampling branches and probing them, many at a time, into a journal."""
+
+import asyncio
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.collection import signals
+from autotts_gym.collection.accounts import Budget, BudgetReached
+from autotts_gym.collection.extraction import matching_brace
+from autotts_gym.collection.index import Index, Key
+from autotts_gym.collection.journal import JournalWriter, Record
+from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
+from autotts_gym.collection.questions import Task
+from autotts_gym.collection.settings import Settings
+from autotts_gym.errors import plain
+from autotts_gym.models import (
+    GREEDY,
+    Capabilities,
+    Completion,
+    ContextError,
+    Endpoint,
+    EndpointError,
+    ModelChangedError,
+    Patience,
+    Prompt,
+    Request,
+    RetryableError,
+    complete,
+)
+
+WATCH_SECONDS = 30.0
+"""Seconds between two looks at whether the server still has the same model."""
+
+
+@dataclass(frozen=True)
+class TaskPrompt:
+    """The prompt of a question.
+
+    Attributes:
+        prompt: ids or text.
+        thinking: whether it ends inside a thinking block.
+    """
+
+    prompt: Prompt
+    thinking: bool
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A branch that was sampled, as probing needs it.
+
+    Attributes:
+        ids: (T,) its token ids; None from a server of text.
+        ends: (T,) characters of its text up to and with each token.
+        text: its text.
+        think_begin: tokens up to where a thinking block begins; -1: none does.
+        think_end: tokens up to where it ends; -1: it does not.
+        place: where the server has it in its cache.
+    """
+
+    ids: NDArray[np.int32] | None
+    ends: NDArray[np.int64]
+    text: str
+    think_begin: int
+    think_end: int
+    place: tuple[int, ...] | None = None
+
+    def thinking(self, at: int) -> bool:
+        """Whether a thinking block is open after so many tokens."""
+        return 0 <= self.think_begin <= at and not 0 <= self.think_end <= at
+
+
+class Collector:
+    """Collects the branches and probes that a journal lacks.
+
+    Args:
+        endpoint: the server.
+        capabilities: of it.
+        settings: of the collection.
+        tasks: all questions.
+        chosen: the numbers of the questions to collect.
+        prompts: of the chosen questions, by number.
+        journal: to write to.
+        index: what the journal holds.
+        budget: of the whole collection.
+        concurrency: requests at a time.
+        patience: how long failures are waited for.
+        notice: gets a line on each failure that another call follows.
+        on_branch: gets question, text and whether it finished, of each new branch.
+        on_tokens: gets numbers of tokens as they come.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        capabilities: Capabilities,
+        settings: Settings,
+        tasks: Sequence[Task],
+        chosen: Sequence[int],
+        prompts: Mapping[int, TaskPrompt],
+        journal: JournalWriter,
+        index: Index,
+        budget: Budget,
+        *,
+        concurrency: int = 16,
+        patience: Patience | None = None,
+        notice: Callable[[str], None] = lambda line: None,
+        on_branch: Callable[[int, str, bool], None] = lambda question, text, finished: None,
+        on_tokens: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._endpoint, self._capabilities = endpoint, capabilities
+        self._settings, self._tasks, self._chosen, self._prompts = settings, tasks, chosen, prompts
+        self._journal, self._index, self._budget = journal, index, budget
+        self._concurrency, self._patience = concurrency, patience or Patience()
+        self._notice, self._on_branch, self._on_tokens = notice, on_branch, on_tokens
+        self._max_tokens = settings.max_tokens
+        self._tails: dict[bool, Prompt] = {}
+        self._tail = 0
+        self.stopped = False
+        """Whether a budget ended the work."""
+
+    async def run(self, *, sample: bool = True, probe: bool = True) -> None:
+        """Collect what is missing, or as much as the budget allows.
+
+        Args:
+            sample: whether to sample branches that are missing.
+            probe: whether to probe branches.
+
+        Raises:
+            EndpointError: the server refuses, failed too often, or has another model now.
+            JournalError: the journal cannot be written.
+        """
+        for thinking in (False, True):
+            text = self._settings.closing * thinking + self._settings.suffix
+            self._tails[thinking] = await self._ids(text) if self._capabilities.ids else text
+        self._tail = max(map(len, self._tails.values()))
+        jobs = self._jobs(sample, probe)
+        begun = dict(self._capabilities.identity)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch(begun))
+                workers = [group.create_task(self._work(jobs, sample, probe)) for _ in range(self._concurrency)]
+                await asyncio.gather(*workers)
+                watch.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+        await self._check(begun)
+
+    async def _ids(self, text: str) -> Prompt:
+        return await self._patience.call(lambda: self._endpoint.tokenize(text), self._notice)
+
+    def _jobs(self, sample: bool, probe: bool) -> Iterator[Key]:
+        """Branches that lack something, question after question, so that prompts stay in the server's cache."""
+        for question in self._chosen:
+            for branch in range(self._settings.branches):
+                tokens = self._index.tokens.get((question, branch))
+                if tokens is None:
+                    if sample:
+                        yield question, branch
+                elif probe and not self._index.ready((question, branch), self._settings.positions(tokens)):
+                    yield question, branch
+
+    async def _work(self, jobs: Iterator[Key], sample: bool, probe: bool) -> None:
+        for key in jobs:
+            if self.stopped:
+                return
+            try:
+                tokens = self._index.tokens.get(key)
+                drawn = await self._sample(key, probe) if tokens is None else self._again(key)
+                if probe:
+                    await self._probe_all(key, drawn)
+            except BudgetReached:
+                self.stopped = True
+                return
+            except EndpointError as error:
+                task = self._tasks[key[0]]
+                raise type(error)(f"question {plain(task.id)}, branch {key[1]}: {error}") from error
+
+    async def _watch(self, begun: dict[str, Any]) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self._check(begun)
+
+    async def _check(self, begun: dict[str, Any]) -> None:
+        """Refuse a server that has another model than when this began; one that is away shows it by its requests."""
+        try:
+            now = await self._endpoint.identity()
+        except RetryableError:
+            return
+        if now != begun:
+            changed = sorted(name for name in begun.keys() | now.keys() if begun.get(name) != now.get(name))
+            raise ModelChangedError(
+                f"{self._endpoint.name}: expected the model of the beginning, but it has another: {', '.join(changed)} "
+                f"changed; go on with the first model, or begin a collection of its own"
+            )
+
+    # ---------------------------------------------------------------- sampling
+
+    async def _sample(self, key: Key, probe: bool) -> Drawn:
+        question, branch = key
+        task, prompt = self._tasks[question], self._prompts[question]
+        seed = self._settings.branch_seed(task.id, branch)
+        began = time.monotonic()
+        most = self._room(prompt.prompt)
+        while True:
+            request = Request(
+                prompt.prompt,
+                most,
+                seed,
+                self._settings.sampling,
+                top_logprobs=min(self._capabilities.logprobs, signals.TOP),
+            )
+            aside = self._budget.set_aside(*self._most(prompt.prompt, most, probe))
+            try:
+                done = await self._ask(request)
+                break
+            except ContextError:  # a server that did not say how long its context is
+                if self._capabilities.context is not None or most == 1:
+                    raise
+                most //= 2
+                self._max_tokens = min(self._max_tokens, most)
+            finally:
+                self._budget.free(aside)
+        if done.finish == "length" and most < self._settings.max_tokens:
+            done.finish = "context"
+        widths, source = _spread(done, self._settings.max_tokens)
+        drawn = _drawn(done, widths, prompt.thinking)
+        values = {
+            "question": question,
+            "branch": branch,
+            "seed": seed,
+            "finish": done.finish,
+            "tokens": widths.size,
+            "generated": max(widths.size, done.total_tokens),
+            "lost_tokens": done.lost_tokens,
+            "prompt_tokens": done.prompt_tokens,
+            "cached_tokens": done.cached_tokens,
+            "text": done.text,
+            "think_begin": drawn.think_begin,
+            "think_end": drawn.think_end,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        arrays: dict[str, NDArray[Any]] = {"widths": widths}
+        if drawn.ids is not None:
+            arrays["ids"] = drawn.ids
+        if done.logprobs and len(done.logprobs) == len(done.ends):
+            own = [done.logprobs[each] if each >= 0 else math.nan for each in source]
+            arrays |= signals.of_tokens(own, [done.tops[each] if each >= 0 else [] for each in source])
+        self._add(Record("branch", values, arrays))
+        self._on_branch(question, done.text, done.finish == "stop")
+        return drawn
+
+    def _room(self, prompt: Prompt) -> int:
+        """The most tokens that a branch may have: its last probe must fit the context, too."""
+        context = self._capabilities.context
+        if context is None or isinstance(prompt, str):
+            return self._max_tokens
+        tail = self._tail + self._settings.probe_tokens
+        room = min(self._max_tokens, context - len(prompt) - tail)
+        if room < 1:
+            raise ContextError(
+                f"expected room for a branch: prompt {len(prompt)}, probe {tail}, context {context} tokens"
+            )
+        return room
+
+    def _again(self, key: Key) -> Drawn:
+        """A branch of an earlier run, to be probed."""
+        record = self._journal.read(self._index.places[key])
+        values = record.values
+        ids = record.arrays.get("ids")
+        ends = np.cumsum(record.arrays["widths"], dtype=np.int64)
+        return Drawn(ids, ends, values["text"], values["think_begin"], values["think_end"])
+
+    # ---------------------------------------------------------------- probing
+
+    async def _probe_all(self, key: Key, drawn: Drawn) -> None:
+        """Probe a branch, the deepest first: what the server has in its cache is then never too short."""
+        known = self._index.probes.get(key, set())
+        missing = [at for at in reversed(self._settings.positions(len(drawn.ends))) if at not in known]
+        prompt = len(self._prompts[key[0]].prompt)
+        asides = [self._budget.set_aside(self._settings.probe_tokens, prompt + at + self._tail) for at in missing]
+        try:
+            for at in missing:
+                drawn = replace(drawn, place=await self._probe(key, drawn, at) or drawn.place)
+                self._budget.free(asides.pop())
+        finally:
+            for aside in asides:
+                self._budget.free(aside)
+
+    def _most(self, prompt: Prompt, tokens: int, probe: bool) -> tuple[int, int]:
+        """The most tokens that a branch of at most so many tokens and its probes may generate, and read."""
+        probes = self._settings.positions(tokens) if probe else range(0)
+        read = len(prompt) + sum(len(prompt) + at + self._tail for at in probes)
+        return tokens + self._settings.probe_tokens * len(probes), read
+
+    async def _probe(self, key: Key, drawn: Drawn, at: int) -> tuple[int, ...] | None:
+        question, branch = key
+        task = self._tasks[question]
+        prompt, tail = self._prompts[question].prompt, self._tails[drawn.thinking(at)]
+        full: Prompt
+        if isinstance(prompt, str) or isinstance(tail, str):
+            full = f"{prompt}{drawn.text[: drawn.ends[at - 1]]}{tail}"
+        else:
+            assert drawn.ids is not None
+            full = (*prompt, *drawn.ids[:at].tolist(), *tail)
+        request = Request(
+            full,
+            self._settings.probe_tokens,
+            self._settings.branch_seed(task.id, branch),
+            GREEDY,
+            top_logprobs=min(self._capabilities.logprobs, 1),
+            place=drawn.place,
+            counts=True,
+        )
+        boxed = self._settings.suffix.rstrip().endswith("{")
+        try:
+            done = await self._ask(request, (lambda text: matching_brace(text) >= 0) if boxed else None)
+        except ContextError:
+            if self._capabilities.context is not None:
+                raise
+            done = Completion(finish="context")  # no room to ask in: the branch has no answer yet
+        end = matching_brace(done.text) if boxed else len(done.text)
+        count = bisect_left(done.ends, end) + 1 if end >= 0 else len(done.ends)
+        values = {
+            "question": question,
+            "branch": branch,
+            "at": at,
+            "text": done.text,
+            "finish": done.finish,
+            "certainty": round(signals.certainty(done.logprobs, min(count, len(done.ends))), 6),
+            "generated": max(len(done.ends), done.total_tokens),
+            "lost_tokens": done.lost_tokens,
+            "prompt_tokens": done.prompt_tokens,
+            "cached_tokens": done.cached_tokens,
+        }
+        self._add(Record("probe", values))
+        return done.place
+
+    # ---------------------------------------------------------------- both
+
+    async def _ask(self, request: Request, until: Callable[[str], bool] | None = None) -> Completion:
+        return await complete(
+            self._endpoint,
+            request,
+            self._patience,
+            until=until,
+            on_tokens=self._on_tokens,
+            on_lost=self._budget.lose,
+            notice=self._notice,
+        )
+
+    def _add(self, record: Record) -> None:
+        self._index.add(record, self._journal.add(record), paid=True)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of several that says most: not that other work was cancelled."""
+    flat: list[BaseException] = []
+    rest: list[BaseException] = [failures]
+    while rest:
+        each = rest.pop(0)
+        if isinstance(each, BaseExceptionGroup):
+            rest.extend(each.exceptions)
+        else:
+            flat.append(each)
+    return next((each for each in flat if isinstance(each, ModelChangedError)), flat[0])
+
+
+def _spread(done: Completion, most: int) -> tuple[NDArray[np.int32], list[int]]:
+    """(T,) characters of each token, and which piece of the stream ended with it; -1: none did.
+
+    A server of text streams pieces, each of which may be several tokens. Where its own count is one that can be, the
+    pieces are spread over so many tokens, of which the last is the one that ends the branch.
+    """
+    ends = np.array(done.ends or [len(done.text)], np.int64)
+    source = list(range(len(done.ends))) or [-1]
+    if not done.ids and ends.size < done.total_tokens <= most:
+        last = done.finish == "stop"
+        count = done.total_tokens - last
+        pieces = np.arange(1, count + 1) * ends.size // count  # that are written after each token
+        begun = np.diff(pieces, prepend=0) > 0
+        source = [piece - 1 if new else -1 for piece, new in zip(pieces.tolist(), begun.tolist(), strict=True)]
+        source += [-1] * last
+        ends = np.append(np.concatenate([[0], ends])[pieces], [ends[-1]] * last)
+    return np.diff(ends, prepend=0).astype(np.int32), source
+
+
+def _drawn(done: Completion, widths: NDArray[np.int32], thinking: bool) -> Drawn:
+    ends = np.cumsum(widths, dtype=np.int64)
+    begin = 0 if thinking else _after(ends, done.text.find(THINK_BEGIN), len(THINK_BEGIN))
+    end = _after(ends, done.text.find(THINK_END), len(THINK_END))
+    ids = np.array(done.ids, np.int32) if done.ids else None
+    return Drawn(ids, ends, done.text, begin, end, done.place)
+
+
+def _after(ends: NDArray[np.int64], start: int, length: int) -> int:
+    """Tokens up to and with the mark that begins at a character; -1: it is not there."""
+    return -1 if start < 0 else int(np.searchsorted(ends, start + length)) + 1

@@ -1,0 +1,35 @@
+"""Model servers: what they are asked, and how each of them wants it."""
+
+from autotts_gym.models.base import (
+    GREEDY,
+    Capabilities,
+    ContextError,
+    Endpoint,
+    EndpointError,
+    ModelChangedError,
+    Piece,
+    Prompt,
+    Request,
+    RetryableError,
+    Sampling,
+)
+from autotts_gym.models.completion import Completion, Patience, complete
+from autotts_gym.models.connect import open_endpoint
+
+__all__ = [
+    "GREEDY",
+    "Capabilities",
+    "Completion",
+    "ContextError",
+    "Endpoint",
+    "EndpointError",
+    "ModelChangedError",
+    "Patience",
+    "Piece",
+    "Prompt",
+    "Request",
+    "RetryableError",
+    "Sampling",
+    "complete",
+    "open_endpoint",
+]

@@ -1,0 +1,269 @@
+"""Endpoints: what they ask of servers, what they make of what comes, and which failures are waited for."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from scripted import EOS, Scripted, branch_text, serving
+
+from autotts_gym.models import (
+    GREEDY,
+    Completion,
+    ContextError,
+    Endpoint,
+    EndpointError,
+    Patience,
+    Request,
+    Sampling,
+    complete,
+    open_endpoint,
+)
+
+QUICK = Patience(retries=3, loading=3.0, first_wait=0.01, longest_wait=0.05)
+KINDS = ("llama.cpp", "vllm", "openai")
+
+
+def ask(server: Scripted, work: Callable[[Endpoint], Any], **options: Any) -> Any:
+    """Do some work with the server's endpoint."""
+
+    async def run() -> Any:
+        async with await open_endpoint(server.address, patience=QUICK, **options) as endpoint:
+            return await work(endpoint)
+
+    return asyncio.run(run())
+
+
+def prompt_of(kind: str, text: str) -> Any:
+    return text if kind == "openai" else tuple(map(ord, text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_a_server_is_found(kind):
+    with serving(kind=kind) as server:
+        found = ask(server, lambda endpoint: endpoint.capabilities())
+    assert found.server == kind
+    assert found.model == "chars"
+    assert found.ids == (kind != "openai")
+    assert found.logprobs == 20
+    assert found.context == (None if kind == "openai" else 4096)
+    assert found.cached == (kind == "llama.cpp")
+    text = " ".join(found.lines())
+    assert ("token ids" in text) == (kind != "openai")
+    assert ("text only" in text) == (kind == "openai")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_branch_is_the_stream(kind):
+    with serving(kind=kind) as server:
+        request = Request(prompt_of(kind, "How many?"), 500, 5, Sampling(), top_logprobs=4)
+        done: Completion = ask(server, lambda endpoint: complete(endpoint, request, QUICK))
+    text = branch_text("How many?", 5)
+    assert done.text == text
+    assert done.finish == "stop"
+    if kind == "openai":
+        assert done.ids == []
+        assert len(done.ends) == len(text)
+        assert done.total_tokens == len(text) + 1
+    else:
+        assert done.ids == [*map(ord, text), EOS]
+        assert len(done.ends) == len(text) + 1
+    assert [text[a:b] for a, b in zip([0, *done.ends], done.ends, strict=False)] == [*text, *[""] * (kind != "openai")]
+    assert len(done.logprobs) >= len(text)
+    assert all(len(top) == 4 for top in done.tops[: len(text)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_sampling_parameters_are_sent(kind):
+    sampling = Sampling(temperature=0.6, top_k=20, top_p=0.95, min_p=0.01, repeat_penalty=1.1)
+    with serving(kind=kind) as server:
+        request = Request(prompt_of(kind, "x"), 3, 9, sampling)
+        ask(server, lambda endpoint: complete(endpoint, request, QUICK))
+        body = server.asked[-1]
+    sent = {"temperature": 0.6, "top_p": 0.95, "seed": 9}
+    if kind == "llama.cpp":
+        sent |= {"top_k": 20, "min_p": 0.01, "repeat_penalty": 1.1, "mirostat": 0, "dry_multiplier": 0.0}
+    if kind == "vllm":
+        sent |= {"top_k": 20, "min_p": 0.01, "repetition_penalty": 1.1, "n": 1, "return_token_ids": True}
+    assert {name: body.get(name) for name in sent} == sent
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", ["429", "500", "cut", "garbage", "error"])
+def test_failures_that_pass_are_waited_for(kind, fault):
+    with serving(kind=kind) as server:
+        endpoint_asks = []
+
+        async def work(endpoint: Endpoint) -> Completion:
+            first = len(server.asked)
+            server.fault = lambda number, prompt: fault if number < first + 2 else None
+            request = Request(prompt_of(kind, "q"), 400, 1, Sampling())
+            return await complete(endpoint, request, QUICK, notice=endpoint_asks.append)
+
+        done = ask(server, work)
+    assert done.text == branch_text("q", 1)
+    assert len(endpoint_asks) == 2
+    assert all("again in" in line for line in endpoint_asks)
+    if fault in ("cut", "error"):
+        assert done.lost_tokens == 10
+    if fault == "429":
+        assert all("0.1 s" in line for line in endpoint_asks)
+
+
+def test_a_failure_that_stays_ends_the_work():
+    with serving() as server:
+
+        async def work(endpoint: Endpoint) -> None:
+            server.fault = lambda number, prompt: "500"
+            with pytest.raises(EndpointError, match=r"HTTP 500.*oops.*after 4 calls"):
+                await complete(endpoint, Request((65,), 4, 1, GREEDY), QUICK)
+            server.fault = lambda number, prompt: "400"
+            before = len(server.asked)
+            with pytest.raises(EndpointError, match="no such sampler"):
+                await complete(endpoint, Request((65,), 4, 1, GREEDY), QUICK)
+            assert len(server.asked) == before + 1
+
+        ask(server, work)
+
+
+def test_a_server_that_loads_is_waited_for_longer_than_retries():
+    with serving() as server:
+
+        async def work(endpoint: Endpoint) -> None:
+            first, began = len(server.asked), time.monotonic()
+            server.fault = lambda number, prompt: "loading" if number < first + 2 else None
+            done = await complete(endpoint, Request((65,), 400, 1, GREEDY), Patience(retries=0, loading=20.0))
+            assert done.finish == "stop"
+            assert time.monotonic() - began < 15
+            server.fault = lambda number, prompt: "loading"
+            with pytest.raises(EndpointError, match="Loading model"):
+                await complete(endpoint, Request((65,), 400, 1, GREEDY), Patience(retries=0, loading=0.5))
+
+        ask(server, work)
+
+
+def test_silence_ends_a_request():
+    with serving() as server:
+
+        async def work(endpoint: Endpoint) -> Completion:
+            first = len(server.asked)
+            server.fault = lambda number, prompt: "hang" if number == first else None
+            return await complete(endpoint, Request((65,), 400, 1, GREEDY), QUICK)
+
+        began = time.monotonic()
+        assert ask(server, work, timeout=0.5).finish == "stop"
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_beyond_the_context_is_refused_as_such(kind):
+    with serving(kind=kind, context=64) as server:
+        request = Request(prompt_of(kind, "q" * 100), 10, 1, GREEDY)
+
+        async def work(endpoint: Endpoint) -> None:
+            with pytest.raises(ContextError, match="64"):
+                await complete(endpoint, request, QUICK)
+
+        ask(server, work)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_may_be_ended_early(kind):
+    with serving(kind=kind, delay=0.005) as server:
+
+        async def work(endpoint: Endpoint) -> Completion:
+            request = Request(prompt_of(kind, "q"), 4000, 1, GREEDY, counts=True)
+            done = await complete(endpoint, request, QUICK, until=lambda text: "is" in text)
+            await asyncio.sleep(0.3)
+            return done
+
+        done = ask(server, work)
+        assert done.text == "Perhaps it is"
+        assert done.finish == "cut"
+        assert server.cancelled >= 1 or server.running == 0
+        if kind == "llama.cpp":
+            assert (done.prompt_tokens, done.cached_tokens) == (1, 0)
+
+
+def test_wrong_usage_is_not_believed():
+    with serving(kind="openai") as server:
+        server.fault = lambda number, prompt: "usage"
+        done = ask(server, lambda endpoint: complete(endpoint, Request("q", 400, 1, GREEDY), QUICK))
+    assert done.prompt_tokens == -1
+    assert len(done.ends) == len(done.text)
+
+
+def test_a_server_without_ids_back_is_one_of_text():
+    with serving(kind="vllm", ids=False) as server:
+        found = ask(server, lambda endpoint: endpoint.capabilities())
+    assert not found.ids
+    assert found.server == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ftp://x", "expected http"),
+        ("nonsense", "expected http"),
+        ("local:/no/such/file.gguf", "expected a .gguf file, got none"),
+        (f"local:{__file__}", "expected a .gguf file, got another"),
+        ([], "at least one"),
+    ],
+)
+def test_bad_names_of_endpoints(spec, message):
+    with pytest.raises(EndpointError, match=message):
+        asyncio.run(open_endpoint(spec, patience=QUICK))
+
+
+def test_nobody_at_an_address():
+    with serving() as server:
+        address = server.address
+    with pytest.raises(EndpointError, match=r"after 4 calls"):
+        asyncio.run(open_endpoint(address, patience=QUICK))
+
+
+def test_an_unknown_model_is_refused():
+    with serving(kind="vllm") as server, pytest.raises(EndpointError, match=r"expected the model 'other', got chars"):
+        asyncio.run(open_endpoint(server.address, model="other", patience=QUICK))
+
+
+def test_a_fleet_spreads_requests_and_goes_on_without_one():
+    with serving() as one, serving() as two:
+
+        async def run() -> list[Completion]:
+            async with await open_endpoint([one.address, two.address], patience=QUICK) as endpoint:
+                found = await endpoint.capabilities()
+                assert found.slots == 16
+                asked = (len(one.asked), len(two.asked))
+                first = await asyncio.gather(
+                    *(complete(endpoint, Request((65,), 400, seed, GREEDY), QUICK) for seed in range(10))
+                )
+                assert len(one.asked) - asked[0] == len(two.asked) - asked[1] == 5
+                place = first[0].place
+                assert place is not None
+                held = (one, two)[place[0]]
+                before = len(held.asked)
+                await complete(endpoint, Request((65,), 400, 1, GREEDY, place=place), QUICK)
+                assert len(held.asked) == before + 1
+                one.fault = lambda number, prompt: "500"
+                asked = (len(one.asked), len(two.asked))
+                rest = await asyncio.gather(
+                    *(complete(endpoint, Request((65,), 400, seed, GREEDY), QUICK) for seed in range(10))
+                )
+                assert len(two.asked) - asked[1] >= 10
+                return rest
+
+        done = asyncio.run(run())
+    assert [each.text for each in done] == [branch_text("A", seed) for seed in range(10)]
+
+
+def test_a_fleet_of_two_models_is_none():
+    with serving() as one, serving(model="other") as two:
+
+        async def run() -> None:
+            async with await open_endpoint([one.address, two.address], patience=QUICK) as endpoint:
+                with pytest.raises(EndpointError, match="got another"):
+                    await endpoint.capabilities()
+
+        asyncio.run(run())
