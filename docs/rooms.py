@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "rooms.svg"
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 132, 40, 28, 46, 16
-COLUMNS = {"envs": -1, "actions": -1, "evaluation": 1, "controllers": 1, "sandbox": 1}
+COLUMNS = {"envs": -1, "actions": -1, "evaluation": 1, "controllers": 1, "sandbox": 1, "models": 2, "collection": 2}
 """Where rooms stand beside the middle, so that no line runs behind a room."""
 
 
@@ -66,7 +66,8 @@ def picture(graph: dict[str, set[str]]) -> str:
     for name in sorted(graph):
         users = [height(graph, user) for user, needs in reduced(graph).items() if name in needs]
         levels.setdefault(min(users, default=height(graph, name) + 1) - 1, []).append(name)  # just below who uses it
-    top, full = max(levels), 3 * WIDTH + 2 * GAP_X + 2 * MARGIN
+    columns = 2 + max(COLUMNS.values())
+    top, full = max(levels), columns * WIDTH + (columns - 1) * GAP_X + 2 * MARGIN
     places = {
         name: (MARGIN + (1 + COLUMNS.get(name, 0)) * (WIDTH + GAP_X), MARGIN + (top - level) * (HEIGHT + GAP_Y))
         for level, names in levels.items()
@@ -82,9 +83,9 @@ def picture(graph: dict[str, set[str]]) -> str:
         for other in sorted(needs):
             (x, y), (u, v) = places[name], places[other]
             x, y, u = x + WIDTH / 2, y + HEIGHT, u + WIDTH / 2
-            bend = (v - y) / 2
+            low, bend = v - GAP_Y, GAP_Y / 2  # straight down beside the rooms, and over in the last gap
             lines.append(
-                f'<path d="M{x} {y} C{x} {y + bend} {u} {v - bend} {u} {v}" fill="none" stroke="#667" '
+                f'<path d="M{x} {y} L{x} {low} C{x} {low + bend} {u} {v - bend} {u} {v}" fill="none" stroke="#667" '
                 f'stroke-width="1.3"><title>{name} imports {other}</title></path>'
             )
     for name, (x, y) in sorted(places.items()):

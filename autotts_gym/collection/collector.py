@@ -251,8 +251,10 @@ class Collector:
         if drawn.ids is not None:
             arrays["ids"] = drawn.ids
         if done.logprobs and len(done.logprobs) == len(done.ends):
-            own = [done.logprobs[each] if each >= 0 else math.nan for each in source]
-            arrays |= signals.of_tokens(own, [done.tops[each] if each >= 0 else [] for each in source])
+            known = {"logprob": done.logprobs, "entropy": done.entropy, "confidence": done.confidence}
+            arrays |= signals.of_tokens(
+                {name: [row[each] if each >= 0 else math.nan for each in source] for name, row in known.items()}
+            )
         self._add(Record("branch", values, arrays))
         self._on_branch(question, done.text, done.finish == "stop")
         return drawn

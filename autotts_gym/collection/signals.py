@@ -1,6 +1,6 @@
 """Signals of an interval, from the log-probabilities of its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,46 +12,20 @@ WINDOW = 2048
 """Tokens of a group, over which DeepConf averages confidence (Fu et al. 2025, arXiv 2508.15260, section 3.1)."""
 
 NAMES = ("logprob", "entropy", "confidence")
-"""The signals of an interval: mean log-probability of its tokens; mean entropy, in nats, of the distribution over the
-k likeliest tokens, normalized; and the lowest group confidence at its tokens, the group being the last ``WINDOW``
-tokens up to each: the mean of minus the mean of the k largest log-probabilities."""
+"""The signals of an interval: mean log-probability and mean entropy of its tokens, and the lowest group confidence at
+its tokens: the mean confidence of the last ``WINDOW`` tokens up to each. ``autotts_gym.models.uncertainty`` has what
+they are of a token."""
 
 Values = NDArray[np.float16]
 Floats = NDArray[np.float64]
 
 
-def of_tokens(logprobs: Sequence[float], tops: Sequence[Sequence[float]]) -> dict[str, Values]:
-    """What is kept of the log-probabilities of T tokens.
-
-    Args:
-        logprobs: (T,) of the tokens that were drawn; NaN where it is unknown.
-        tops: (T,) lists of the k largest at each token; empty where they are unknown.
-
-    Returns:
-        (T,) float16 by name: ``logprob``, ``entropy`` and ``confidence`` of each token, NaN where unknown.
-    """
-    count = len(logprobs)
-    width = max(map(len, tops), default=0)
-    table = np.full((count, width), np.nan)
-    for row, top in enumerate(tops):
-        table[row, : len(top)] = top
-    table = np.where(np.isneginf(table), np.nan, table)
-    known = ~np.isnan(table)
-    sizes = known.sum(1)
-    highest = np.max(np.where(known, table, -np.inf), axis=1, initial=-np.inf, keepdims=True)
-    weights = np.where(known, np.exp(np.where(known, table, 0.0) - np.where(np.isneginf(highest), 0.0, highest)), 0.0)
-    total = weights.sum(1, keepdims=True)
-    shares = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        entropy = np.where(sizes > 0, -(shares * logs).sum(1), np.nan)
-        confidence = np.where(sizes > 0, -np.where(known, table, 0.0).sum(1) / sizes, np.nan)
-    own = np.array(logprobs, np.float64)
-    values = {"logprob": own, "entropy": entropy, "confidence": confidence}
-    return {name: np.clip(each, -60_000, 60_000).astype(np.float16) for name, each in values.items()}
+def of_tokens(tokens: Mapping[str, Sequence[float]]) -> dict[str, Values]:
+    """What a journal keeps of the log-probabilities of T tokens: (T,) float16 by name, NaN where unknown."""
+    return {name: np.clip(np.array(tokens[name], np.float64), -60_000, 60_000).astype(np.float16) for name in NAMES}
 
 
-def of_intervals(tokens: dict[str, Values], ends: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+def of_intervals(tokens: Mapping[str, Values], ends: Sequence[int]) -> dict[str, NDArray[np.float32]]:
     """The signals of the intervals that end after these tokens.
 
     Args:

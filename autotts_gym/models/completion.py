@@ -3,10 +3,12 @@
 import asyncio
 import random
 import time
+from array import array
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from autotts_gym.models import uncertainty
 from autotts_gym.models.base import Endpoint, EndpointError, LostIdsError, Piece, Request, RetryableError
 
 T = TypeVar("T")
@@ -58,15 +60,16 @@ class Patience:
 
 @dataclass
 class Completion:
-    """What a request gave, all of it.
+    """What a request gave, all of it; arrays, since branches are long and many.
 
     Attributes:
-        ids: token ids, (T,); none from a server of text.
-        ends: characters of ``text`` up to and with each token, (T,); the text of several tokens that came together
-            counts with the last of them.
+        ids: (T,) int32 token ids; none from a server of text.
+        ends: (T,) int64 characters of ``text`` up to and with each token; the text of several tokens that came
+            together counts with the last of them.
         text: the text.
-        logprobs: of each token, (T,) or none.
-        tops: the largest log-probabilities at each token, (T,) lists or none.
+        logprobs: (T,) float32 log-probability of each token, NaN where unknown; none if they were not asked for.
+        entropy: (T,) float32, likewise; see ``autotts_gym.models.uncertainty``.
+        confidence: (T,) float32, likewise.
         finish: "stop", "length", "context", or "cut" where ``until`` ended it.
         prompt_tokens: of the prompt; -1: unknown.
         cached_tokens: of them from the cache; -1: unknown.
@@ -75,11 +78,12 @@ class Completion:
         place: where the server has it in its cache.
     """
 
-    ids: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    ids: "array[int]" = field(default_factory=lambda: array("i"))
+    ends: "array[int]" = field(default_factory=lambda: array("q"))
     text: str = ""
-    logprobs: list[float] = field(default_factory=list)
-    tops: list[list[float]] = field(default_factory=list)
+    logprobs: "array[float]" = field(default_factory=lambda: array("f"))
+    entropy: "array[float]" = field(default_factory=lambda: array("f"))
+    confidence: "array[float]" = field(default_factory=lambda: array("f"))
     finish: str = ""
     prompt_tokens: int = -1
     cached_tokens: int = -1
@@ -155,7 +159,8 @@ def _add(done: Completion, parts: list[str], piece: Piece) -> None:
         done.ids.extend(piece.ids)
         if piece.logprobs:
             done.logprobs.extend(piece.logprobs)
-            done.tops.extend(list(each) for each in piece.tops)
+            done.entropy.extend(map(uncertainty.entropy, piece.tops))
+            done.confidence.extend(map(uncertainty.confidence, piece.tops))
     if piece.prompt_tokens >= 0:
         done.prompt_tokens, done.cached_tokens = piece.prompt_tokens, piece.cached_tokens
     if piece.finish is not None:

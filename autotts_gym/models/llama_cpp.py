@@ -8,7 +8,6 @@ from typing import Any
 
 from autotts_gym.errors import quote
 from autotts_gym.models.base import (
-    GREEDY,
     Capabilities,
     Endpoint,
     EndpointError,
@@ -22,7 +21,7 @@ from autotts_gym.models.base import (
 )
 from autotts_gym.models.http import Connection
 from autotts_gym.models.openai import served_models
-from autotts_gym.models.trial import most_logprobs, same_seed_same_tokens
+from autotts_gym.models.trial import gives_ids, most_logprobs, same_seed_same_tokens, tells_cached
 
 _FINISH = {"eos": "stop", "word": "stop", "limit": "length", "none": "length"}
 
@@ -62,8 +61,6 @@ class LlamaCpp(Endpoint):
         """Ask ``/props`` and try a few tokens."""
         identity = await self.identity()
         prompt = await self.tokenize("1 2 3", begins=True) or (1,)
-        trial = Request(prompt, 2, 1, GREEDY)
-        pieces = [piece async for piece in self.generate(trial)]
         template = self._props.get("chat_template")
         lengths = (self._props["default_generation_settings"].get("n_ctx"), await self._trained_context())
         context = min((each for each in lengths if isinstance(each, int) and each > 0), default=None)
@@ -71,12 +68,12 @@ class LlamaCpp(Endpoint):
             server="llama.cpp",
             version=str(self._props.get("build_info", "unknown")),
             model=self._model,
-            ids=all(len(piece.ids) == piece.count for piece in pieces),
+            ids=await gives_ids(self, prompt),
             logprobs=await most_logprobs(self, prompt),
             context=context,
             seed=await same_seed_same_tokens(self, prompt),
             chat=bool(template),
-            cached=pieces[-1].cached_tokens >= 0,
+            cached=await tells_cached(self, prompt),
             slots=self._props.get("total_slots"),
             identity=identity,
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 from autotts_gym.errors import quote
 from autotts_gym.models.base import (
-    GREEDY,
     Capabilities,
     Endpoint,
     EndpointError,
@@ -19,7 +18,7 @@ from autotts_gym.models.base import (
     Sampling,
 )
 from autotts_gym.models.http import Connection
-from autotts_gym.models.trial import most_logprobs, same_seed_same_tokens
+from autotts_gym.models.trial import gives_ids, most_logprobs, same_seed_same_tokens, tells_cached
 
 _FINISH = {"stop": "stop", "eos": "stop", "length": "length", "abort": None}
 
@@ -60,17 +59,16 @@ class OpenAI(Endpoint):
         identity = await self.identity()
         text = "1 2 3"
         prompt: Prompt = await self.tokenize(text, begins=True) if self._ids else text
-        pieces = [piece async for piece in self.generate(Request(prompt, 2, 1, GREEDY))]
         return Capabilities(
             server=self._server,
             version=self._version,
             model=self._model,
-            ids=self._ids and any(piece.ids for piece in pieces),
+            ids=self._ids and await gives_ids(self, prompt),
             logprobs=await most_logprobs(self, prompt),
             context=self._context,
             seed=await same_seed_same_tokens(self, prompt),
             chat=self._server in ("vllm", "sglang") and await self._renders(),
-            cached=pieces[-1].cached_tokens >= 0,
+            cached=await tells_cached(self, prompt),
             identity=identity,
         )
 

@@ -26,7 +26,7 @@ from autotts_gym.replay import ReplayStore
 
 QUICK = Patience(retries=3, loading=3.0, first_wait=0.01, longest_wait=0.05)
 TASKS = [Task("a", "How many?", "40"), Task("b", "How much?", "7"), Task("c", "Which?", None)]
-SETTINGS = Settings(branches=5, interval=8, max_tokens=400, suffix=SUFFIX, seed=3)
+SETTINGS = Settings(branches=4, interval=8, max_tokens=400, suffix=SUFFIX, seed=3)
 
 
 def collect(server: Scripted, path: Path, settings: Settings = SETTINGS, tasks=TASKS, **options: Any) -> Outcome:
@@ -69,9 +69,9 @@ def test_the_store_is_what_the_model_wrote(server, tmp_path):
     assert store.labelled.tolist() == [True, True, False]
     eos = 1  # every server counts the token that ends a branch
     for q, task in enumerate(TASKS):
-        for b in range(5):
+        for b in range(4):
             text = branch_text(task.text, SETTINGS.branch_seed(task.id, b))
-            branch = q * 5 + b
+            branch = q * 4 + b
             assert store.tokens[branch] == len(text) + eos
             assert store.answer(q, store.finals[branch]) == text.split("{")[1].split("}")[0]
             first, last = store.probe_offsets[branch : branch + 2]
@@ -132,17 +132,9 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(server, tmp_path):
     whole, path = tmp_path / "whole.journal", tmp_path / "a.journal"
     collect(server, whole)
     needed = len(server.asked)
-    count = 0
-
-    def fault(number: int, prompt: str) -> str | None:
-        nonlocal count
-        count += 1
-        return "400" if count > 70 else None
-
     for stop in (30, 70, 10**9):
         server.asked.clear()
         begun = len(Index.read(path).tokens) if path.exists() else 0
-        count = 0
         server.fault = lambda number, prompt, stop=stop: "400" if number > stop else None
         if stop < 10**9:
             with pytest.raises(EndpointError, match=r"question \w, branch \d: .*no such sampler"):
@@ -163,7 +155,7 @@ def test_more_branches_extend_a_collection(tmp_path):
         collect(server, path, replace(SETTINGS, branches=2))
         assert build(path).store.num_branches == 6
         collect(server, path)
-    assert build(path).store.num_branches == 15
+    assert build(path).store.num_branches == 12
 
 
 @pytest.mark.parametrize(
@@ -223,7 +215,7 @@ def test_shards_of_other_settings_are_no_shards(tmp_path):
     with pytest.raises(JournalError, match="2/3"):
         merge_journals([tmp_path / "1.journal", tmp_path / "3.journal"], tmp_path / "m.journal")
     merged = merge_journals([tmp_path / "1.journal", tmp_path / "3.journal"], tmp_path / "m.journal", partial=True)
-    assert len(merged.tokens) == 10
+    assert len(merged.tokens) == 8
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "cut", "garbage", "error", "hang"])
@@ -244,16 +236,11 @@ def test_failures_never_become_answers(fault, tmp_path):
         async def work() -> None:
             async with await open_endpoint(server.address, patience=QUICK, timeout=0.7) as endpoint:
                 server.asked.clear()
-                found = await endpoint.capabilities() if fault not in ("garbage", "hang") else None
-                if found is None:
-                    found = await QUICK.call(endpoint.capabilities)
-                limits = Limits(concurrency=4, patience=QUICK)
+                found = await QUICK.call(endpoint.capabilities)
+                limits = Limits(concurrency=4, patience=replace(QUICK, retries=12))  # requests fail in rows by chance
                 await run(endpoint, found, path, SETTINGS, TASKS, benchmark="bench", limits=limits)
 
-        try:
-            asyncio.run(work())
-        except AutottsError:
-            asyncio.run(work())
+        asyncio.run(work())
     assert seen
     assert content(build(path).store) == content(build(whole).store)
 
@@ -262,7 +249,7 @@ def test_truncated_branches_say_so_and_have_no_final_answer(server, tmp_path):
     path = tmp_path / "a.journal"
     collect(server, path, replace(SETTINGS, max_tokens=30))
     built = build(path)
-    long = [len(branch_text(t.text, SETTINGS.branch_seed(t.id, b))) + 1 > 30 for t in TASKS for b in range(5)]
+    long = [len(branch_text(t.text, SETTINGS.branch_seed(t.id, b))) + 1 > 30 for t in TASKS for b in range(4)]
     assert built.truncated == sum(long) > 0
     assert (built.store.finals < 0).tolist() == long
     assert built.store.attributes["truncated"] == sum(long)
@@ -272,7 +259,7 @@ def test_truncated_branches_say_so_and_have_no_final_answer(server, tmp_path):
 @pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
 def test_the_context_ends_a_branch(kind, tmp_path):
     path = tmp_path / "a.journal"
-    with serving(kind=kind, context=len(TASKS[0].text) + len(SUFFIX) + 32 + 60 + 8) as server:
+    with serving(kind=kind, context=len(TASKS[0].text) + len(SUFFIX) + 32 + 30 + 8) as server:
         collect(server, path)
     built = build(path)
     assert "context" in built.store.attributes["finish"]
@@ -300,7 +287,7 @@ def test_probes_at_other_intervals_and_none(tmp_path):
     assert content(build(path, probes=2).store) == content(second)
     assert content(build(path, probes=0).store) == content(bare)
     for branch in range(every.num_branches):
-        q = branch // 5
+        q = branch // 4
         mine = [every.answer(q, a) for a in every.probes[slice(*every.probe_offsets[branch : branch + 2])]]
         theirs = [second.answer(q, a) for a in second.probes[slice(*second.probe_offsets[branch : branch + 2])]]
         assert mine[1::2] == theirs
@@ -326,7 +313,7 @@ def test_a_budget_is_never_passed(limit, tmp_path):
         limits = Limits(concurrency=4, patience=QUICK, **limit)
         outcome = collect(server, path, replace(SETTINGS, max_tokens=150), limits=limits)
         assert outcome.stopped
-        assert 0 < len(outcome.index.tokens) < 15
+        assert 0 < len(outcome.index.tokens) < 12
         accounts = outcome.index.accounts
         if "tokens" in limit:
             assert accounts.generated <= limit["tokens"]
@@ -337,7 +324,7 @@ def test_a_budget_is_never_passed(limit, tmp_path):
         ), tokens
         outcome = collect(server, path, replace(SETTINGS, max_tokens=150))
         assert not outcome.stopped
-        assert len(outcome.index.tokens) == 15
+        assert len(outcome.index.tokens) == 12
 
 
 def test_a_model_that_changes_under_way_stops_the_run(tmp_path, monkeypatch):
@@ -354,7 +341,7 @@ def test_a_model_that_changes_under_way_stops_the_run(tmp_path, monkeypatch):
         server.fault = fault
         with pytest.raises(ModelChangedError, match="another: file changed"):
             collect(server, tmp_path / "a.journal")
-    assert len(Index.read(tmp_path / "a.journal").tokens) < 15
+    assert len(Index.read(tmp_path / "a.journal").tokens) < 12
 
 
 def test_open_thinking_blocks_are_closed_before_a_probe(tmp_path):
@@ -390,7 +377,7 @@ def test_thinking_that_ended_is_not_closed_again(tmp_path, monkeypatch):
 def test_logs_are_probed(server, tmp_path):
     path = tmp_path / "a.journal"
     logs = {
-        q: [LogBranch(branch_text(task.text, SETTINGS.branch_seed(task.id, b))) for b in range(5)]
+        q: [LogBranch(branch_text(task.text, SETTINGS.branch_seed(task.id, b))) for b in range(4)]
         for q, task in enumerate(TASKS)
     }
     outcome = collect(server, path, sample=False, logs=logs)
@@ -399,8 +386,8 @@ def test_logs_are_probed(server, tmp_path):
     collect(server, tmp_path / "b.journal")
     store = build(tmp_path / "b.journal").store
     assert (store.tokens - logged.tokens == 1).all()  # logs have no token that ends a branch
-    assert [store.answer(i // 5, f) for i, f in enumerate(store.finals.tolist())] == [
-        logged.answer(i // 5, f) for i, f in enumerate(logged.finals.tolist())
+    assert [store.answer(i // 4, f) for i, f in enumerate(store.finals.tolist())] == [
+        logged.answer(i // 4, f) for i, f in enumerate(logged.finals.tolist())
     ]
     assert not logged.signals or set(logged.signals) == {"certainty"}
     again = collect(server, path, sample=False, logs=logs)
@@ -415,7 +402,7 @@ def test_a_dry_run_keeps_what_it_asked(tmp_path):
         server.asked.clear()
         collect(server, path)
         sampled = [body for body in server.asked if body["n_predict"] > 300]
-    assert len(sampled) == 12
+    assert len(sampled) == 9
 
 
 def test_provenance_is_in_the_store(tmp_path):

@@ -1,0 +1,43 @@
+"""Signals of intervals, against plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotts_gym.collection import signals
+
+VALUES = st.one_of(st.just(math.nan), st.floats(-20, 0, width=16))
+
+
+@given(st.data())
+def test_signals_of_intervals_are_those_of_their_tokens(data):
+    count = data.draw(st.integers(1, 60))
+    columns = {name: data.draw(st.lists(VALUES, min_size=count, max_size=count)) for name in signals.NAMES}
+    step = data.draw(st.integers(1, count))
+    ends = list(range(step, count, step))
+    found = signals.of_intervals(signals.of_tokens(columns), ends)
+    for index, end in enumerate(ends):
+        for name in ("logprob", "entropy"):
+            known = [x for x in columns[name][end - step : end] if not math.isnan(x)]
+            assert found[name][index] == pytest.approx(np.mean(known) if known else 0.0, abs=1e-3)
+        groups = []
+        for token in range(end - step, end):
+            known = [x for x in columns["confidence"][: token + 1] if not math.isnan(x)]
+            groups += [np.mean(known)] if known else []
+        assert found["confidence"][index] == pytest.approx(min(groups, default=0.0), abs=1e-3)
+
+
+def test_a_group_is_the_last_tokens_only(monkeypatch):
+    monkeypatch.setattr(signals, "WINDOW", 3)
+    confidence = [9.0, 1.0, 2.0, 3.0, 8.0]
+    columns = signals.of_tokens({"logprob": confidence, "entropy": confidence, "confidence": confidence})
+    assert signals.of_intervals(columns, [5])["confidence"].tolist() == [2.0]
+
+
+def test_certainty_is_the_geometric_mean_of_the_first_tokens():
+    assert signals.certainty([math.log(0.5), math.log(0.125), -9.0], 2) == pytest.approx(0.25)
+    assert signals.certainty([math.nan, math.log(0.5)], 2) == pytest.approx(0.5)
+    assert signals.certainty([], 3) == 0.0
