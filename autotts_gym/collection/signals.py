@@ -1,6 +1,7 @@
 """Signals of an interval, from the log-probabilities of its tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,27 +34,34 @@ def of_intervals(tokens: Mapping[str, Values], ends: Sequence[int]) -> dict[str,
         ends: (P,) numbers of tokens, increasing; the first interval begins at 0.
 
     Returns:
-        (P,) float32 by name; 0 for an interval none of whose tokens is known.
+        (P,) float32 by name. An interval none of whose tokens is known has the value of the one before, or else of the
+        next one that has a value; 0 if none has.
     """
     if not len(ends):
         return {name: np.zeros(0, np.float32) for name in NAMES}
     starts = [0, *ends[:-1]]
     lowest = _group_means(tokens["confidence"].astype(np.float64))
     return {
-        "logprob": _over(np.nanmean, tokens["logprob"].astype(np.float64), starts, ends),
-        "entropy": _over(np.nanmean, tokens["entropy"].astype(np.float64), starts, ends),
-        "confidence": _over(np.nanmin, lowest, starts, ends),
+        "logprob": _over(np.mean, tokens["logprob"].astype(np.float64), starts, ends),
+        "entropy": _over(np.mean, tokens["entropy"].astype(np.float64), starts, ends),
+        "confidence": _over(np.min, lowest, starts, ends),
     }
 
 
-def _over(function: object, values: Floats, starts: Sequence[int], ends: Sequence[int]) -> NDArray[np.float32]:
-    found = np.zeros(len(ends), np.float32)
+def _over(
+    function: Callable[[Floats], Any], values: Floats, starts: Sequence[int], ends: Sequence[int]
+) -> NDArray[np.float32]:
+    found = np.full(len(ends), np.nan, np.float32)
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
         part = values[start:end]
         part = part[~np.isnan(part)]
         if part.size:
-            found[index] = function(part)  # type: ignore[operator]
-    return found
+            found[index] = function(part)
+    known = np.flatnonzero(~np.isnan(found))
+    if not known.size:
+        return np.zeros(len(ends), np.float32)
+    before = np.maximum(np.searchsorted(known, np.arange(len(ends)), side="right") - 1, 0)
+    return found[known[before]]
 
 
 def _group_means(values: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """One whole answer of a server, asked for again where that may help."""
 
 import asyncio
+import math
 import random
 import time
 from array import array
@@ -127,7 +128,7 @@ async def complete(
         stream = endpoint.generate(asked)
         try:
             async for piece in stream:
-                _add(done, parts, piece)
+                _add(done, parts, piece, asked.top_logprobs > 0)
                 if piece.count:
                     on_tokens(piece.count)
                 if piece.finish is None and until is not None and piece.text and until("".join(parts)):
@@ -144,12 +145,14 @@ async def complete(
         if not done.finish:
             raise RetryableError(f"{endpoint.name}: expected an answer that ends, got one that does not")
         done.text = "".join(parts)
+        if all(map(math.isnan, done.logprobs)):  # the server gave none
+            done.logprobs, done.entropy, done.confidence = array("f"), array("f"), array("f")
         return done
 
     return await (patience or Patience()).call(attempt, notice)
 
 
-def _add(done: Completion, parts: list[str], piece: Piece) -> None:
+def _add(done: Completion, parts: list[str], piece: Piece, logprobs: bool) -> None:
     if piece.text:
         parts.append(piece.text)
     known = len(piece.ids) if piece.ids else piece.count
@@ -157,10 +160,11 @@ def _add(done: Completion, parts: list[str], piece: Piece) -> None:
         begin = done.ends[-1] if done.ends else 0
         done.ends.extend([begin] * (known - 1) + [begin + len(piece.text)])
         done.ids.extend(piece.ids)
-        if piece.logprobs:
-            done.logprobs.extend(piece.logprobs)
-            done.entropy.extend(map(uncertainty.entropy, piece.tops))
-            done.confidence.extend(map(uncertainty.confidence, piece.tops))
+        if logprobs:
+            has = len(piece.logprobs) == len(piece.tops) == known
+            done.logprobs.extend(piece.logprobs if has else [math.nan] * known)
+            done.entropy.extend(map(uncertainty.entropy, piece.tops if has else [()] * known))
+            done.confidence.extend(map(uncertainty.confidence, piece.tops if has else [()] * known))
     if piece.prompt_tokens >= 0:
         done.prompt_tokens, done.cached_tokens = piece.prompt_tokens, piece.cached_tokens
     if piece.finish is not None:

@@ -61,6 +61,8 @@ def serve(path: Path, *, slots: int, context: int, threads: int = 1) -> tuple[An
     params.endpoint_slots = True
     params.endpoint_props = True
     params.warmup = False
+    params.cache_ram_mib = 0  # the probes of a branch find it in its own slot; a copy of the slot would cost more
+    params.n_ctx_checkpoints = 0
     params.verbosity = -1
     try:
         server = xllamacpp.Server(params)

@@ -335,7 +335,7 @@ def test_a_model_that_changes_under_way_stops_the_run(tmp_path, monkeypatch):
         def fault(number: int, prompt: str) -> None:
             nonlocal first
             first = number if first is None else first
-            if number > first + 15:
+            if number > first + 4:
                 server.model = "another"
 
         server.fault = fault
