@@ -20,8 +20,8 @@ from autotts_gym.errors import plain, quote
 from autotts_gym.files import replacing
 from autotts_gym.replay.equivalence import merger
 from autotts_gym.replay.records import Branch, Question, build_store
-from autotts_gym.replay.store import ReplayStore
-from autotts_gym.units import default_token_unit
+from autotts_gym.replay.store import ReplayStore, default_token_unit
+
 
 
 @dataclass(frozen=True)
