@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym import units
 from autotts_gym.engine import layout
 from autotts_gym.engine.functions import Aggregator, Reward, choose
 from autotts_gym.validation import check, choice, integers, is_integer, is_real
@@ -25,9 +26,12 @@ class Rules:
         probe: "auto" (each interval reveals its probe) or "explicit" (PROBE actions do).
         probe_cost: tokens of an explicit probe (the paper's kappa); automatic probes cost none.
         accounting: "exact", or "autotts" (what the published code charges).
-        cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
-        latency_weight: reward lost per million sequential tokens; they equal total tokens where every round is one
-            primitive action, so that only rounds distinguish a wait from a price.
+        cost_weight: reward lost per token unit of total tokens (10^6 on the published stores); a pair (low, high) is
+            drawn from log-uniformly each episode.
+        latency_weight: reward lost per token unit of sequential tokens; they equal total tokens where every round is
+            one primitive action, so that only rounds distinguish a wait from a price.
+        token_unit: tokens that a price is for, by which features of tokens are scaled; None: that of the store of each
+            episode, see ``autotts_gym.units``.
         shaping: whether correctness is rewarded as the answer that STOP would give becomes right or wrong, not at the
             end; the return is the same.
         max_steps: transitions after which an episode is truncated; None: no limit.
@@ -43,6 +47,7 @@ class Rules:
     accounting: str = "exact"
     cost_weight: float | tuple[float, float] = 0.0
     latency_weight: float = 0.0
+    token_unit: int | None = None
     shaping: bool = False
     max_steps: int | None = None
     auto_stop: bool = False
@@ -68,6 +73,8 @@ class Rules:
             if not (optional and limit is None):
                 check(name, limit, is_integer(limit, least), integers(least) + (" or None" if optional else ""))
                 object.__setattr__(self, name, int(limit))  # arithmetic with numbers of NumPy can overflow
+        if self.token_unit is not None:
+            object.__setattr__(self, "token_unit", units.checked("token_unit", self.token_unit))
         choice("probe", self.probe, PROBES)
         choice("accounting", self.accounting, ACCOUNTINGS)
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")
@@ -99,6 +106,7 @@ class Rules:
         record["max_steps"] = layout.UNLIMITED if self.max_steps is None else self.max_steps
         record["cost_weight_low"], record["cost_weight_high"] = self.cost_weight_range
         record["latency_weight"] = self.latency_weight
+        record["token_unit"] = self.token_unit or 0
         record["shaping"] = self.shaping
         record["max_branches"] = self.max_branches
         record["exact"] = self.accounting == "exact"

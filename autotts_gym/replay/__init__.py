@@ -14,6 +14,7 @@ from autotts_gym.replay.pools import pool_order
 from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import ReplayStore, StoreSummary
 from autotts_gym.replay.synthetic import Statistics, synthesize
+from autotts_gym.units import default_token_unit
 
 __all__ = [
     "DEFAULT_STORE",
@@ -25,6 +26,7 @@ __all__ = [
     "StoreSummary",
     "build_store",
     "default_store",
+    "default_token_unit",
     "import_json",
     "import_tree",
     "list_stores",

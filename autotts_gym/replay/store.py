@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym import validation
+from autotts_gym import units, validation
 from autotts_gym.errors import StoreError, quote
 from autotts_gym.replay import formats
 from autotts_gym.replay.columns import (
@@ -58,6 +58,7 @@ class StoreSummary:
         agreement: share of a pool's branches that give the answer of its majority, averaged over unlabelled questions;
             in [0, 1]; None if there is none.
         has_probes: whether the branches were probed.
+        token_unit: tokens that a price is for.
     """
 
     name: str
@@ -78,6 +79,7 @@ class StoreSummary:
     unlabelled: int = 0
     agreement: float | None = None
     has_probes: bool = True
+    token_unit: int = units.MILLION
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-able values."""
@@ -99,7 +101,8 @@ class ReplayStore:
         model: name of the model.
         benchmark: name of the benchmark.
         interval_tokens: Δ, tokens between probes.
-        attributes: JSON-able provenance, licence, sampling settings; ``probes`` "none" says that the store has none.
+        attributes: JSON-able provenance, licence, sampling settings; ``probes`` "none" says that the store has none,
+            ``token_unit`` how many tokens a price is for.
         signals: (NP,) float32 signals (log-probability, entropy …), or functions that read them, by printable names
             without a slash.
         path: the file that holds exactly this content, if there is one.
@@ -139,6 +142,9 @@ class ReplayStore:
         self._benchmark = benchmark
         self._interval_tokens = interval_tokens
         self._attributes = MappingProxyType(_plain(where, attributes or {}))
+        self._token_unit = units.checked(
+            f"{where}: token_unit", self._attributes.get("token_unit", units.MILLION), StoreError
+        )
         if not self.has_probes and (shown := np.flatnonzero(columns.probes >= 0)).size:
             raise StoreError(
                 f"{where}: probes[{shown[0]}]: expected -1 in a store without probes, got {columns.probes[shown[0]]}"
@@ -238,6 +244,14 @@ class ReplayStore:
     def interval_tokens(self) -> int:
         """Δ: tokens between probes."""
         return self._interval_tokens
+
+    @property
+    def token_unit(self) -> int:
+        """Tokens that a price is for, by which features and levels of tokens are scaled: see ``autotts_gym.units``.
+
+        The attribute ``token_unit``; 10^6 in a store without it.
+        """
+        return self._token_unit
 
     @property
     def attributes(self) -> Mapping[str, object]:
@@ -410,6 +424,7 @@ class ReplayStore:
             unlabelled=int(np.count_nonzero(~labelled)),
             agreement=_mean(leading),
             has_probes=self.has_probes,
+            token_unit=self.token_unit,
         )
 
     def _share(self, answers: Ids) -> NDArray[np.float64]:

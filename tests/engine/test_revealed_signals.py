@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
-from autotts_gym.engine.layout import TAIL_TOKENS
+from autotts_gym.engine.layout import TAIL_MILLIONTHS
 from autotts_gym.errors import AutottsError
 from autotts_gym.replay import ReplayStore, pool_order, synthesize
 from autotts_gym.replay.columns import Columns, StringTable
@@ -31,7 +31,7 @@ STORE = with_signals(synthesize(3, 9, seed=1))
 def check(state: PoolState, store: ReplayStore, seeds: np.ndarray) -> None:
     """What is revealed of the signals is what the branches have generated, and no more."""
     revealed = state.revealed
-    window = max(1, TAIL_TOKENS // store.interval_tokens)
+    window = max(1, TAIL_MILLIONTHS // store.interval_tokens)
     for name in revealed.signal_names:
         records = revealed.signal(name)
         for n in range(state.episodes):

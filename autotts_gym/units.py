@@ -1,0 +1,79 @@
+"""The token unit: the tokens that a price is for, by which all that counts tokens is scaled.
+
+It is 10^6 on the published data, about what SC@64 spends there. A collected store has its own, 64 times its mean branch
+(``default_token_unit``), and an argument of environments and evaluations overrides it. One *millionth* of it is a
+token of the published data: features, tails of signals and levels of tables are defined in millionths, so they mean the
+same where branches are short.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from autotts_gym.errors import AutottsError
+from autotts_gym.validation import check, is_integer
+
+MILLION = 1_000_000
+"""The token unit of a store that does not say its own."""
+
+LARGEST_UNIT = 10**12
+"""The largest token unit, more than 64 of the longest branches."""
+
+
+def default_token_unit(tokens: ArrayLike) -> int:
+    """The token unit of a collected store: 64 times its mean branch, as much as SC@64 spends.
+
+    Args:
+        tokens: (NB,) integers, total tokens of each branch.
+
+    Raises:
+        AutottsError: there is no branch.
+    """
+    lengths = np.asarray(tokens)
+    check("tokens", tokens, lengths.ndim == 1 and lengths.size > 0, "the tokens of at least one branch")
+    return max(round(64 * int(lengths.sum(dtype=np.int64)) / lengths.size), 1)
+
+
+def checked(name: str, value: Any, error: type[AutottsError] = AutottsError) -> int:
+    """A token unit, checked.
+
+    Raises:
+        AutottsError: it is none; or what ``error`` names.
+    """
+    check(name, value, is_integer(value, 1, LARGEST_UNIT), f"a whole number from 1 to {LARGEST_UNIT}", error)
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """In what numbers of tokens are shown to people.
+
+    Attributes:
+        size: tokens.
+        letter: such as "k" of 80k.
+        word: such as "thousand".
+    """
+
+    size: int
+    letter: str
+    word: str
+
+    @property
+    def heading(self) -> str:
+        """Of a column of such numbers: ``tokens k``."""
+        return f"tokens {self.letter}".strip()
+
+    @property
+    def label(self) -> str:
+        """Of an axis of such numbers: ``thousand tokens``."""
+        return f"{self.word} tokens".strip()
+
+
+_SHOWN = (Shown(10**6, "M", "million"), Shown(10**3, "k", "thousand"), Shown(1, "", ""))
+
+
+def shown(unit: float) -> Shown:
+    """In what to show numbers of tokens where the token unit is so large: tokens, thousands or millions."""
+    return next(each for each in _SHOWN if 100 * each.size <= unit or each.size == 1)
