@@ -7,19 +7,14 @@ same where branches are short.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from autotts_gym.errors import AutottsError
-from autotts_gym.validation import check, is_integer
+from autotts_gym.validation import MAX_INTEGER, check
 
 MILLION = 1_000_000
 """The token unit of a store that does not say its own."""
-
-LARGEST_UNIT = 10**12
-"""The largest token unit, more than 64 of the longest branches."""
 
 
 def default_token_unit(tokens: ArrayLike) -> int:
@@ -33,17 +28,7 @@ def default_token_unit(tokens: ArrayLike) -> int:
     """
     lengths = np.asarray(tokens)
     check("tokens", tokens, lengths.ndim == 1 and lengths.size > 0, "the tokens of at least one branch")
-    return max(round(64 * int(lengths.sum(dtype=np.int64)) / lengths.size), 1)
-
-
-def checked(name: str, value: Any, error: type[AutottsError] = AutottsError) -> int:
-    """A token unit, checked.
-
-    Raises:
-        AutottsError: it is none; or what ``error`` names.
-    """
-    check(name, value, is_integer(value, 1, LARGEST_UNIT), f"a whole number from 1 to {LARGEST_UNIT}", error)
-    return int(value)
+    return min(max(round(64 * int(lengths.sum(dtype=np.int64)) / lengths.size), 1), MAX_INTEGER)
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,11 @@ class Shown:
     def heading(self) -> str:
         """Of a column of such numbers: ``tokens k``."""
         return f"tokens {self.letter}".strip()
+
+    def text(self, tokens: float) -> str:
+        """A number of tokens in a column: ``1,040``, ``0.8``."""
+        number = tokens / self.size
+        return f"{number:,.1f}" if number < 10 else f"{number:,.0f}"
 
     @property
     def label(self) -> str:

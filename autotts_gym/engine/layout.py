@@ -117,8 +117,8 @@ SIGNAL = np.dtype(
 """The revealed record of a signal of a branch slot; all 0 before the first interval."""
 
 TAIL_MILLIONTHS = 2048
-"""The tail of a signal in millionths of the token unit; of 10^6, so many tokens: the window of DeepConf (Fu et al. 2025,
-arXiv 2508.15260, section 3)."""
+"""The tail of a signal in millionths of the token unit; of 10^6 it is the window of DeepConf, 2,048 tokens (Fu et al.
+2025, arXiv 2508.15260, section 3)."""
 
 
 def _blank(dtype: np.dtype[Any], **values: int) -> NDArray[np.void]:

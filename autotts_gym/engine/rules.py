@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym import units
 from autotts_gym.engine import layout
 from autotts_gym.engine.functions import Aggregator, Reward, choose
 from autotts_gym.validation import check, choice, integers, is_integer, is_real
@@ -68,13 +67,12 @@ class Rules:
             ("token_budget", 0, True),
             ("probe_cost", 0, False),
             ("max_steps", 1, True),
+            ("token_unit", 1, True),
         ):
             limit = getattr(self, name)
             if not (optional and limit is None):
                 check(name, limit, is_integer(limit, least), integers(least) + (" or None" if optional else ""))
                 object.__setattr__(self, name, int(limit))  # arithmetic with numbers of NumPy can overflow
-        if self.token_unit is not None:
-            object.__setattr__(self, "token_unit", units.checked("token_unit", self.token_unit))
         choice("probe", self.probe, PROBES)
         choice("accounting", self.accounting, ACCOUNTINGS)
         check("latency_weight", self.latency_weight, is_real(self.latency_weight, 0), "a finite number of at least 0")

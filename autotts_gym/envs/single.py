@@ -62,9 +62,9 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     ## Rewards
     Minus ``cost_weight`` per token unit of total tokens and ``latency_weight`` per token unit of sequential tokens, as
     they are spent; plus 1 at the end if the answer is right. The token unit is 10^6 tokens on the published stores, and
-    on a collected store 64 times its mean branch, so that a price means the same on any store. Here every action is a round of its own, so that sequential tokens
-    equal total tokens and ``latency_weight`` adds to ``cost_weight``; in ``AutoTTS-ReplayRounds-v0`` the branches of a
-    round grow side by side.
+    on a collected store 64 times its mean branch, so that a price means the same on any store. Here every action is a
+    round of its own, so that sequential tokens equal total tokens and ``latency_weight`` adds to ``cost_weight``; in
+    ``AutoTTS-ReplayRounds-v0`` the branches of a round grow side by side.
 
     With ``shaping=True`` correctness is rewarded earlier: 1 when the answer that STOP would give becomes right, -1 when
     it no longer is, and at the end what the given answer differs. The return is the same (shaping by a potential, Ng,

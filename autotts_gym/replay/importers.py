@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from autotts_gym import units, validation
+from autotts_gym import validation
 from autotts_gym.errors import StoreError, plain, quote
 from autotts_gym.extensions import is_reference, load
 from autotts_gym.files import write_atomically
@@ -104,7 +104,7 @@ def import_json(
     if layout == "auto":
         layout = _detect(path, items)
     has_matrix = any("probe_matrix_mxn" in item for item in items)
-    log = _Log(str(path), _shared(path, items, "probe_freq", MAX_TOKENS), _no_answers(no_answer), has_matrix)
+    log = _Log(str(path), _shared(path, items, "probe_freq"), _no_answers(no_answer), has_matrix)
     for index, item in enumerate(items):
         log.questions.append(_READERS[layout](log, f"{path}: question {index}", item))
     if labelled_only:
@@ -704,12 +704,12 @@ def _detect(path: Path, items: list[dict[str, Any]]) -> str:
     raise StoreError(f"{path}: question 0: expected each_branch or probe_matrix_mxn, got {_shown(list(items[0]))}")
 
 
-def _shared(path: Path, items: list[dict[str, Any]], name: str, most: int) -> int:
+def _shared(path: Path, items: list[dict[str, Any]], name: str) -> int:
     """Return a number that all questions share, such as Δ."""
     first = 0
     for index, item in enumerate(items):
         where = f"{path}: question {index}"
-        value = _integer(f"{where}: {name}", _field(where, item, name), most)
+        value = _integer(f"{where}: {name}", _field(where, item, name))
         first = first or value
         if value != first:
             raise StoreError(f"{where}: {name}: expected {first} as in question 0, got {value}")
@@ -719,7 +719,7 @@ def _shared(path: Path, items: list[dict[str, Any]], name: str, most: int) -> in
 def _token_unit(path: Path, items: list[dict[str, Any]]) -> dict[str, int]:
     """Return the attribute of a store that was exported with one."""
     has_unit = any("token_unit" in item for item in items)
-    return {"token_unit": _shared(path, items, "token_unit", units.LARGEST_UNIT)} if has_unit else {}
+    return {"token_unit": _shared(path, items, "token_unit")} if has_unit else {}
 
 
 def _read_autotts(log: _Log, where: str, item: dict[str, Any]) -> _Item:
@@ -828,10 +828,10 @@ def _signals(at: str, value: Any) -> dict[str, list[float | None]]:
     return value
 
 
-def _integer(where: str, value: Any, most: int = MAX_TOKENS) -> int:
+def _integer(where: str, value: Any) -> int:
     # bool is an int to Python, never to the data.
-    if type(value) is not int or not 1 <= value <= most:
-        raise StoreError(f"{where}: expected a whole number from 1 to {most}, got {_shown(value)}")
+    if type(value) is not int or not 1 <= value <= MAX_TOKENS:
+        raise StoreError(f"{where}: expected a whole number from 1 to {MAX_TOKENS}, got {_shown(value)}")
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotts_gym import units, validation
+from autotts_gym import validation
 from autotts_gym.errors import StoreError, quote
 from autotts_gym.replay import formats
 from autotts_gym.replay.columns import (
@@ -24,6 +24,7 @@ from autotts_gym.replay.columns import (
     StringTable,
     checked_signal,
 )
+from autotts_gym.units import MILLION
 from autotts_gym.validation import integer, is_integer
 
 MAX_TOKENS = 2**31 - 1
@@ -79,7 +80,7 @@ class StoreSummary:
     unlabelled: int = 0
     agreement: float | None = None
     has_probes: bool = True
-    token_unit: int = units.MILLION
+    token_unit: int = MILLION
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-able values."""
@@ -142,9 +143,8 @@ class ReplayStore:
         self._benchmark = benchmark
         self._interval_tokens = interval_tokens
         self._attributes = MappingProxyType(_plain(where, attributes or {}))
-        self._token_unit = units.checked(
-            f"{where}: token_unit", self._attributes.get("token_unit", units.MILLION), StoreError
-        )
+        unit = self._attributes.get("token_unit", MILLION)
+        self._token_unit = integer(f"{where}: token_unit", unit, 1, error=StoreError)
         if not self.has_probes and (shown := np.flatnonzero(columns.probes >= 0)).size:
             raise StoreError(
                 f"{where}: probes[{shown[0]}]: expected -1 in a store without probes, got {columns.probes[shown[0]]}"
