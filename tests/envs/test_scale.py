@@ -127,9 +127,7 @@ DEPTH = [feature.name for feature in branches.FEATURES].index("depth")
 
 @pytest.mark.parametrize("name", ["synthetic/search", "Qwen3-1.7B/aime24"])
 def test_of_a_million_tokens_rewards_and_features_have_the_bits_that_they_had(name: str, request) -> None:  # type: ignore[no-untyped-def]
-    store = (
-        load_store(name) if name.startswith("synthetic") else published(request.getfixturevalue("replay_root"), name)
-    )
+    store = published(request.getfixturevalue("replay_root"), name) if name[0] == "Q" else load_store(name)
     weights = {"cost_weight": 0.7, "latency_weight": 0.3}
     for seed in range(4):
         env = gym.make(IDS[1], store=store, **weights).unwrapped

@@ -83,12 +83,10 @@ def test_a_family_on_stores_of_several_scales_has_their_mean_unit_and_evens_thei
     assert family.token_unit == pytest.approx((64 * 15_000 + 64 * 130) / 2)
     even = family.evened()
     assert even.token_unit == family.token_unit
-    price = [
-        np.mean(
-            [result.accuracy - result.mean_return(1.0) for result in results([long, SHORT]) if result.label == label]
-        )
-        for label in [setting.label for setting in family.settings]
-    ]
+    paid: dict[str, list[float]] = {setting.label: [] for setting in family.settings}
+    for result in results([long, SHORT]):
+        paid[result.label].append(result.accuracy - result.mean_return(1.0))
+    price = [np.mean(each) for each in paid.values()]
     assert [point.tokens / even.token_unit for point in even.points] == pytest.approx(price)
     one = Frontier.from_results("sc", results([LONG]))
     for means, evened in zip(one.stores, one.evened().stores, strict=True):
