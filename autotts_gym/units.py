@@ -1,34 +1,15 @@
 """The token unit: the tokens that a price is for, by which all that counts tokens is scaled.
 
 It is 10^6 on the published data, about what SC@64 spends there. A collected store has its own, 64 times its mean branch
-(``default_token_unit``), and an argument of environments and evaluations overrides it. One *millionth* of it is a
-token of the published data: features, tails of signals and levels of tables are defined in millionths, so they mean the
-same where branches are short.
+(``replay.default_token_unit``), and an argument of environments and evaluations overrides it. One *millionth* of it is
+a token of the published data: scales of features and tails of signals are defined in millionths, and levels of tables
+as shares, so they mean the same where branches are short.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from autotts_gym.validation import MAX_INTEGER, check
-
 MILLION = 1_000_000
 """The token unit of a store that does not say its own."""
-
-
-def default_token_unit(tokens: ArrayLike) -> int:
-    """The token unit of a collected store: 64 times its mean branch, as much as SC@64 spends.
-
-    Args:
-        tokens: (NB,) integers, total tokens of each branch.
-
-    Raises:
-        AutottsError: there is no branch.
-    """
-    lengths = np.asarray(tokens)
-    check("tokens", tokens, lengths.ndim == 1 and lengths.size > 0, "the tokens of at least one branch")
-    return min(max(round(64 * int(lengths.sum(dtype=np.int64)) / lengths.size), 1), MAX_INTEGER)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from autotts_gym.replay.catalog import (
 from autotts_gym.replay.importers import import_json, import_tree
 from autotts_gym.replay.pools import pool_order
 from autotts_gym.replay.records import Branch, Question, build_store
-from autotts_gym.replay.store import ReplayStore, StoreSummary
+from autotts_gym.replay.store import ReplayStore, StoreSummary, default_token_unit
 from autotts_gym.replay.synthetic import Statistics, synthesize
-from autotts_gym.units import default_token_unit
 
 __all__ = [
     "DEFAULT_STORE",

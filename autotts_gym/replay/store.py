@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from autotts_gym import validation
 from autotts_gym.errors import StoreError, quote
@@ -32,6 +32,21 @@ MAX_TOKENS = 2**31 - 1
 
 BYTES_PER_BRANCH = 128
 """Memory that a branch of usual length takes, at the least."""
+
+
+def default_token_unit(tokens: ArrayLike) -> int:
+    """The token unit of a collected store: 64 times its mean branch, as much as SC@64 spends.
+
+    Args:
+        tokens: (NB,) integers, total tokens of each branch.
+
+    Raises:
+        StoreError: there is no branch.
+    """
+    lengths = np.asarray(tokens)
+    good = lengths.ndim == 1 and lengths.size > 0
+    validation.check("tokens", tokens, good, "the tokens of at least one branch", StoreError)
+    return min(max(round(64 * int(lengths.sum(dtype=np.int64)) / lengths.size), 1), MAX_TOKENS)
 
 
 @dataclass(frozen=True)
