@@ -46,6 +46,7 @@ from autotts_gym.evaluation import EvaluationResult, Frontier
 from autotts_gym.evaluation.benchmark import PRESETS, Report, check_writable, run_benchmark
 from autotts_gym.evaluation.families import readable
 from autotts_gym.evaluation.frontier import AccuracyAt, bootstrap, find_reference
+from autotts_gym.evaluation.plots import short_number
 from autotts_gym.evaluation.resampling import Interval
 from autotts_gym.evaluation.tables import Cell, Column, Table, statistics_table
 from autotts_gym.evaluation.tensorboard import write_frontiers
@@ -58,8 +59,8 @@ POINTS = 12
 BETAS = 11
 """Values of beta of a program's frontier."""
 
-LEVELS = (80_000, 100_000, 150_000, 200_000, 250_000, 300_000, 400_000, 500_000, 600_000)
-"""Tokens at which programs are compared with cmc."""
+LEVELS = (0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
+"""Tokens at which programs are compared with cmc, as shares of the token unit: from 80k to 600k where that is 10^6."""
 
 _OF_A_RUN = (
     "name",
@@ -257,11 +258,11 @@ class Comparison:
         rows: list[tuple[Cell, ...]] = []
         for name in self.entered:
             pair = [families[name], families["cmc"]]
-            for tokens in LEVELS:
+            for tokens in (max(round(level * families[name].token_unit), 1) for level in LEVELS):
                 drawn = bootstrap(pair, AccuracyAt(tokens), resamples=self.report.resamples)
                 difference = drawn.compare(0, 1)
                 own, rival = (drawn.interval(i).estimate for i in range(2))
-                rows.append((name, f"{tokens // 1000}k", own, rival, difference.difference, difference.probability))
+                rows.append((name, short_number(tokens), own, rival, difference.difference, difference.probability))
         columns = (
             Column("family", ("family",), read=readable),
             Column("tokens", ("tokens",)),

@@ -213,7 +213,7 @@ class Recording(Job):
         if "episodes/return" in scalars:
             self.sitting.progress.update(
                 note=f"return {scalars['episodes/return']:.3f} · accuracy {scalars['episodes/accuracy']:.1%} · "
-                f"{scalars['episodes/total_tokens'] / 1000:.0f}k tokens · "
+                f"{scalars['episodes/total_tokens']:,.0f} tokens · "
                 f"{scalars['speed/steps_per_second']:,.0f} steps/s",
             )
         self.meter.clear()

@@ -57,8 +57,9 @@ class Config(Settings):
     max_branches: PositiveInt = setting("branch slots of an episode", 64)
     max_steps: PositiveInt = setting("steps after which an episode is truncated", 400)
     accounting: str = setting("exact, or autotts: what the published code charges", "exact")
-    cost_weight: CostWeights = setting("range of the reward paid per million total tokens", (0.03, 3.0))
-    latency_weight: float = setting("reward paid per million sequential tokens", 0.0)
+    cost_weight: CostWeights = setting("range of the reward paid per token unit of total tokens", (0.03, 3.0))
+    latency_weight: float = setting("reward paid per token unit of sequential tokens", 0.0)
+    token_unit: NonNegativeInt = setting("tokens that a price is for; 0: what each store says, 10^6 if nothing", 0)
     shaping: bool = setting("reward correctness as it changes, not at the end; the return is the same", False)
     reward: str = setting("a reward of your own, as file.py:name or module:name; none: the default one", "")
 
@@ -144,6 +145,7 @@ class Config(Settings):
             "shaping": self.shaping,
         }
         arguments |= {"reward": self.reward} if self.reward else {}
+        arguments |= {"token_unit": self.token_unit} if self.token_unit else {}
         return arguments | ({"macros": list(self.macros)} if self.macros else {})
 
     @classmethod

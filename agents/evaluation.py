@@ -104,6 +104,7 @@ def sweep(
             max_branches=config.max_branches,
             seeds=tuple(seeds),
             synthetic=store.synthetic,
+            token_unit=config.token_unit or store.token_unit,
             **{name: values.reshape(shape)[k, :, end - count : end] for name, values in counts_at_end.items()},
         )
         for store, count, end in zip(stores, counts, ends, strict=True)
@@ -128,15 +129,15 @@ def averages(results: Sequence[EvaluationResult]) -> dict[str, list[float]]:
 
 def mean_return(results: Sequence[EvaluationResult], latency_weight: float = 0.0) -> float:
     """Mean return over the sweep: what model selection maximises."""
-    weights, accuracy, total, sequential = map(np.array, averages(results).values())
-    return float(np.mean(accuracy - weights * total / 1e6 - latency_weight * sequential / 1e6))
+    returns = [result.mean_return(float(result.params["cost_weight"]), latency_weight) for result in results]  # type: ignore[arg-type]
+    return float(np.mean(returns))
 
 
 def hand_written(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int]) -> tuple[Frontier, ...]:
     """The budget curves of the hand-written controllers where the agent is selected."""
     preset = PRESETS["paper"]
     controllers = preset.controllers(stores=stores)
-    rules = Rules(max_branches=config.max_branches, accounting=config.accounting)
+    rules = Rules(max_branches=config.max_branches, accounting=config.accounting, token_unit=config.token_unit or None)
     return Frontier.families(evaluate_all(controllers, stores, seeds=seeds, rules=rules))
 
 

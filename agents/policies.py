@@ -73,7 +73,12 @@ def make_model(config: Config, env: VecEnv) -> BaseAlgorithm:
 
 
 def policy_card(
-    config: Config, stores: list[str], command: str, git_commit: str, signals: Ranges = MappingProxyType({})
+    config: Config,
+    stores: list[str],
+    command: str,
+    git_commit: str,
+    signals: Ranges = MappingProxyType({}),
+    token_units: Sequence[int] = (),
 ) -> dict[str, Any]:
     """What a policy's file says of itself, so that it can be played as a controller.
 
@@ -83,6 +88,7 @@ def policy_card(
         command: that trained it.
         git_commit: of the code that did.
         signals: the range of each signal that it observes.
+        token_units: of the stores.
     """
     card: dict[str, Any] = {
         "format": "autotts-policy",
@@ -96,6 +102,7 @@ def policy_card(
         "cost_weight": list(config.cost_weight),
         "latency_weight": config.latency_weight,
         "trained_on": stores,
+        "token_units": list(token_units),
         "seed": config.seed,
         "command": command,
         "git_commit": git_commit,

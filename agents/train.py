@@ -85,7 +85,8 @@ def train(run: RunFolder, command: str = "agents.train.train", resume: bool = Fa
         raise AutottsError(str(error)) from error
     if not resume:
         run.begin(command)
-    card = policy_card(config, [store.name for store in training], command, git_commit(), observation.signals)
+    names, token_units = zip(*((store.name, config.token_unit or store.token_unit) for store in training), strict=True)
+    card = policy_card(config, list(names), command, git_commit(), observation.signals, token_units)
     progress = Progress("training", 1.0, config.progress, percent=True)
     conductor = Conductor(run, counters, env, validation, observation, card, progress)
     with progress, _interrupts(conductor) as signals:

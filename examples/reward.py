@@ -9,12 +9,12 @@ It is compiled, and called by the kernels that step the environments: at their s
 
 from autotts_gym import reward
 
-HALF_LIFE = 200_000.0
-"""Total tokens after which a right answer is worth half."""
+HALF_LIFE = 0.2
+"""Token units (of 10^6 tokens on published data) after which a right answer is worth half."""
 
 
 @reward
 def patience(before, after, was_right, is_right):
-    """Nothing but a right answer at the end counts, and its worth halves every ``HALF_LIFE`` tokens."""
+    """Nothing but a right answer at the end counts, and its worth halves every ``HALF_LIFE`` token units."""
     stopped = after.stop_reason == 1 or after.stop_reason == 2  # by STOP, or since nothing else was left
-    return is_right * 0.5 ** (after.total_tokens / HALF_LIFE) if stopped else 0.0
+    return is_right * 0.5 ** (after.total_tokens / (HALF_LIFE * after.token_unit)) if stopped else 0.0

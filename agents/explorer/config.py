@@ -70,7 +70,8 @@ class Config(Settings):
     workers: PositiveInt = setting("processes that judge programs side by side", 2)
 
     # What is selected by.
-    cost_weight: CostWeights = setting("range of the reward paid per million total tokens", (0.02, 1.0))
+    cost_weight: CostWeights = setting("range of the reward paid per token unit of total tokens", (0.02, 1.0))
+    token_unit: NonNegativeInt = setting("tokens that a price is for; 0: what each store says, 10^6 if nothing", 0)
     cost_weights: PositiveInt = setting("cost weights of the objective, in equal ratios over the range", 16)
     caution: NonNegativeFloat = setting("standard errors that a program's score lies below its estimate", 0.5)
     level: Coverage = setting("coverage of the intervals", 0.95)
@@ -108,7 +109,7 @@ class Config(Settings):
     @property
     def rules(self) -> Rules:
         """What holds in every episode."""
-        return Rules(max_branches=self.max_branches, accounting=self.accounting)
+        return Rules(max_branches=self.max_branches, accounting=self.accounting, token_unit=self.token_unit or None)
 
 
 HERE = Path(__file__).parent

@@ -168,6 +168,7 @@ def play_program(path: Path, bank: Bank, betas: Sequence[float], seeds: int, rul
             max_branches=rules.max_branches,
             seeds=tuple(range(seeds)),
             synthetic=store.synthetic,
+            token_unit=rules.token_unit or store.token_unit,
             **{
                 name: values[k, :, bank.first_questions[i] : bank.first_questions[i + 1]]
                 for name, values in fields.items()

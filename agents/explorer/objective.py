@@ -1,10 +1,10 @@
 """What programs are selected by.
 
-At a cost weight w the environment's return of a program at one value of beta is a(beta) - w t(beta) / 10^6, with
-accuracy a and total tokens t averaged over seeds and questions of a store, and then over stores. A user who knows w
-picks the best beta. So the program's return at w is the maximum over the sweep, and the *objective* is its mean over a
-grid of cost weights in equal ratios. From 0.02 to 1 per million tokens, the default, the best point of a good sweep
-moves from about 800 thousand tokens down to 60 thousand on the data of AutoTTS.
+At a cost weight w the environment's return of a program at one value of beta is a(beta) - w t(beta), with accuracy a
+and total tokens t, in token units of a store, averaged over its seeds and questions, and then over stores. A user who
+knows w picks the best beta. So the program's return at w is the maximum over the sweep, and the *objective* is its mean
+over a grid of cost weights in equal ratios. From 0.02 to 1 per token unit, the default, the best point of a good sweep
+moves from about 0.8 token units down to 0.06 on the data of AutoTTS, whose unit is 10^6 tokens.
 
 A maximum over a sweep flatters, and so does the maximum over many programs: the winner's curse. Three things keep it
 small. The *estimate* that counts chooses every beta on a bootstrap resample of the questions and scores it on the
@@ -30,7 +30,7 @@ class Objective:
     """Mean over cost weights of the best return of a sweep; a ``Statistic`` of the frontier module.
 
     Attributes:
-        weights: cost weights, per million total tokens.
+        weights: cost weights, per token unit of total tokens.
     """
 
     weights: tuple[float, ...]
@@ -38,8 +38,9 @@ class Objective:
 
     def returns(self, family: Frontier, draws: Draws) -> Floats:
         """The return at every weight and every setting, (1 + R, weights, settings)."""
-        tokens, accuracy = draws.means(family)
-        paid: Floats = accuracy[:, None, :] - np.array(self.weights)[None, :, None] * tokens[:, None, :] / 1e6
+        tokens, accuracy = draws.means(family.evened())
+        prices = np.array(self.weights)[None, :, None]
+        paid: Floats = accuracy[:, None, :] - prices * tokens[:, None, :] / family.token_unit
         return paid
 
     def __call__(self, families: Sequence[Frontier], draws: Draws) -> Floats:

@@ -16,11 +16,12 @@ from autotts_gym.errors import AutottsError, plain
 from autotts_gym.evaluation import Frontier
 from autotts_gym.replay import ReplayStore
 from autotts_gym.sandbox.protocol import ALLOWED_MODULES
+from autotts_gym.units import shown
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "task": (
-        "max_branches", "interval_tokens", "accounting", "modules", "signals", "cost_low", "cost_high", "betas",
-        "questions", "reference", "parents", "tried", "failures", "number", "round",
+        "max_branches", "interval_tokens", "token_unit", "accounting", "modules", "signals", "cost_low", "cost_high",
+        "betas", "questions", "reference", "parents", "tried", "failures", "number", "round",
     ),
     "parent": ("id", "score", "objective", "gain", "frontier", "diagnosis", "source"),
     "tried": ("id", "score", "about"),
@@ -91,10 +92,12 @@ class Prompts:
         """
         low, high = config.cost_weight
         counts = sorted({store.num_questions for store in stores})
+        token_units = {config.token_unit or store.token_unit for store in stores}
         return self.render(
             "task",
             max_branches=config.max_branches,
             interval_tokens=" or ".join(map(str, sorted({store.interval_tokens for store in stores}))),
+            token_unit=" or ".join(f"{unit:,}" for unit in sorted(token_units)),
             accounting=config.accounting,
             modules=", ".join(sorted(ALLOWED_MODULES)),
             signals=", ".join(sorted(set.intersection(*(set(store.signals) for store in stores)))) or "none",
@@ -102,15 +105,15 @@ class Prompts:
             cost_high=f"{high:g}",
             betas=", ".join(f"{beta:g}" for beta in config.sweep),
             questions=f"{' or '.join(map(str, counts))} questions of each of {len(stores)} stores",
-            reference=points_table(points_of(reference)),
-            parents="\n".join(self._parent(*each) for each in parents) or "There is none yet.\n",
+            reference=points_table(points_of(reference), reference.token_unit),
+            parents="\n".join(self._parent(*each, reference.token_unit) for each in parents) or "There is none yet.\n",
             tried=self._tried(history),
             failures=self._failures(history),
             number=number,
             round=round_,
         )
 
-    def _parent(self, record: Record, source: str, diagnosis: str) -> str:
+    def _parent(self, record: Record, source: str, diagnosis: str, unit: float) -> str:
         assert record.figures is not None
         return self.render(
             "parent",
@@ -118,7 +121,7 @@ class Prompts:
             score=f"{record.figures.score:.4f}",
             objective=f"{record.figures.objective:.4f}",
             gain=f"{record.figures.gain:+.4f}, from {record.figures.gain_low:+.4f} to {record.figures.gain_high:+.4f}",
-            frontier=points_table(record.frontier),
+            frontier=points_table(record.frontier, unit),
             diagnosis=diagnosis.strip(),
             source=source.strip(),
         )
@@ -148,8 +151,9 @@ class Prompts:
         return "".join(lines) or "Nothing.\n"
 
 
-def points_table(points: Sequence[tuple[float, float, float]]) -> str:
-    """A sweep as a table for a prompt."""
-    lines = ["| beta | accuracy % | tokens k |", "| --- | --- | --- |"]
-    lines += [f"| {beta:g} | {100 * accuracy:.1f} | {tokens / 1000:.0f} |" for beta, accuracy, tokens in points]
+def points_table(points: Sequence[tuple[float, float, float]], unit: float) -> str:
+    """A sweep as a table for a prompt, its tokens shown as it suits the token unit."""
+    amounts = shown(unit)
+    lines = [f"| beta | accuracy % | {amounts.heading} |", "| --- | --- | --- |"]
+    lines += [f"| {beta:g} | {100 * accuracy:.1f} | {tokens / amounts.size:.0f} |" for beta, accuracy, tokens in points]
     return "\n".join(lines)

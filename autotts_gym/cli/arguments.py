@@ -112,6 +112,12 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         "--token-budget", metavar="T", type=integer, help="total tokens of an episode (default: no limit)"
     )
     parser.add_argument(
+        "--token-unit",
+        metavar="U",
+        type=integer,
+        help="tokens that a price is for, as policies observe it (default: that of each store)",
+    )
+    parser.add_argument(
         "--aggregator",
         metavar="FILE.py:NAME",
         help="a function of yours that says which answer STOP gives (default: the majority)",
@@ -149,6 +155,7 @@ def read_rules(arguments: argparse.Namespace) -> "Rules":
     return Rules(
         max_branches=arguments.max_branches,
         token_budget=arguments.token_budget,
+        token_unit=arguments.token_unit,
         accounting=arguments.accounting,
         aggregator=arguments.aggregator,
     )

@@ -183,7 +183,7 @@ def _info(arguments: argparse.Namespace) -> int:
             print("  without probes: the answer of a branch shows when it finishes")
         if summary.signals:
             print(f"  signals: {', '.join(summary.signals)}")
-        for name, value in summary.attributes.items():
+        for name, value in {"token_unit": summary.token_unit, **summary.attributes}.items():
             print(f"  {name}: {value if isinstance(value, str) and value.isprintable() else json.dumps(value)}")
     return 0
 

@@ -23,7 +23,6 @@ from autotts_gym.replay.records import Branch, Question, build_store
 from autotts_gym.replay.store import ReplayStore, default_token_unit
 
 
-
 @dataclass(frozen=True)
 class Built:
     """A store, and what was left out of it.

@@ -71,7 +71,8 @@ class DeepConf(_SignalController):
         branches: K.
         keep: eta, the share of branches that vote; 0.9 is DeepConf-high, 0.1 DeepConf-low.
         warm_up: branches that set the threshold.
-        weight: one of ``WEIGHTS``: "minimum" is the lowest group confidence, "tail" that of the last 2,048 tokens.
+        weight: one of ``WEIGHTS``: "minimum" is the lowest group confidence, "tail" that of the last 2,048
+            millionths of the token unit.
         consensus: tau, the share of weights at which an episode stops early; above 1: never.
         signal: the signal that is the confidence of an interval: at least 0, and more is surer.
     """

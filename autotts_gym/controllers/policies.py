@@ -134,7 +134,8 @@ class Policy(Controller):
     Attributes:
         path: its file.
         card: what the file says of its training.
-        cost_weight: reward lost per million total tokens, which it observes; the knob that sweeps its frontier.
+        cost_weight: reward lost per token unit of total tokens (that of the store it plays on), which it observes; the
+            knob that sweeps its frontier.
         observation: what it observes.
     """
 

@@ -64,6 +64,7 @@ class Bank:
             rows["branches"] = np.diff(store.branch_offsets)
             rows["gold"] = store.gold
             rows["interval_tokens"] = store.interval_tokens
+            rows["token_unit"] = store.token_unit
         numbers: dict[tuple[str, str], int] = {}
         posed = [(store.benchmark, str(question)) for store in stores for question in _numbers(store)]
         self.problems = np.array([numbers.setdefault(key, len(numbers)) for key in posed], np.int64)

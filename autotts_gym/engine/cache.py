@@ -66,7 +66,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 _COMPILED = (
     *("actions/effects.py", "controllers/decisions.py", "engine/*.py", "envs/steps.py", "evaluation/hindsight.py"),
-    *("observation/*.py", "sandbox/messages.py", "sandbox/protocol.py", "version.py"),
+    *("observation/*.py", "sandbox/messages.py", "sandbox/protocol.py", "units.py", "version.py"),
 )
 """The packages with code and constants that are compiled."""
 

@@ -131,7 +131,7 @@ def reward(function: Callable[[Any, Any, float, float], float]) -> Reward:
         @reward
         def no_free_lunch(before, after, was_right, is_right):
             spent = after.total_tokens - before.total_tokens
-            return (after.stop_reason == 1) * is_right - after.cost_weight * spent / 1e6
+            return (after.stop_reason == 1) * is_right - after.cost_weight * spent / after.token_unit
 
         gym.make("AutoTTS-Replay-v0", reward=no_free_lunch)  # or reward="path/to/file.py:no_free_lunch"
 

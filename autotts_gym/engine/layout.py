@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym.units import MILLION
+
 # Status of a branch slot.
 CLOSED, ACTIVE, FINISHED, PRUNED = 0, 1, 2, 3
 
@@ -57,8 +59,9 @@ POOL = np.dtype(
         ("total_tokens", np.int64),
         ("sequential_tokens", np.int64),
         ("budget", np.int64),  # UNLIMITED where there is none
-        ("cost_weight", np.float64),  # per million total tokens
-        ("latency_weight", np.float64),  # per million sequential tokens
+        ("cost_weight", np.float64),  # per token unit of total tokens
+        ("latency_weight", np.float64),  # per token unit of sequential tokens
+        ("token_unit", np.int64),  # tokens that a price is for, by which features of tokens are scaled; see units.py
         ("finished_squares", np.int64),  # sum of the squares of the depths of the finished branches
         ("leader_since", np.int64),  # total tokens when the leader last changed
         ("interval_tokens", np.int32),
@@ -106,15 +109,16 @@ SIGNAL = np.dtype(
         ("latest", np.float32),  # of the interval generated last
         ("mean", np.float32),  # of all intervals so far
         ("minimum", np.float32),
-        ("tail", np.float32),  # mean of the last intervals that make up TAIL_TOKENS, at least of one
+        ("tail", np.float32),  # mean of the last intervals that make up TAIL_MILLIONTHS, at least of one
         ("total", np.float64),
     ],
     align=True,
 )
 """The revealed record of a signal of a branch slot; all 0 before the first interval."""
 
-TAIL_TOKENS = 2048
-"""Tokens of the tail of a signal: the window of DeepConf (Fu et al. 2025, arXiv 2508.15260, section 3)."""
+TAIL_MILLIONTHS = 2048
+"""The tail of a signal in millionths of the token unit; of 10^6 it is the window of DeepConf, 2,048 tokens (Fu et al.
+2025, arXiv 2508.15260, section 3)."""
 
 
 def _blank(dtype: np.dtype[Any], **values: int) -> NDArray[np.void]:
@@ -166,6 +170,7 @@ QUESTION = np.dtype(
         ("branches", np.int64),
         ("first_answer", np.int64),  # in the bank's answers
         ("answers", np.int32),  # how many
+        ("token_unit", np.int64),
         ("gold", np.int32),
         ("interval_tokens", np.int32),
     ],
@@ -205,6 +210,7 @@ RULES = np.dtype(
         ("cost_weight_low", np.float64),
         ("cost_weight_high", np.float64),
         ("latency_weight", np.float64),
+        ("token_unit", np.int64),  # 0: that of the question's store
         ("max_branches", np.int32),
         ("shaping", np.bool_),  # correctness is paid as it changes, else at the end
         ("exact", np.bool_),  # accounting "exact", else "autotts"
@@ -358,7 +364,7 @@ def allocate(sizes: Sizes) -> dict[str, NDArray[Any]]:
 
 
 _BLANK: dict[str, dict[str, int]] = {
-    "pools": {"stop_reason": TRUNCATED, "leader": -1, "finished_leader": -1, "answer": -1},
+    "pools": {"token_unit": MILLION, "stop_reason": TRUNCATED, "leader": -1, "finished_leader": -1, "answer": -1},
     "slots": {"answer": -1, "rank": -1, "newest": -1},
     "hidden_slots": {"branch": -1},
 }

@@ -53,8 +53,8 @@ class Revealed:
         """The same under other weights, for an observer with other prices of tokens; a copy of the pools.
 
         Args:
-            cost_weight: reward per million total tokens.
-            latency_weight: reward per million sequential tokens.
+            cost_weight: reward per token unit of total tokens.
+            latency_weight: reward per token unit of sequential tokens.
         """
         pools: NDArray[Any] = np.array(self.pools)
         pools["cost_weight"], pools["latency_weight"] = cost_weight, latency_weight

@@ -25,9 +25,12 @@ class Rules:
         probe: "auto" (each interval reveals its probe) or "explicit" (PROBE actions do).
         probe_cost: tokens of an explicit probe (the paper's kappa); automatic probes cost none.
         accounting: "exact", or "autotts" (what the published code charges).
-        cost_weight: reward lost per million total tokens; a pair (low, high) is drawn from log-uniformly each episode.
-        latency_weight: reward lost per million sequential tokens; they equal total tokens where every round is one
-            primitive action, so that only rounds distinguish a wait from a price.
+        cost_weight: reward lost per token unit of total tokens (10^6 on the published stores); a pair (low, high) is
+            drawn from log-uniformly each episode.
+        latency_weight: reward lost per token unit of sequential tokens; they equal total tokens where every round is
+            one primitive action, so that only rounds distinguish a wait from a price.
+        token_unit: tokens that a price is for, by which features of tokens are scaled; None: that of the store of each
+            episode, see ``autotts_gym.units``.
         shaping: whether correctness is rewarded as the answer that STOP would give becomes right or wrong, not at the
             end; the return is the same.
         max_steps: transitions after which an episode is truncated; None: no limit.
@@ -43,6 +46,7 @@ class Rules:
     accounting: str = "exact"
     cost_weight: float | tuple[float, float] = 0.0
     latency_weight: float = 0.0
+    token_unit: int | None = None
     shaping: bool = False
     max_steps: int | None = None
     auto_stop: bool = False
@@ -63,6 +67,7 @@ class Rules:
             ("token_budget", 0, True),
             ("probe_cost", 0, False),
             ("max_steps", 1, True),
+            ("token_unit", 1, True),
         ):
             limit = getattr(self, name)
             if not (optional and limit is None):
@@ -99,6 +104,7 @@ class Rules:
         record["max_steps"] = layout.UNLIMITED if self.max_steps is None else self.max_steps
         record["cost_weight_low"], record["cost_weight_high"] = self.cost_weight_range
         record["latency_weight"] = self.latency_weight
+        record["token_unit"] = self.token_unit or 0
         record["shaping"] = self.shaping
         record["max_branches"] = self.max_branches
         record["exact"] = self.accounting == "exact"

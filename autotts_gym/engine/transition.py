@@ -23,10 +23,11 @@ from autotts_gym.engine.layout import (
     RUNNING,
     STOP,
     STOPPED,
-    TAIL_TOKENS,
+    TAIL_MILLIONTHS,
     TRUNCATED,
     UNLIMITED,
 )
+from autotts_gym.units import MILLION
 
 
 @inline
@@ -239,6 +240,9 @@ def _show_signals(s, n, i, before):
     """A branch that has grown from a depth shows the signals of the intervals since."""
     slot = s.slots[n, i]
     first = s.hidden_slots[n, i].start
+    pool = s.pools[n]
+    tail_intervals = TAIL_MILLIONTHS * pool.token_unit // (MILLION * np.int64(pool.interval_tokens))
+    among = min(np.int64(slot.depth), max(tail_intervals, 1))
     for j in range(s.signals.shape[2]):
         signal = s.signals[n, i, j]
         for k in range(before, slot.depth):
@@ -248,7 +252,6 @@ def _show_signals(s, n, i, before):
             signal.minimum = min(signal.minimum, value) if k > 0 else value
         signal.latest = s.signal_values[first + slot.depth - 1, j]
         signal.mean = signal.total / slot.depth
-        among = min(np.int64(slot.depth), max(TAIL_TOKENS // np.int64(s.pools[n].interval_tokens), 1))
         tail = 0.0
         for k in range(slot.depth - among, slot.depth):
             tail += s.signal_values[first + k, j]
@@ -536,6 +539,7 @@ def begin(s, n, question):
     pool.slots = min(np.int64(rules.max_branches), source.branches)
     pool.budget = rules.token_budget
     pool.latency_weight = rules.latency_weight
+    pool.token_unit = rules.token_unit if rules.token_unit > 0 else source.token_unit
     pool.cost_weight = rules.cost_weight_low
     if rules.cost_weight_high > rules.cost_weight_low:
         ratio = np.log(rules.cost_weight_high / rules.cost_weight_low)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym import units
 from autotts_gym.engine import EpisodeRecord, PoolState, layout
 from autotts_gym.pictures import drawn_in, picture_paths, write_figure
 
@@ -314,14 +315,15 @@ def _draw_branches(axes: Axes, view: _View) -> None:
     from matplotlib.ticker import MaxNLocator
 
     opened, deepest = view.grid.shape
-    interval = max(int(view.pool["interval_tokens"]), 1) / 1000
+    amounts = units.shown(int(view.pool["token_unit"]))
+    interval = max(int(view.pool["interval_tokens"]), 1) / amounts.size
     columns = max(_LEAST_INTERVALS, _MORE_INTERVALS * (deepest // _MORE_INTERVALS + 1))
     rows = max(8, -(-opened // 8) * 8)
     axes.set_xlim(0, columns * interval)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_yticks(range(0, rows, (1 << (rows - 1).bit_length()) // 8))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("depth (thousand tokens)", color=_MUTED)
+    axes.set_xlabel(f"depth ({amounts.label})", color=_MUTED)
     axes.set_ylabel("branch", color=_MUTED)
     axes.tick_params(length=2.5, labelsize=8.5)
     axes.grid(axis="x", color=_FAINT, linewidth=0.6)

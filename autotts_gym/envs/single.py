@@ -60,10 +60,11 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     depths, counts) is ``env.unwrapped.revealed``.
 
     ## Rewards
-    Minus ``cost_weight`` per million total tokens and ``latency_weight`` per million sequential tokens, as they are
-    spent; plus 1 at the end if the answer is right. Here every action is a round of its own, so that sequential tokens
-    equal total tokens and ``latency_weight`` adds to ``cost_weight``; in ``AutoTTS-ReplayRounds-v0`` the branches of a
-    round grow side by side.
+    Minus ``cost_weight`` per token unit of total tokens and ``latency_weight`` per token unit of sequential tokens, as
+    they are spent; plus 1 at the end if the answer is right. The token unit is 10^6 tokens on the published stores, and
+    on a collected store 64 times its mean branch, so that a price means the same on any store. Here every action is a
+    round of its own, so that sequential tokens equal total tokens and ``latency_weight`` adds to ``cost_weight``; in
+    ``AutoTTS-ReplayRounds-v0`` the branches of a round grow side by side.
 
     With ``shaping=True`` correctness is rewarded earlier: 1 when the answer that STOP would give becomes right, -1 when
     it no longer is, and at the end what the given answer differs. The return is the same (shaping by a potential, Ng,
@@ -89,8 +90,9 @@ class ReplayEnv(gym.Env[Any, np.int64]):
     | ``store`` | a name, a path, a ``ReplayStore`` or a sequence of them; None: the store that ships |
     | ``max_branches`` | slots M |
     | ``token_budget`` | total tokens an episode may spend; None: no limit |
-    | ``cost_weight`` | reward per million total tokens; a pair is drawn from log-uniformly every episode |
-    | ``latency_weight`` | reward per million sequential tokens, which equal total tokens here; see Rewards |
+    | ``cost_weight`` | reward per token unit of total tokens; a pair is drawn from log-uniformly every episode |
+    | ``latency_weight`` | reward per token unit of sequential tokens, which equal total tokens here; see Rewards |
+    | ``token_unit`` | tokens that a price is for, and features of tokens are scaled by; None: that of each store |
     | ``probe``, ``probe_cost`` | "auto": every interval reveals its probe; "explicit": PROBE does, for so many tokens |
     | ``accounting`` | "exact", or "autotts": what the published code charges |
     | ``observation`` | "dict", "flat", "pool" or "evidence"; a list of features, see below; or "file.py:name" |
@@ -125,6 +127,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
         shaping: bool = False,
         reward: Reward | str | None = None,
         aggregator: Aggregator | str | None = None,
+        token_unit: int | None = None,
     ) -> None:
         """Make the environment; the class docstring explains the arguments.
 
@@ -143,6 +146,7 @@ class ReplayEnv(gym.Env[Any, np.int64]):
             accounting=accounting,
             cost_weight=cost_weight,
             latency_weight=latency_weight,
+            token_unit=token_unit,
             shaping=shaping,
             reward=reward,
             aggregator=aggregator,

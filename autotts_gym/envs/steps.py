@@ -44,7 +44,7 @@ def _reward(s, n, total, sequential, worth):
     if s.reward != 0:
         return call_reward(s.reward, s.before[n], pool, worth, _worth(s, n))
     cost = pool.cost_weight * (pool.total_tokens - total) + pool.latency_weight * (pool.sequential_tokens - sequential)
-    return _worth(s, n) - worth - cost * 1e-6
+    return _worth(s, n) - worth - cost * (1.0 / pool.token_unit)  # in this order the reward of 10^6 has its old bits
 
 
 @inline

@@ -66,6 +66,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         reward: Reward | str | None = None,
         aggregator: Aggregator | str | None = None,
         threads: int = 1,
+        token_unit: int | None = None,
     ) -> None:
         """Make the environments.
 
@@ -74,8 +75,8 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             store: as in ``ReplayEnv``, like all that follow but the autoreset mode and ``max_episode_steps``.
             max_branches: slots M.
             token_budget: total tokens an episode may spend.
-            cost_weight: reward per million total tokens, or a pair to draw from.
-            latency_weight: reward per million sequential tokens.
+            cost_weight: reward per token unit of total tokens, or a pair to draw from.
+            latency_weight: reward per token unit of sequential tokens.
             probe: "auto" or "explicit".
             probe_cost: tokens of an explicit probe.
             accounting: "exact" or "autotts".
@@ -89,6 +90,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             reward: a compiled function in place of the default reward; as in ``ReplayEnv``.
             aggregator: a compiled function in place of the default answer of STOP; as in ``ReplayEnv``.
             threads: how many step a part of the environments each; the results are the same.
+            token_unit: tokens that a price is for; as in ``ReplayEnv``.
 
         Raises:
             AutottsError: an argument is out of its range.
@@ -111,6 +113,7 @@ class ReplayVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             accounting=accounting,
             cost_weight=cost_weight,
             latency_weight=latency_weight,
+            token_unit=token_unit,
             shaping=shaping,
             reward=reward,
             aggregator=aggregator,

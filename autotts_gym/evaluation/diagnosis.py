@@ -45,6 +45,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotts_gym import units
 from autotts_gym.controllers import Controller, check_stores
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
 from autotts_gym.errors import AutottsError, plain
@@ -188,6 +189,7 @@ class Diagnosis:
         difficulty: per store, (questions,) float64, share of the pool that knows.
         sketches: a few episodes round by round, as text in which answers are labels.
         most_examples: examples that a part has of each kind.
+        token_unit: of the stores, on average.
     """
 
     controller: str
@@ -201,6 +203,7 @@ class Diagnosis:
     difficulty: tuple[NDArray[np.float64], ...] = field(repr=False)
     sketches: tuple[str, ...] = field(default=(), repr=False)
     most_examples: int = 3
+    token_unit: float = units.MILLION
 
     @property
     def label(self) -> str:
@@ -296,7 +299,7 @@ class Diagnosis:
             words += ["--beta", text] if name == "beta" else ["--param", f"{name}={text}"]
         words += ["--question", str(example.question), "--seed", str(example.seed)]
         default = Rules()
-        for option in ("accounting", "max_branches", "token_budget"):
+        for option in ("accounting", "max_branches", "token_budget", "token_unit"):
             if (value := getattr(self.rules, option)) != getattr(default, option):
                 words += [f"--{option.replace('_', '-')}", str(value)]
         return shlex.join(words)
@@ -309,6 +312,7 @@ class Diagnosis:
             "accounting": self.rules.accounting,
             "max_branches": self.rules.max_branches,
             "token_budget": self.rules.token_budget,
+            "token_unit": self.token_unit,
             "seeds": list(self.seeds),
             "stores": list(self.stores),
             "shares": self.shares,
@@ -321,6 +325,10 @@ class Diagnosis:
     def shown(self) -> list[Part]:
         """The parts that tables and figures show: a single store is all there is."""
         return [part for part in self.parts if part.kind != "store" or len(self.stores) > 1]
+
+    def _tenths(self, tokens: float) -> str:
+        """A number of tokens as tables show it."""
+        return f"{tokens / units.shown(self.token_unit).size:,.1f}"
 
     def _table(self, title: str, columns: Sequence[tuple[Column, Sequence[Cell]]]) -> Table:
         rows = self.shown
@@ -346,10 +354,10 @@ class Diagnosis:
 
         For each cause the share of the episodes, and that of the tokens that went into them; for waste that of tokens.
         """
-        rows = self.shown
+        rows, amounts, tenths = self.shown, units.shown(self.token_unit), self._tenths
         columns: list[tuple[Column, Sequence[Cell]]] = [
             (Column("accuracy", ("accuracy %",), _percent), [row.accuracy for row in rows]),
-            (Column("mean_tokens", ("tokens k",), _thousands), [row.mean_tokens for row in rows]),
+            (Column("mean_tokens", (amounts.heading,), tenths), [row.mean_tokens for row in rows]),
         ]
         for cause in CAUSES:
             heading = cause.replace("_", " ")
@@ -364,13 +372,13 @@ class Diagnosis:
 
     def bounds_table(self) -> Table:
         """Build the table of what hindsight could have made of the same episodes, and of their signs."""
-        rows = self.shown
+        rows, amounts, tenths = self.shown, units.shown(self.token_unit), self._tenths
         columns: list[tuple[Column, Sequence[Cell]]] = [
             (Column("accuracy", ("accuracy %",), _percent), [row.accuracy for row in rows]),
-            (Column("mean_tokens", ("tokens k",), _thousands), [row.mean_tokens for row in rows]),
+            (Column("mean_tokens", (amounts.heading,), tenths), [row.mean_tokens for row in rows]),
             (Column("best_stop:accuracy", ("best stop", "acc %"), _percent), [row.bounds.best_stop for row in rows]),
             (
-                Column("best_stop:tokens", ("best stop", "tokens k"), _thousands),
+                Column("best_stop:tokens", ("best stop", amounts.heading), tenths),
                 [r.bounds.best_stop_tokens for r in rows],
             ),
         ]
@@ -523,6 +531,7 @@ def diagnose(
         episodes=tuple(_play_and_judge(controller, store, seeds, rules) for store in resolved),
         difficulty=tuple(map(_difficulty, resolved)),
         most_examples=examples,
+        token_unit=float(np.mean([rules.token_unit or store.token_unit for store in resolved])),
     )
     chosen = _worth_a_sketch(diagnosis.overall)[:sketches]
     played: dict[tuple[str, int, int], Trace] = {}
@@ -603,10 +612,6 @@ def _mean(values: NDArray[np.int64]) -> float | None:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1000:,.1f}"
 
 
 def _tokens(value: float) -> str:

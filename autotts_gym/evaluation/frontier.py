@@ -37,6 +37,7 @@ import numpy as np
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation.resampling import Floats, Interval, Stratum, percentile_interval, resample
 from autotts_gym.evaluation.results import EvaluationResult, setting_label
+from autotts_gym.units import MILLION
 
 Axis = Literal["total_tokens", "sequential_tokens"]
 
@@ -83,6 +84,7 @@ class StoreMeans:
         orders: number of orders of the pools that the means are over.
         repeats: how often each order was played: by every training seed of an agent once.
         synthetic: whether the store's branches are drawn from a statistical model.
+        token_unit: tokens that a price was for.
     """
 
     store: str
@@ -94,6 +96,7 @@ class StoreMeans:
     orders: int = 1
     repeats: int = 1
     synthetic: bool = False
+    token_unit: float = MILLION
 
     @property
     def questions(self) -> int:
@@ -225,8 +228,8 @@ class Frontier:
             x: token axis, ``"total_tokens"`` or ``"sequential_tokens"``.
 
         Raises:
-            AutottsError: if there is no result, a setting lacks a store, has it twice or with other questions, or
-                the results mix token accountings.
+            AutottsError: if there is no result, a setting lacks a store, has it twice, with other questions or by
+                another token unit, or the results mix token accountings.
         """
         by_setting: dict[str, dict[str, EvaluationResult]] = {}
         results = tuple(results)
@@ -257,6 +260,7 @@ class Frontier:
                     orders=len(set(result.seeds)),
                     repeats=len(result.seeds) // len(set(result.seeds)),
                     synthetic=result.synthetic,
+                    token_unit=result.token_unit,
                 )
                 for store, result in first.items()
             ),
@@ -312,6 +316,31 @@ class Frontier:
                     accuracy=means.accuracy[keep],
                     total_tokens=means.total_tokens[keep],
                     sequential_tokens=means.sequential_tokens[keep],
+                )
+                for means in self.stores
+            ),
+        )
+
+    @property
+    def token_unit(self) -> float:
+        """The token unit of its stores, on average: what levels of its mean tokens are shares of."""
+        return float(np.mean([means.token_unit for means in self.stores]))
+
+    def evened(self) -> Frontier:
+        """Return the same family with the tokens of every store scaled to one token unit, that of the family.
+
+        A price is for the token unit of each store, so the price of an episode is the mean of these tokens, divided by
+        that unit.
+        """
+        unit = self.token_unit
+        return replace(
+            self,
+            stores=tuple(
+                replace(
+                    means,
+                    total_tokens=means.total_tokens * (unit / means.token_unit),
+                    sequential_tokens=means.sequential_tokens * (unit / means.token_unit),
+                    token_unit=unit,
                 )
                 for means in self.stores
             ),
@@ -680,6 +709,11 @@ def _check_same_cover(
         questions, wanted = result.correct.shape[1], expected[store].correct.shape[1]
         if questions != wanted:
             raise AutottsError(f"{name}: {label}: expected {wanted} questions on {store}, got {questions}")
+        if result.token_unit != expected[store].token_unit:
+            raise AutottsError(
+                f"{name}: {label}: expected a token unit of {expected[store].token_unit} on {store}, "
+                f"got {result.token_unit}"
+            )
         if result.accounting != accounting:
             raise AutottsError(
                 f"{name}: {label}: expected accounting {quote(accounting)}, got {quote(result.accounting)}"

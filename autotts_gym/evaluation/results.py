@@ -16,6 +16,7 @@ import numpy.typing as npt
 from autotts_gym.errors import AutottsError, quote
 from autotts_gym.evaluation.resampling import Interval, percentile_interval, resample
 from autotts_gym.files import write_atomically
+from autotts_gym.units import MILLION
 
 _DTYPES: dict[str, type[np.generic]] = {
     "correct": np.bool_,
@@ -50,6 +51,7 @@ class EvaluationResult:
         synthetic: whether the store's branches are drawn from a statistical model, not by a language model.
         agreed: bool; whether the answer is the majority of the question's whole pool. Only for a store with unlabelled
             questions, which has no accuracy.
+        token_unit: tokens that a price was for.
 
     Raises:
         AutottsError: if shapes differ, a dtype is of the wrong kind, or a count is out of its range.
@@ -71,6 +73,7 @@ class EvaluationResult:
     answers: npt.NDArray[np.object_] | None = None
     synthetic: bool = False
     agreed: npt.NDArray[np.bool_] | None = None
+    token_unit: int = MILLION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", dict(self.params))
@@ -156,6 +159,20 @@ class EvaluationResult:
         """Sequential tokens of an episode, on average."""
         return float(self.sequential_tokens.mean())
 
+    def mean_return(self, cost_weight: float, latency_weight: float = 0.0) -> float:
+        """Return of an episode, on average: accuracy less what its tokens cost.
+
+        Args:
+            cost_weight: reward per token unit of total tokens.
+            latency_weight: reward per token unit of sequential tokens.
+
+        Raises:
+            AutottsError: if the store has unlabelled questions.
+        """
+        unit = self.token_unit
+        paid, waited = cost_weight * self.mean_tokens / unit, latency_weight * self.mean_sequential_tokens / unit
+        return self.accuracy - paid - waited
+
     @property
     def label(self) -> str:
         """The setting in words, such as ``cmc(beta=0.5)``; the same for every order of the knobs."""
@@ -177,6 +194,7 @@ class EvaluationResult:
             "synthetic": self.synthetic,
             "accounting": self.accounting,
             "max_branches": self.max_branches,
+            "token_unit": self.token_unit,
             "seeds": seeds,
             "questions": questions,
             **self._quality(),

@@ -154,6 +154,7 @@ def evaluate(
     max_branches: int = 64,
     accounting: str = "exact",
     token_budget: int | None = None,
+    token_unit: int | None = None,
     answers: bool = False,
     aggregator: Aggregator | str | None = None,
     workers: int = 1,
@@ -171,6 +172,7 @@ def evaluate(
         max_branches: branch slots of an episode.
         accounting: "exact", or "autotts": what the published code charges.
         token_budget: total tokens an episode may spend; None: no limit.
+        token_unit: tokens that a price is for, and features of tokens are scaled by; None: that of the store.
         answers: also keep the answers given.
         aggregator: a way of one's own to answer where a controller leaves that open, or a reference to it; see
             ``autotts_gym.aggregator``.
@@ -185,7 +187,13 @@ def evaluate(
     stores = resolve_stores(store)
     if len(stores) != 1:
         raise AutottsError(f"store: expected one store, got {len(stores)}; evaluate_all takes several")
-    rules = Rules(max_branches=max_branches, accounting=accounting, token_budget=token_budget, aggregator=aggregator)
+    rules = Rules(
+        max_branches=max_branches,
+        accounting=accounting,
+        token_budget=token_budget,
+        token_unit=token_unit,
+        aggregator=aggregator,
+    )
     (result,) = evaluate_all(
         [controller], stores, seeds=seeds, rules=rules, answers=answers, workers=workers, progress=progress
     )
@@ -236,6 +244,7 @@ def evaluate_all(
             max_branches=rules.max_branches,
             seeds=seeds,
             synthetic=store.synthetic,
+            token_unit=rules.token_unit or store.token_unit,
             **{
                 name: values.reshape(len(seeds), store.num_questions)
                 for name, values in join_fields(parts[c, s]).items()

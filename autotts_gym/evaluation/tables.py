@@ -2,7 +2,8 @@
 
 Machine formats (CSV, JSON) hold full precision in base units: accuracy and shares in [0, 1], tokens as such. An
 interval becomes the columns ``NAME``, ``NAME_low``, ``NAME_high`` and, as the share of resamples in which the statistic
-is defined, ``NAME_defined``. Text (terminal, Markdown) shows percent and thousands of tokens.
+is defined, ``NAME_defined``. Text (terminal, Markdown) shows percent and, as the token unit of the stores is large or
+small, tokens or thousands or millions of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from autotts_gym import units
 from autotts_gym.errors import AutottsError, plain, quote
 from autotts_gym.evaluation.families import readable
 from autotts_gym.evaluation.frontier import (
@@ -194,10 +196,11 @@ def comparison_table(
     reference = find_reference(families)
     groups = _column_groups(first, by)
     columns = [Column("family", (), read=readable), Column("setting", ("setting",)), Column("params", ())]
-    for name, heading, _ in groups:
+    for name, heading, stores in groups:
+        amounts = units.shown(first.on(stores).token_unit)
         columns += [
             Column(f"{name}:accuracy", (*heading, "acc %"), _percent),
-            Column(f"{name}:{first.x}", (*heading, "tokens k"), _thousands),
+            Column(f"{name}:{first.x}", (*heading, amounts.heading), amounts.text),
         ]
     saving = () if reference is None else (Column("saving", ("mean", "saved %"), _percent),)
     rows: list[tuple[Cell, ...]] = []
@@ -254,6 +257,7 @@ def statistics_table(
     if rival is not None and rival not in names:
         raise AutottsError(f"rival: expected one of {plain(', '.join(names))}, got {quote(rival)}")
     reference = reference if reference is not None else find_reference(families)
+    amounts = units.shown(first.token_unit)
 
     def sample(statistic: Statistic) -> Bootstrap:
         return bootstrap(families, statistic, resamples=resamples, seed=seed)
@@ -268,7 +272,7 @@ def statistics_table(
         tokens = sample(TokensToReach(reference))
         reached = [tokens.interval(i, level).defined for i in range(len(families))]
         data += [
-            (Column("tokens_to_reach", ("tokens k to reach", goal), _thousands), spread(tokens)),
+            (Column("tokens_to_reach", (f"{amounts.heading} to reach", goal), amounts.text), spread(tokens)),
             (Column("reached", ("reached in", "% of draws"), _percent), list(reached)),
             (Column("saving", ("saved % of", goal), _percent), spread(sample(Saving(reference)))),
         ]
@@ -276,7 +280,7 @@ def statistics_table(
     peak, area = sample(Peak()), sample(Area())
     data += [
         (Column("peak_accuracy", ("peak", "acc %"), _percent), spread(peak)),
-        (Column("peak_tokens", ("peak", "tokens k"), _thousands), [family.peak.tokens for family in families]),
+        (Column("peak_tokens", ("peak", amounts.heading), amounts.text), [family.peak.tokens for family in families]),
         (Column("area", ("area", "acc %"), _percent), spread(area)),
     ]
     if rival is not None:
@@ -330,10 +334,6 @@ def _scope(family: Frontier) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:z.1f}"
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1000:,.1f}" if value < 10_000 else f"{value / 1000:,.0f}"
 
 
 def _chance(value: float) -> str:

@@ -25,9 +25,9 @@ def pruned(s, n, i):
     return s.slots[n, i].status == PRUNED
 
 
-@GROUP.define("depth in tokens, squashed at 10 k")
-def depth(s, n, i, units):
-    return squash(s.slots[n, i].depth * units[0], np.float32(DEPTH_SCALE))
+@GROUP.define("depth in tokens, squashed at 0.01 token units")
+def depth(s, n, i, units, millionth):
+    return squash(s.slots[n, i].depth * units[0], np.float32(DEPTH_SCALE * millionth))
 
 
 @GROUP.define("1 if its latest answer is the leader")

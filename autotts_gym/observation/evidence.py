@@ -21,7 +21,8 @@ def price(s, n):
     length = ratio(np.float64(episode.finished_depth), np.float64(episode.finished))
     if episode.finished == 0:
         length = np.float64(episode.deepest)
-    return squash(episode.cost_weight * length * np.float64(episode.interval_tokens) * 1e-6, PRICE_SCALE)
+    paid = episode.cost_weight * length * np.float64(episode.interval_tokens) * (1.0 / episode.token_unit)
+    return squash(paid, PRICE_SCALE)
 
 
 GROUP.repeat(pool.cost_weight)

@@ -21,21 +21,21 @@ GROUP = Group("pool")
 FEATURES = GROUP.features
 
 
-@GROUP.define("total tokens, squashed at 500 k")
-def spent(s, n):
-    return squash(np.float64(s.pools[n].total_tokens), TOKENS_SCALE)
+@GROUP.define("total tokens, squashed at 0.5 token units")
+def spent(s, n, millionth):
+    return squash(np.float64(s.pools[n].total_tokens), TOKENS_SCALE * millionth)
 
 
-@GROUP.define("sequential tokens, squashed at 20 k")
-def spent_sequential(s, n):
-    return squash(np.float64(s.pools[n].sequential_tokens), SEQUENTIAL_SCALE)
+@GROUP.define("sequential tokens, squashed at 0.02 token units")
+def spent_sequential(s, n, millionth):
+    return squash(np.float64(s.pools[n].sequential_tokens), SEQUENTIAL_SCALE * millionth)
 
 
 @GROUP.define("reward paid for tokens so far, at most 1")
 def cost_paid(s, n):
     pool = s.pools[n]
     paid = pool.cost_weight * pool.total_tokens + pool.latency_weight * pool.sequential_tokens
-    return min(paid * 1e-6, 1.0)
+    return min(paid * (1.0 / pool.token_unit), 1.0)
 
 
 @GROUP.define("share of the token budget that is left; 1 without a budget")
@@ -138,10 +138,10 @@ def finished_margin(s, n):
     return (pool.finished_leader_votes - pool.finished_runner_up) * (1.0 / s.rules[0].max_branches)
 
 
-@GROUP.define("tokens spent since the leader last changed, squashed at 50 k")
-def leader_held(s, n):
+@GROUP.define("tokens spent since the leader last changed, squashed at 0.05 token units")
+def leader_held(s, n, millionth):
     pool = s.pools[n]
-    return squash(np.float64(pool.total_tokens - pool.leader_since), HELD_SCALE)
+    return squash(np.float64(pool.total_tokens - pool.leader_since), HELD_SCALE * millionth)
 
 
 @GROUP.define("branches finished since their leader last changed, squashed at 8")
@@ -150,22 +150,23 @@ def finished_leader_held(s, n):
     return squash(np.float64(pool.finished - pool.finished_since), COUNT_SCALE)
 
 
-@GROUP.define("mean depth of the active branches in tokens, squashed at 10 k")
-def active_depth(s, n):
+@GROUP.define("mean depth of the active branches in tokens, squashed at 0.01 token units")
+def active_depth(s, n, millionth):
     pool = s.pools[n]
-    return squash(pool.active_depth * (1.0 / max(pool.active, 1)) * np.float64(pool.interval_tokens), DEPTH_SCALE)
+    tokens = pool.active_depth * (1.0 / max(pool.active, 1)) * np.float64(pool.interval_tokens)
+    return squash(tokens, DEPTH_SCALE * millionth)
 
 
-@GROUP.define("mean depth of the finished branches in tokens, squashed at 10 k")
-def finished_depth(s, n):
+@GROUP.define("mean depth of the finished branches in tokens, squashed at 0.01 token units")
+def finished_depth(s, n, millionth):
     pool = s.pools[n]
     tokens = pool.finished_depth * np.float64(pool.interval_tokens)
-    return squash(ratio(tokens, np.float64(pool.finished)), DEPTH_SCALE)
+    return squash(ratio(tokens, np.float64(pool.finished)), DEPTH_SCALE * millionth)
 
 
-@GROUP.define("largest depth reached in tokens, squashed at 10 k")
-def deepest(s, n):
-    return squash(s.pools[n].deepest * np.float64(s.pools[n].interval_tokens), DEPTH_SCALE)
+@GROUP.define("largest depth reached in tokens, squashed at 0.01 token units")
+def deepest(s, n, millionth):
+    return squash(s.pools[n].deepest * np.float64(s.pools[n].interval_tokens), DEPTH_SCALE * millionth)
 
 
 @GROUP.define("mean run of equal answers of the active branches, squashed at 8")
@@ -174,11 +175,11 @@ def active_stability(s, n):
     return squash(pool.active_run * (1.0 / max(pool.active, 1)), COUNT_SCALE)
 
 
-@GROUP.define("reward per million total tokens, squashed at 0.25")
+@GROUP.define("reward per token unit of total tokens, squashed at 0.25")
 def cost_weight(s, n):
     return squash(s.pools[n].cost_weight, COST_WEIGHT_SCALE)
 
 
-@GROUP.define("reward per million sequential tokens, squashed at 1")
+@GROUP.define("reward per token unit of sequential tokens, squashed at 1")
 def latency_weight(s, n):
     return squash(s.pools[n].latency_weight, LATENCY_WEIGHT_SCALE)

@@ -6,10 +6,12 @@ from autotts_gym.engine.jit import inline
 from autotts_gym.engine.layout import ACTIVE
 from autotts_gym.engine.summaries import STUBBORN, overdue, weighted_votes
 
+# Of tokens, in millionths of the token unit: tokens where that is 10^6.
 TOKENS_SCALE = 500_000.0
 SEQUENTIAL_SCALE = 20_000.0
 HELD_SCALE = 50_000.0
 DEPTH_SCALE = 10_000.0
+
 COUNT_SCALE = 8.0
 COST_WEIGHT_SCALE = 0.25
 LATENCY_WEIGHT_SCALE = 1.0
@@ -55,6 +57,12 @@ def late(s, n):
 
 
 @inline
+def millionth(s, n):
+    """Tokens of a millionth of the token unit."""
+    return s.pools[n].token_unit / 1e6
+
+
+@inline
 def units(s, n):
     """Of branches: tokens of an interval, a vote among all, a vote among the finished ones, a place of M."""
     pool, one = s.pools[n], np.float32(1.0)
@@ -66,5 +74,11 @@ def units(s, n):
     )
 
 
-QUANTITIES = {"top_two": top_two, "weighted": weighted_votes, "late": late, "units": units}
+QUANTITIES = {
+    "millionth": millionth,
+    "top_two": top_two,
+    "weighted": weighted_votes,
+    "late": late,
+    "units": units,
+}
 """Each is computed once an episode, where a feature that is observed asks for it."""

@@ -10,7 +10,7 @@ MEANINGS = {
     "latest": "that of its newest interval",
     "mean": "mean over its intervals",
     "minimum": "the least of its intervals",
-    "tail": "mean over its last intervals, of 2,048 tokens",
+    "tail": "mean over its last intervals, of 0.002048 token units (2,048 tokens of 10^6)",
 }
 """What is observed of a signal, by the fields of ``engine.layout.SIGNAL``."""
 

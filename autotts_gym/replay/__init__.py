@@ -12,7 +12,7 @@ from autotts_gym.replay.catalog import (
 from autotts_gym.replay.importers import import_json, import_tree
 from autotts_gym.replay.pools import pool_order
 from autotts_gym.replay.records import Branch, Question, build_store
-from autotts_gym.replay.store import ReplayStore, StoreSummary
+from autotts_gym.replay.store import ReplayStore, StoreSummary, default_token_unit
 from autotts_gym.replay.synthetic import Statistics, synthesize
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "StoreSummary",
     "build_store",
     "default_store",
+    "default_token_unit",
     "import_json",
     "import_tree",
     "list_stores",

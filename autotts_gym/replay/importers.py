@@ -104,7 +104,7 @@ def import_json(
     if layout == "auto":
         layout = _detect(path, items)
     has_matrix = any("probe_matrix_mxn" in item for item in items)
-    log = _Log(str(path), _interval(path, items), _no_answers(no_answer), has_matrix)
+    log = _Log(str(path), _shared(path, items, "probe_freq"), _no_answers(no_answer), has_matrix)
     for index, item in enumerate(items):
         log.questions.append(_READERS[layout](log, f"{path}: question {index}", item))
     if labelled_only:
@@ -125,6 +125,7 @@ def import_json(
                 "importer": layout,
                 "package_version": version("autotts_gym"),
                 "synthetic": False,
+                **_token_unit(path, items),
                 **log.counts,
             },
         )
@@ -614,6 +615,7 @@ def _exported(store: ReplayStore, index: int, text: str) -> dict[str, Any]:
         "each_branch": branches,
         "gold_answer": answers[store.gold[index]],
         "probe_freq": store.interval_tokens,
+        **({"token_unit": store.token_unit} if "token_unit" in store.attributes else {}),
     }
 
 
@@ -702,16 +704,22 @@ def _detect(path: Path, items: list[dict[str, Any]]) -> str:
     raise StoreError(f"{path}: question 0: expected each_branch or probe_matrix_mxn, got {_shown(list(items[0]))}")
 
 
-def _interval(path: Path, items: list[dict[str, Any]]) -> int:
-    """Return Δ, which all questions share."""
+def _shared(path: Path, items: list[dict[str, Any]], name: str) -> int:
+    """Return a number that all questions share, such as Δ."""
     first = 0
     for index, item in enumerate(items):
         where = f"{path}: question {index}"
-        value = _integer(f"{where}: probe_freq", _field(where, item, "probe_freq"))
+        value = _integer(f"{where}: {name}", _field(where, item, name))
         first = first or value
         if value != first:
-            raise StoreError(f"{where}: probe_freq: expected {first} as in question 0, got {value}")
+            raise StoreError(f"{where}: {name}: expected {first} as in question 0, got {value}")
     return first
+
+
+def _token_unit(path: Path, items: list[dict[str, Any]]) -> dict[str, int]:
+    """Return the attribute of a store that was exported with one."""
+    has_unit = any("token_unit" in item for item in items)
+    return {"token_unit": _shared(path, items, "token_unit")} if has_unit else {}
 
 
 def _read_autotts(log: _Log, where: str, item: dict[str, Any]) -> _Item:

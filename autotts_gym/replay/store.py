@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from autotts_gym import validation
 from autotts_gym.errors import StoreError, quote
@@ -24,6 +24,7 @@ from autotts_gym.replay.columns import (
     StringTable,
     checked_signal,
 )
+from autotts_gym.units import MILLION
 from autotts_gym.validation import integer, is_integer
 
 MAX_TOKENS = 2**31 - 1
@@ -31,6 +32,21 @@ MAX_TOKENS = 2**31 - 1
 
 BYTES_PER_BRANCH = 128
 """Memory that a branch of usual length takes, at the least."""
+
+
+def default_token_unit(tokens: ArrayLike) -> int:
+    """The token unit of a collected store: 64 times its mean branch, as much as SC@64 spends.
+
+    Args:
+        tokens: (NB,) integers, total tokens of each branch.
+
+    Raises:
+        StoreError: there is no branch.
+    """
+    lengths = np.asarray(tokens)
+    good = lengths.ndim == 1 and lengths.size > 0
+    validation.check("tokens", tokens, good, "the tokens of at least one branch", StoreError)
+    return min(max(round(64 * int(lengths.sum(dtype=np.int64)) / lengths.size), 1), MAX_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,7 @@ class StoreSummary:
         agreement: share of a pool's branches that give the answer of its majority, averaged over unlabelled questions;
             in [0, 1]; None if there is none.
         has_probes: whether the branches were probed.
+        token_unit: tokens that a price is for.
     """
 
     name: str
@@ -78,6 +95,7 @@ class StoreSummary:
     unlabelled: int = 0
     agreement: float | None = None
     has_probes: bool = True
+    token_unit: int = MILLION
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-able values."""
@@ -99,7 +117,8 @@ class ReplayStore:
         model: name of the model.
         benchmark: name of the benchmark.
         interval_tokens: Δ, tokens between probes.
-        attributes: JSON-able provenance, licence, sampling settings; ``probes`` "none" says that the store has none.
+        attributes: JSON-able provenance, licence, sampling settings; ``probes`` "none" says that the store has none,
+            ``token_unit`` how many tokens a price is for.
         signals: (NP,) float32 signals (log-probability, entropy …), or functions that read them, by printable names
             without a slash.
         path: the file that holds exactly this content, if there is one.
@@ -139,6 +158,8 @@ class ReplayStore:
         self._benchmark = benchmark
         self._interval_tokens = interval_tokens
         self._attributes = MappingProxyType(_plain(where, attributes or {}))
+        unit = self._attributes.get("token_unit", MILLION)
+        self._token_unit = integer(f"{where}: token_unit", unit, 1, error=StoreError)
         if not self.has_probes and (shown := np.flatnonzero(columns.probes >= 0)).size:
             raise StoreError(
                 f"{where}: probes[{shown[0]}]: expected -1 in a store without probes, got {columns.probes[shown[0]]}"
@@ -238,6 +259,14 @@ class ReplayStore:
     def interval_tokens(self) -> int:
         """Δ: tokens between probes."""
         return self._interval_tokens
+
+    @property
+    def token_unit(self) -> int:
+        """Tokens that a price is for, by which features and levels of tokens are scaled: see ``autotts_gym.units``.
+
+        The attribute ``token_unit``; 10^6 in a store without it.
+        """
+        return self._token_unit
 
     @property
     def attributes(self) -> Mapping[str, object]:
@@ -410,6 +439,7 @@ class ReplayStore:
             unlabelled=int(np.count_nonzero(~labelled)),
             agreement=_mean(leading),
             has_probes=self.has_probes,
+            token_unit=self.token_unit,
         )
 
     def _share(self, answers: Ids) -> NDArray[np.float64]:

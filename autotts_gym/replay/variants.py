@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autotts_gym.replay.columns import Columns, StringTable
 from autotts_gym.replay.probing import longest
 from autotts_gym.replay.store import MAX_TOKENS, ReplayStore
+from autotts_gym.units import MILLION
 from autotts_gym.validation import check, integer
 
 WARP = 0.1
@@ -23,7 +24,7 @@ BLUR = 0.05
 """Standard deviation of what is added to a signal of a twin, as a share of that of the signal."""
 
 JITTER = 16
-"""Tokens that are added to or taken from a branch of a twin besides."""
+"""What is at most added to or taken from a branch of a twin besides: millionths of the token unit, but one token."""
 
 
 def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
@@ -47,7 +48,8 @@ def twin(store: ReplayStore, seed: int = 0) -> ReplayStore:
     bounds = store.branch_offsets
     branches = np.concatenate([rng.permutation(np.arange(*pair)) for pair in pairwise(bounds)])
     factors = np.exp(rng.uniform(-WARP, WARP, branches.size))
-    jitter = rng.integers(1, JITTER, branches.size, endpoint=True) * rng.choice((-1, 1), branches.size)
+    most = max(JITTER * store.token_unit // MILLION, 1)
+    jitter = rng.integers(1, most, branches.size, endpoint=True) * rng.choice((-1, 1), branches.size)
     made = _Stretched(store, branches, factors, rest=factors, jitter=jitter)
     made.begin_as(_like(store, branches, rng), rng.random(branches.size))
     made.blur(rng)

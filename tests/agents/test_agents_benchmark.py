@@ -10,6 +10,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from scaled import scaled
 from scipy import stats
 from tiny import SMALL
 
@@ -174,12 +175,20 @@ def test_a_program_is_swept_beside_cmc_at_the_same_betas(stores, tmp_path):
     assert [setting.params["beta"] for setting in families[name].settings] == [0.0, 0.5, 1.0]
     assert {0.0, 0.5, 1.0} <= {setting.params["beta"] for setting in families["cmc"].settings}
     levels = comparison.by_level().records()
-    assert [row["tokens"] for row in levels] == [f"{tokens // 1000}k" for tokens in LEVELS]
-    for row, tokens in zip(levels, LEVELS, strict=True):
-        own, rival = (families[family].accuracy_at(tokens) for family in (name, "cmc"))
+    assert [row["tokens"] for row in levels] == ["80k", "100k", "150k", "200k", "250k", "300k", "400k", "500k", "600k"]
+    for row, level in zip(levels, LEVELS, strict=True):
+        own, rival = (families[family].accuracy_at(level * 1_000_000) for family in (name, "cmc"))
         assert row["accuracy"] == pytest.approx(own, nan_ok=True)
         assert row["difference"] == pytest.approx(own - rival, nan_ok=True)
         assert math.isnan(own) or row["difference_low"] <= row["difference"] <= row["difference_high"]
+
+
+def test_levels_are_shares_of_the_token_unit(tmp_path):
+    shutil.copy(ROOT / "agents" / "programs" / "cmc.py", tmp_path / "best.py")
+    short = scaled(synthesize(4, 8, interval_tokens=5), 1, 8_000)
+    programs = load_programs([tmp_path / "best.py"], 2)
+    levels = benchmark([], [short], programs=programs, seeds=range(1), resamples=20).by_level().records()
+    assert [row["tokens"] for row in levels] == ["640", "800", "1.2k", "1.6k", "2k", "2.4k", "3.2k", "4k", "4.8k"]
 
 
 def test_the_command_compares_a_program(stores, tmp_path, capsys):

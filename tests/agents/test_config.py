@@ -75,7 +75,7 @@ def test_help_lists_every_field_with_its_documentation_and_default(
     for item in fields(Config):
         assert f"--{item.name.replace('_', '-')}" in text
         assert item.metadata["help"] in text
-    assert "range of the reward paid per million total tokens (default: 0.03 3.0)" in text
+    assert "range of the reward paid per token unit of total tokens (default: 0.03 3.0)" in text
     assert "--progress, --no-progress" in text
 
 

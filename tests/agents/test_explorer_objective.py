@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -140,3 +142,15 @@ def test_the_best_program_is_drawn_most_often_and_draws_repeat():
 )
 def test_a_table_loses_surely_or_more_than_chance_takes(difference, high, error, table):
     assert Loss(0.5, difference, difference - 0.1, high, error).table is table
+
+
+@given(st.integers(0, 1000), st.integers(1, 1000))
+def test_a_price_is_for_the_token_unit_of_each_store(seed, factor):
+    correct, tokens = drawn(seed)
+    objective = Objective((0.1, 1.0))
+    one, other = family(correct, tokens, store="m/x"), family(correct, tokens * factor, store="m/y")
+    (means,) = other.stores
+    longer = replace(other, stores=(replace(means, token_unit=factor * 10**6),))
+    assert objective.best_returns(longer) == pytest.approx(objective.best_returns(one))
+    both = replace(one, stores=(*one.stores, *longer.stores))
+    assert objective.best_returns(both) == pytest.approx(objective.best_returns(one))

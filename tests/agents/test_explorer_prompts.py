@@ -1,12 +1,13 @@
 import shutil
 
 import pytest
+from scaled import scaled
 
 from agents.explorer.config import PROMPTS, Config
 from agents.explorer.folder import Record
 from agents.explorer.objective import Figures
 from agents.explorer.prompts import Prompts
-from autotts_gym import load_store, make_controller
+from autotts_gym import load_store, make_controller, synthesize
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation import Frontier, evaluate_all
 from autotts_gym.sandbox import read_source
@@ -45,6 +46,18 @@ def test_the_program_in_the_prompt_passes_the_static_checks(rendered, tmp_path):
     source = rendered.split("```python\n")[1].split("```")[0]
     (tmp_path / "p.py").write_text(source)
     assert read_source(tmp_path / "p.py").style == "program"
+
+
+def test_prices_and_tokens_are_those_of_the_stores(rendered):
+    assert "accuracy - w * tokens / 1,000,000. For" in rendered
+    assert "| beta | accuracy % | tokens k |" in rendered
+    short = scaled(synthesize(4, 8, interval_tokens=10), 1, 5120)
+    reference = Frontier.from_results("cmc", evaluate_all([make_controller("cmc", beta=0.5)], [short], seeds=range(1)))
+    text = Prompts().task(Config(), [short], reference, [(GOOD, "", "")], [], 1, 1)
+    assert "accuracy - w * tokens / 5,120. For" in text
+    assert "| beta | accuracy % | tokens |" in text
+    assert "| 0 | 50.0 | 50000 |" in text
+    assert "tokens k" not in text
 
 
 def test_users_may_change_the_files(tmp_path):

@@ -3,6 +3,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from scaled import scaled
 from tiny import SMALL
 
 from agents.config import ALGORITHMS, Config
@@ -72,6 +73,19 @@ def test_a_sweep_plays_what_a_single_environment_plays(algo: str, observation: s
             assert info["correct"] == result.correct[row, column]
             assert info["total_tokens"] == result.total_tokens[row, column]
             assert info["sequential_tokens"] == result.sequential_tokens[row, column]
+
+
+def test_a_return_is_priced_by_the_unit_of_each_store_or_of_the_configuration() -> None:
+    stores = [STORES[0], scaled(STORES[0], 100, model="longer")]
+    for unit in (0, 40_000):
+        config = Config(**SMALL, token_unit=unit)
+        results = sweep(untrained(config), stores, config, [0.3], [0, 1])  # type: ignore[arg-type]
+        assert [result.token_unit for result in results] == ([unit] * 2 if unit else [10**6, 10**8])
+        one, other = (result.mean_return(0.3) for result in results)
+        assert (one == pytest.approx(other)) == (not unit)
+        assert mean_return(results) == pytest.approx((one + other) / 2)
+    assert config.env_arguments["token_unit"] == 40_000
+    assert "token_unit" not in Config(**SMALL).env_arguments
 
 
 def test_the_mean_return_is_that_of_the_episodes_played() -> None:

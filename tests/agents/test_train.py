@@ -24,7 +24,7 @@ from autotts_gym.replay import default_store
 
 CARD = {
     "format", "version", "algorithm", "env", "observation", "max_branches", "macros", "accounting", "cost_weight",
-    "latency_weight", "trained_on", "seed", "command", "git_commit",
+    "latency_weight", "trained_on", "token_units", "seed", "command", "git_commit",
 }  # fmt: skip
 
 
@@ -117,6 +117,7 @@ def test_every_kind_of_environment_and_network_trains_and_its_file_says_how_to_p
         assert card["algorithm"] == run.config.algo
         assert card["cost_weight"] == list(run.config.cost_weight)
         assert card["trained_on"] == ["synthetic/search"]
+        assert card["token_units"] == [1_000_000]
         assert (card["macros"] is None) == (run.config.env == "AutoTTS-Replay-v0")
     model = CLASSES[run.config.algo].load(run.path / "best.zip", device="cpu")
     env = gym.make(run.config.env, **run.config.env_arguments)

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+from scaled import scaled
+
 import agents
-from autotts_gym import evaluate, make_controller
+from autotts_gym import evaluate, load_store, make_controller
 
 POLICY = Path(agents.__file__).parent / "trained" / "default.zip"
 
@@ -16,6 +19,18 @@ def test_the_default_policy_plays_as_a_controller_and_spends_less_where_tokens_c
     assert frugal.controller == "default"
     assert frugal.mean_tokens < 0.5 * lavish.mean_tokens
     assert lavish.accuracy > 0.5
+
+
+def test_the_default_policy_means_the_same_where_all_tokens_are_others():
+    heldout = load_store("synthetic/heldout")
+    one, other = (
+        evaluate(make_controller(POLICY, beta=0.3), store, seeds=range(2)) for store in (heldout, scaled(heldout, 8))
+    )
+    assert (8 * one.total_tokens == other.total_tokens).all()
+    assert (one.correct == other.correct).all()
+    assert one.mean_return(0.3) == pytest.approx(other.mean_return(0.3))
+    dear = evaluate(make_controller(POLICY, beta=0.3), heldout, seeds=range(2), token_unit=50_000)
+    assert dear.mean_tokens < one.mean_tokens
 
 
 def test_the_default_policy_gives_the_same_episodes_for_any_number_of_workers():

@@ -329,7 +329,7 @@ def assert_same(state: PoolState, n: int, model: Episode) -> None:
     """Episode n of the engine is in the state of the model, field by field."""
     pool, expected = state.pools[n], model.pool_fields()
     assert {name: int(pool[name]) for name in expected} == expected
-    names = {*expected, "budget", "cost_weight", "latency_weight"}
+    names = {*expected, "budget", "cost_weight", "latency_weight", "token_unit"}
     assert names == set(state.pools.dtype.names)
     for i in range(model.rules.max_branches):
         slot, fields = state.slots[n, i], model.slot_fields(i)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autotts_gym.engine import Bank, PoolState, RoundPlan, Rules
-from autotts_gym.engine.layout import TAIL_TOKENS
+from autotts_gym.engine.layout import TAIL_MILLIONTHS
 from autotts_gym.errors import AutottsError
 from autotts_gym.replay import ReplayStore, pool_order, synthesize
 from autotts_gym.replay.columns import Columns, StringTable
@@ -31,7 +31,8 @@ STORE = with_signals(synthesize(3, 9, seed=1))
 def check(state: PoolState, store: ReplayStore, seeds: np.ndarray) -> None:
     """What is revealed of the signals is what the branches have generated, and no more."""
     revealed = state.revealed
-    window = max(1, TAIL_TOKENS // store.interval_tokens)
+    unit = state.rules.token_unit or store.token_unit
+    window = max(1, TAIL_MILLIONTHS * unit // (10**6 * store.interval_tokens))
     for name in revealed.signal_names:
         records = revealed.signal(name)
         for n in range(state.episodes):
@@ -52,7 +53,13 @@ def check(state: PoolState, store: ReplayStore, seeds: np.ndarray) -> None:
                 assert record["tail"] == pytest.approx(values[-window:].mean(dtype=np.float64), abs=1e-6)
 
 
-@pytest.mark.parametrize("rules", [{}, {"accounting": "autotts"}, {"probe": "explicit"}, {"token_budget": 20_000}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        *({}, {"accounting": "autotts"}, {"probe": "explicit"}, {"token_budget": 20_000}),
+        *({"token_unit": 2**31 - 1}, {"token_unit": 500_000}, {"token_unit": 1}),
+    ],
+)
 def test_signals_are_revealed_with_their_intervals(rules):
     state = PoolState(Bank([STORE]), 12, Rules(max_branches=6, **rules))
     rng = np.random.default_rng(0)
