@@ -1,0 +1,232 @@
+"""``autotts collect`` and its stages as a person uses them: against servers on loopback, killed, continued, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from scripted import serving
+
+from autotts_gym.cli.main import main
+from autotts_gym.collection.index import Index
+from autotts_gym.replay import load_store
+
+QUESTIONS = [{"id": "a", "question": "How many?", "answer": "40"}, {"id": "b", "question": "How much?", "answer": "7"}]
+SMALL = ("--branches", "3", "--interval", "8", "--max-tokens", "300", "--concurrency", "4")
+
+
+@pytest.fixture
+def questions(tmp_path):
+    path = tmp_path / "quiz.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
+    return str(path)
+
+
+def command(*words):
+    """The arguments of a command."""
+    return [str(word) for word in words]
+
+
+def test_from_questions_to_a_store(questions, tmp_path, capsys):
+    with serving() as server:
+        assert main(command("collect", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)) == 0
+    out, err = capsys.readouterr()
+    assert "chars on llama.cpp scripted: token ids, context 4,096 tokens" in err
+    folder = tmp_path / "out" / "chars"
+    assert sorted(each.name for each in folder.iterdir() if not each.name.startswith(".")) == [
+        "quiz.h5",
+        "quiz.journal",
+        "quiz.png",
+    ]
+    assert "2 questions, 6 branches" in out
+    assert "pass@1" in out
+    assert f"{folder / 'quiz.h5'}: chars/quiz" in out
+    store = load_store(folder / "quiz.h5")
+    assert store.token_unit == round(64 * store.tokens.mean())
+    assert main(["info", str(folder / "quiz.h5")]) == 0
+    out, _ = capsys.readouterr()
+    assert "server: llama.cpp scripted" in out
+    assert 'suffix: "\\n\\n**Final Answer**\\n\\\\boxed{"' in out
+    assert (
+        main(command("evaluate", folder / "quiz.h5", "--controller", "sc", "--param", "branches=2", "--seeds", 4)) == 0
+    )
+
+
+def test_stages_stand_alone(questions, tmp_path, capsys):
+    out = tmp_path / "out"
+    journal = out / "chars" / "quiz.journal"
+    with serving(kind="vllm") as server:
+        assert main(command("sample", questions, "--model", server.address, "--out", out, *SMALL)) == 0
+        assert not load_store(journal.with_suffix(".h5")).has_probes
+        sampled = len(server.asked)
+        assert main(command("probe", journal, "--model", server.address)) == 0
+        assert all(body["max_tokens"] <= 32 for body in server.asked[sampled:])
+    store = load_store(journal.with_suffix(".h5"))
+    assert store.has_probes
+    capsys.readouterr()
+    target = tmp_path / "other.h5"
+    words = command("extract", journal, "-o", target, "--extractor", "number", "--benchmark", "renamed")
+    assert main(words) == 0
+    assert load_store(target).benchmark == "renamed"
+    assert main(words) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0
+
+
+def test_shards_and_their_merge(questions, tmp_path, capsys):
+    with serving() as server:
+        for number in (1, 2):
+            words = command("collect", questions, "--model", server.address, "--out", tmp_path / "parts", *SMALL)
+            assert main([*words, "--shard", f"{number}/2"]) == 0
+        assert main(command("collect", questions, "--model", server.address, "--out", tmp_path / "whole", *SMALL)) == 0
+    parts = sorted((tmp_path / "parts" / "chars").glob("*.journal"))
+    assert [each.name for each in parts] == ["quiz.1-of-2.journal", "quiz.2-of-2.journal"]
+    assert main(command("merge", *parts, "-o", tmp_path / "merged.h5")) == 0
+    one, two = load_store(tmp_path / "merged.h5"), load_store(tmp_path / "whole" / "chars" / "quiz.h5")
+    assert one.tokens.tolist() == two.tokens.tolist()
+    assert one.probes.tolist() == two.probes.tolist()
+    capsys.readouterr()
+    assert main(command("merge", parts[0], "-o", tmp_path / "half.h5")) == 2
+    assert not (tmp_path / "half.h5").exists()
+    assert not (tmp_path / "half.journal").exists()
+
+
+def test_a_dry_run_estimates_all(questions, tmp_path, capsys):
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps({"models": {"chars": {"input": 1, "output": 4, "cached": 0.1}}}))
+    with serving() as server:
+        words = command("collect", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)
+        assert main([*words, "--dry-run", "--prices", str(prices)]) == 0
+        out = capsys.readouterr().out
+        assert "from 2 branches" in out
+        assert "all 6 branches" in out
+        assert "USD" in out
+        assert main([*words, "--prices", str(prices), "--budget-usd", "0.0001"]) == 0
+        assert "the budget ended it" in capsys.readouterr().out
+        assert main(words) == 0
+
+
+def test_kill_and_go_on(questions, tmp_path):
+    out = tmp_path / "out"
+    journal = out / "chars" / "quiz.journal"
+    with serving(delay=0.001) as server:
+        words = command("collect", questions, "--model", server.address, "--out", out, *SMALL, "--branches", 8)
+        for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            before = journal.stat().st_size if journal.exists() else 0
+            process = subprocess.Popen(
+                [sys.executable, "-m", "autotts_gym.cli.main", *words],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            deadline = time.monotonic() + 60
+            while not (journal.exists() and journal.stat().st_size > before + 4000) and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(number)
+            errors = process.communicate(timeout=60)[1]
+            assert process.returncode in (-9, 130, 143, 0), errors
+            assert "Traceback" not in errors
+            if process.returncode == 0:
+                break
+        before = set(Index.read(journal).tokens)
+        assert before
+        server.delay = 0.0
+        assert main(words) == 0
+    index = Index.read(journal)
+    assert before <= set(index.tokens)
+    assert len(index.tokens) == 16
+
+
+def test_a_second_process_is_refused(questions, tmp_path, capsys):
+    out = tmp_path / "out"
+    with serving(delay=0.01) as server:
+        words = command("collect", questions, "--model", server.address, "--out", out, *SMALL)
+        process = subprocess.Popen([sys.executable, "-m", "autotts_gym.cli.main", *words], stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 60
+            while not (out / "chars" / "quiz.journal").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert main(words) == 2
+            assert "another process writes this journal" in capsys.readouterr().err
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_logs_of_others_are_probed(tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    rows = [
+        {
+            "problem": "p",
+            "answer": "5",
+            "generations": ["Perhaps it is 5. So \\boxed{5}", "Perhaps it is 6. \\boxed{6}"],
+        },
+        {"problem": "q", "answer": "6", "generations": ["Perhaps it is 6. So it is \\boxed{6}"]},
+    ]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving() as server:
+        words = command("probe", log, "--model", server.address, "--interval", 10)
+        assert main(words) == 2
+        assert "--out" in capsys.readouterr().err
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    store = load_store(tmp_path / "out" / "chars" / "log.h5")
+    assert store.num_branches == 3
+    assert store.summary().coverage == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "nowhere"), "endpoint: expected http"),
+        (("--model", "http://127.0.0.1:9/v1", "--retries", "0"), "127.0.0.1:9"),
+        (("--model", "local:none.gguf"), "none.gguf"),
+        (("--model", "tiny", "--interval", "0"), "interval"),
+        (("--model", "tiny", "--probes", "often"), "probes: expected every"),
+        (("--model", "tiny", "--shard", "3/2"), "shard: expected K/N"),
+        (("--model", "tiny", "--shard", "1/9"), "at most 2 shards"),
+        (("--model", "tiny", "--extractor", "none"), "extractor"),
+        (("--model", "tiny", "--temperature", "-1"), "temperature"),
+        (("--model", "tiny", "--temperature", "nan"), "temperature"),
+        (("--model", "tiny", "--top-p", "0"), "top_p"),
+        (("--model", "tiny", "--concurrency", "0"), "concurrency"),
+        (("--model", "tiny", "--timeout", "0"), "timeout"),
+        (("--model", "tiny", "--budget-usd", "1"), "prices"),
+        (("--model", "tiny", "--budget-tokens", "-1"), "budget-tokens"),
+        (("--model", "tiny", "--limit", "0"), "limit"),
+        (("--model", "tiny", "--question-column", "x"), "expected a column 'x'"),
+        (("--model", "tiny", "--template", "@none.txt"), "none.txt"),
+        (("--model", "tiny", "--suffix", ""), "suffix"),
+    ],
+)
+def test_bad_use_is_one_line(questions, tmp_path, capsys, words, message):
+    assert main(command("collect", questions, "--out", tmp_path / "out", *words)) == 2
+    err = capsys.readouterr().err
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("template", ["{{ nothing }}", "{{ question", "{{ 1 / 0 }}", "{% for %}"])
+def test_bad_templates(questions, tmp_path, capsys, template):
+    with serving() as server:
+        words = command("collect", questions, "--model", server.address, "--out", tmp_path, "--template", template)
+        assert main(words) == 2
+    assert "template" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["quiz.jsonl"]
+
+
+def test_no_such_files(tmp_path, capsys):
+    for words in (("extract", "none.journal", "-o", "x.h5"), ("probe", "none.journal", "--model", "tiny")):
+        assert main(list(words)) == 2
+        assert "none.journal" in capsys.readouterr().err
+    assert main(command("extract", Path(__file__), "-o", tmp_path / "x.h5")) == 2
+    assert "expected a journal" in capsys.readouterr().err
+    assert main(command("extract", "a.journal", "-o", "x.txt")) == 2
+    assert "ends in .h5" in capsys.readouterr().err
