@@ -45,6 +45,11 @@ class Controller:
         """The signals that it needs; it is refused on a store that lacks one."""
         return ()
 
+    @property
+    def nonnegative_signals(self) -> tuple[str, ...]:
+        """Those of them that it weights by: it is refused on a store where one is negative."""
+        return ()
+
     def begin(self, revealed: Revealed) -> Any:
         """Begin N episodes; returns what the controller remembers of them from round to round."""
 
@@ -119,6 +124,11 @@ class _Adapted(Controller):
     @property
     def needs_signals(self) -> tuple[str, ...]:
         return tuple(getattr(self.made, "needs_signals", ()))
+
+    @property
+    def nonnegative_signals(self) -> tuple[str, ...]:
+        """Those that it weights by."""
+        return tuple(getattr(self.made, "nonnegative_signals", ()))
 
     def begin(self, revealed: Revealed) -> Any:
         return self.made.begin(revealed)

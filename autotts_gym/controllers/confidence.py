@@ -29,6 +29,11 @@ class _SignalController(HandWritten):
         """The signal that it uses."""
         return (self.signal,)
 
+    @property
+    def nonnegative_signals(self) -> tuple[str, ...]:
+        """The signal that it uses: a confidence."""
+        return (self.signal,)
+
     @classmethod
     def knobs_of_beta(cls, beta: float, free: Mapping[str, Any]) -> dict[str, Any]:
         """1 to 64 branches, geometric in beta."""

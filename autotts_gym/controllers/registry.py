@@ -121,6 +121,14 @@ def check_stores(controller: Controller, stores: "Sequence[ReplayStore]") -> Non
                 f"{controller.name}: expected stores with the signal {quote(signal)}, got {plain(', '.join(bare_of))} "
                 "without"
             )
+    for signal in as_controller(controller).nonnegative_signals:
+        for store in stores:
+            least = float(store.signals[signal].min(initial=0.0))
+            if least < 0:
+                raise ControllerError(
+                    f"{controller.name}: expected a signal that is never negative, where more is surer, got "
+                    f"{quote(signal)} of {plain(store.name)}, down to {least:g}"
+                )
     if bare and use:
         logger.warning(
             "%s %s: %s has no probes, so that nothing shows before a branch finishes",

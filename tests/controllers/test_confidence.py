@@ -8,6 +8,7 @@ import pytest
 from autotts_gym import evaluate, make_controller
 from autotts_gym.errors import ControllerError
 from autotts_gym.replay import ReplayStore, pool_order, synthesize
+from autotts_gym.replay.columns import Columns, StringTable
 
 STORE = synthesize(12, 24, seed=6, signals=True)
 SEEDS = range(5)
@@ -133,3 +134,21 @@ def test_a_store_without_the_signal_is_refused():
             make_controller("deepconf", **wrong)
     assert make_controller("deepconf", beta=1.0).branches == 64
     assert make_controller("deer", beta=0.0).branches == 1
+
+
+@pytest.mark.parametrize("name", ["deepconf", "deer"])
+def test_a_signal_that_is_negative_is_refused(name):
+    signals = {key: values - 100 * (key == "confidence") for key, values in STORE.signals.items()}
+    columns = ("branch_offsets", "probe_offsets", "answer_offsets", "probes", "tokens", "finals", "gold")
+    made = ReplayStore(
+        Columns(**{column: getattr(STORE, column) for column in columns}),
+        StringTable.of("answers", [answer for q in range(STORE.num_questions) for answer in STORE.answers(q)]),
+        StringTable.of("questions", STORE.questions),
+        model="a",
+        benchmark="b",
+        interval_tokens=STORE.interval_tokens,
+        signals=signals,
+    )
+    with pytest.raises(ControllerError, match=r"never negative, where more is surer, got 'confidence' of a/b"):
+        evaluate(make_controller(name, signal="confidence"), made, seeds=range(1))
+    evaluate(make_controller(name, signal="certainty"), made, seeds=range(1))
