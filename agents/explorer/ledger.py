@@ -1,103 +1,29 @@
-"""Money: a table of prices, and a ledger that no call may take over the budget."""
+"""Money: a ledger that no call may take over the budget."""
 
 import json
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from agents.explorer.proposers.base import BudgetError, Usage
-from autotts_gym.errors import AutottsError, quote
+from autotts_gym.errors import AutottsError
 from autotts_gym.files import append
-from autotts_gym.validation import check, is_real
-
-_DATED = re.compile(r"(-latest|-\d{8}|-\d{4}-\d{2}-\d{2})$")
+from autotts_gym.models.prices import Prices
 
 
-@dataclass(frozen=True)
-class Price:
-    """USD per million tokens.
+def cost(prices: Prices, usage: Usage, model: str) -> float:
+    """What a usage costs: what its provider says, or else by the table.
 
-    Attributes:
-        input: tokens read.
-        output: tokens written.
-        cached: tokens read from a cache.
+    Raises:
+        AutottsError: the model has no price.
     """
-
-    input: float
-    output: float
-    cached: float
-
-    def usd(self, usage: Usage) -> float:
-        """What a usage costs."""
-        fresh = usage.input_tokens - usage.cached_tokens
-        paid = fresh * self.input + usage.cached_tokens * self.cached + usage.output_tokens * self.output
-        return paid / 1e6
-
-
-class Prices:
-    """Prices by model; a dated name (``…-20250929``, ``…-2025-08-07``, ``…-latest``) has the price of the plain one.
-
-    Args:
-        models: prices by model.
-        every: the price of any model, whatever the table says.
-        where: the table, for messages.
-    """
-
-    def __init__(self, models: Mapping[str, Price], every: Price | None = None, where: str = "prices") -> None:
-        self.models = dict(models)
-        self.every = every
-        self.where = where
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], every: Sequence[float] = ()) -> Self:
-        """Read a table such as ``agents/explorer/prices.json``.
-
-        Args:
-            path: the file.
-            every: USD per million tokens of any model: read, written, and perhaps read from a cache.
-
-        Raises:
-            AutottsError: it is not such a table.
-        """
-        file = Path(path)
-        try:
-            models = json.loads(file.read_text())["models"]
-            table = {name: _price(f"{file}: {name}", row) for name, row in models.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            if isinstance(error, AutottsError):
-                raise
-            raise AutottsError(f"{file}: expected a table of prices, got {quote(error)}") from error
-        own = dict(zip(("input", "output", "cached"), every, strict=False))
-        return cls(table, _price("price", own) if own else None, str(file))
-
-    def usd(self, usage: Usage, model: str) -> float:
-        """What a usage costs: what its provider says, or else by the table.
-
-        Raises:
-            AutottsError: the model has no price.
-        """
-        if usage.usd is not None:
-            return usage.usd
-        if not (usage.input_tokens or usage.output_tokens):
-            return 0.0
-        price = self.every or self.models.get(model) or self.models.get(_DATED.sub("", model))
-        if price is None:
-            raise AutottsError(
-                f"{self.where}: expected a price for the model {quote(model)}, got none; add it to a file for "
-                "--prices, or give --price INPUT OUTPUT in USD per million tokens (0 0 for a model that costs nothing)"
-            )
-        return price.usd(usage)
-
-
-def _price(where: str, row: Mapping[str, Any]) -> Price:
-    if not isinstance(row, Mapping) or not {"input", "output"} <= set(row) <= {"input", "output", "cached"}:
-        raise AutottsError(f"{where}: expected input, output and perhaps cached, got {quote(row)}")
-    for name, value in row.items():
-        check(f"{where}: {name}", value, is_real(value, 0.0), "USD per million tokens")
-    return Price(float(row["input"]), float(row["output"]), float(row.get("cached", row["input"])))
+    if usage.usd is not None:
+        return usage.usd
+    if not (usage.input_tokens or usage.output_tokens):
+        return 0.0
+    return prices.of(model).usd(usage.input_tokens, usage.cached_tokens, usage.output_tokens)
 
 
 class Ledger:
@@ -163,7 +89,7 @@ class Ledger:
             BudgetError: it could pass the budget.
             AutottsError: the model has no price.
         """
-        usd = self.prices.usd(bound, model)
+        usd = cost(self.prices, bound, model)
         if self.usd + usd > self.budget_usd:
             raise BudgetError(
                 f"budget_usd: expected calls of at most {self.budget_usd:g} USD in all, but {self.usd:.4f} are spent "
@@ -174,7 +100,7 @@ class Ledger:
     def settle(self, name: str, usage: Usage, model: str) -> float:
         """Note what a call used; its reply must be safe by now. Returns what it cost."""
         try:
-            usd = self.prices.usd(usage, model)
+            usd = cost(self.prices, usage, model)
         except AutottsError:  # a model that answers under a name without a price: nothing is known but the bound
             usd = self._open.get(name, 0.0)
         line = {"event": "paid", "id": name, "model": model, "usd": usd, "usage": asdict(usage)}
@@ -200,7 +126,7 @@ class Ledger:
         Raises:
             AutottsError: the model has no price, or the budget is below what one call can cost.
         """
-        usd = self.prices.usd(bound, model)
+        usd = cost(self.prices, bound, model)
         if usd > self.budget_usd:
             raise AutottsError(
                 f"budget_usd: expected at least {usd:.4f} USD, which one proposal can cost, got {self.budget_usd:g}; "

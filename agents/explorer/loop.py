@@ -21,7 +21,7 @@ from agents.explorer.config import PRICES, PROGRAMS, Config
 from agents.explorer.display import Charts, Screen
 from agents.explorer.folder import Place, Record, Reply, RunFolder, write, write_json
 from agents.explorer.judge import Failure, Judge, Sweep, Terms, fingerprint
-from agents.explorer.ledger import Ledger, Prices
+from agents.explorer.ledger import Ledger, cost
 from agents.explorer.objective import Figures, Loss, Scale, choose_parents, points_of
 from agents.explorer.prompts import Prompts
 from agents.explorer.proposers.base import (
@@ -42,6 +42,7 @@ from autotts_gym.evaluation.benchmark import PRESETS
 from autotts_gym.evaluation.resampling import require_resamples
 from autotts_gym.evaluation.runner import checked_seeds
 from autotts_gym.memory import require_memory
+from autotts_gym.models.prices import Prices
 from autotts_gym.replay import ReplayStore, resolve_stores
 from autotts_gym.replay.store import BYTES_PER_BRANCH
 from autotts_gym.sandbox.static import outline
@@ -385,7 +386,7 @@ class Search:
         except ProposerError as error:
             return Reply(Proposal("", "", error.usage, self.model), _line(str(error)))
         except Exception as error:  # a client that breaks; nobody can say what it cost
-            lost = replace(bound, usd=self.ledger.prices.usd(bound, self.model), assumed=bound.calls)
+            lost = replace(bound, usd=cost(self.ledger.prices, bound, self.model), assumed=bound.calls)
             return Reply(Proposal("", "", lost, self.model), _line(f"{type(error).__name__}: {plain(error)}"))
 
     def _request(self, place: Place, history: Sequence[Record]) -> Request:

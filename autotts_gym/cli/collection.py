@@ -10,9 +10,9 @@ from autotts_gym.cli.arguments import Subparsers, integer, label
 from autotts_gym.errors import AutottsError, StoreError, plain
 
 if TYPE_CHECKING:
-    from autotts_gym.collection.accounts import Price
     from autotts_gym.collection.building import Built
     from autotts_gym.collection.runs import Outcome
+    from autotts_gym.models.prices import Price
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -439,9 +439,9 @@ def _stem(source: str) -> str:
 
 
 def _price_of(arguments: argparse.Namespace, model: str) -> "Price | None":
-    from autotts_gym.collection.accounts import Price
+    from autotts_gym.models.prices import Prices
 
-    return Price.load(arguments.prices, model) if arguments.prices else None
+    return Prices.load(arguments.prices).of(model) if arguments.prices else None
 
 
 def _price(arguments: argparse.Namespace, outcome: "Outcome") -> "Price | None":

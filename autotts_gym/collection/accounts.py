@@ -1,55 +1,12 @@
 """What a collection costs: its tokens, and budgets that are never passed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from autotts_gym.errors import AutottsError, plain, quote
+from autotts_gym.errors import AutottsError
+from autotts_gym.models.prices import Price
 from autotts_gym.validation import check, is_real
-
-
-@dataclass(frozen=True)
-class Price:
-    """USD per million tokens.
-
-    Attributes:
-        input: of prompts.
-        output: generated.
-        cached: of prompts, where the server had them in its cache.
-    """
-
-    input: float
-    output: float
-    cached: float
-
-    @classmethod
-    def load(cls, path: str, model: str) -> Self:
-        """The price of a model in a file: ``{"models": {NAME: {"input": 1, "output": 4, "cached": 0.1}}}``.
-
-        Raises:
-            AutottsError: the file is no such table, or has no price of this model.
-        """
-        where = plain(path)
-        try:
-            rows = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))["models"]
-            names = list(rows)
-            row = rows[model]
-        except KeyError as error:
-            known = f", got {plain(', '.join(names))}" if error.args == (model,) else ""
-            raise AutottsError(f"{where}: expected a price of {quote(model)}{known}") from None
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise AutottsError(f"{where}: expected a table of prices: {plain(error)}") from None
-        if not isinstance(row, dict):
-            raise AutottsError(f"{where}: {plain(model)}: expected an object, got {quote(row)}")
-        values = {
-            name: row.get(name, row.get("input") if name == "cached" else None)
-            for name in ("input", "output", "cached")
-        }
-        for name, value in values.items():
-            check(f"{where}: {plain(model)}: {name}", value, is_real(value, 0.0), "USD per million tokens")
-        return cls(**{name: float(value) for name, value in values.items() if value is not None})
 
 
 @dataclass
@@ -99,8 +56,7 @@ class Accounts:
     def usd(self, price: Price) -> float:
         """What all of it costs."""
         cached = self.branch_cached_tokens + self.probe_cached_tokens
-        fresh = max(self.branch_prompt_tokens + self.probe_prompt_tokens - cached, 0)
-        return (fresh * price.input + cached * price.cached + self.generated * price.output) / 1e6
+        return price.usd(self.branch_prompt_tokens + self.probe_prompt_tokens, cached, self.generated)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name."""
@@ -142,7 +98,7 @@ class Budget:
         Raises:
             BudgetReached: there is not so much left.
         """
-        most = (prompt * self.price.input + tokens * self.price.output) / 1e6 if self.price else 0.0
+        most = self.price.usd(prompt, 0, tokens) if self.price else 0.0
         if self.tokens is not None and self.accounts.generated + self._tokens_aside + tokens > self.tokens:
             raise BudgetReached
         if self.price and self.usd is not None and self.accounts.usd(self.price) + self._usd_aside + most > self.usd:

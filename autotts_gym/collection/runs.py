@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autotts_gym.collection.accounts import Budget, Price
+from autotts_gym.collection.accounts import Budget
 from autotts_gym.collection.building import same_answer
 from autotts_gym.collection.collector import Collector, TaskPrompt
 from autotts_gym.collection.extraction import extractor
@@ -23,6 +23,7 @@ from autotts_gym.collection.questions import Task, digest
 from autotts_gym.collection.settings import Settings, difference
 from autotts_gym.errors import plain
 from autotts_gym.models import Capabilities, Endpoint, Patience
+from autotts_gym.models.prices import Price
 from autotts_gym.progress import Progress
 
 FORM = 1

@@ -3,9 +3,10 @@ import json
 import pytest
 
 from agents.explorer.config import PRICES
-from agents.explorer.ledger import Ledger, Price, Prices
+from agents.explorer.ledger import Ledger, cost
 from agents.explorer.proposers.base import BudgetError, Usage
 from autotts_gym.errors import AutottsError
+from autotts_gym.models.prices import Price, Prices
 
 TABLE = Prices({"clay": Price(1.0, 10.0, 0.1)})
 
@@ -16,30 +17,30 @@ def ledger(folder, usd=1.0):
 
 def test_a_usage_is_paid_by_the_table():
     usage = Usage(1, input_tokens=1_000_000, cached_tokens=400_000, output_tokens=200_000)
-    assert TABLE.usd(usage, "clay") == pytest.approx(0.6 * 1 + 0.4 * 0.1 + 0.2 * 10)
+    assert cost(TABLE, usage, "clay") == pytest.approx(0.6 * 1 + 0.4 * 0.1 + 0.2 * 10)
 
 
 @pytest.mark.parametrize("name", ["clay-20250929", "clay-2025-08-07", "clay-latest"])
 def test_a_dated_model_has_the_price_of_the_plain_one(name):
-    assert TABLE.usd(Usage(1, 1_000_000), name) == pytest.approx(1.0)
+    assert cost(TABLE, Usage(1, 1_000_000), name) == pytest.approx(1.0)
 
 
 def test_another_model_has_not():
     with pytest.raises(AutottsError, match="expected a price for the model 'clay-pro', got none"):
-        TABLE.usd(Usage(1, 1), "clay-pro")
+        cost(TABLE, Usage(1, 1), "clay-pro")
 
 
 def test_what_the_provider_says_comes_before_the_table_and_nothing_costs_nothing():
-    assert TABLE.usd(Usage(1, 10**9, usd=0.25), "unheard of") == 0.25
-    assert TABLE.usd(Usage(3), "unheard of") == 0.0
+    assert cost(TABLE, Usage(1, 10**9, usd=0.25), "unheard of") == 0.25
+    assert cost(TABLE, Usage(3), "unheard of") == 0.0
 
 
 def test_the_table_that_comes_with_the_explorer_is_sound_and_says_where_it_is_from():
     about = json.loads(PRICES.read_text())
     assert about["date"]
     assert about["sources"]
-    assert Prices.load(PRICES).usd(Usage(1, 0, 0, 1_000_000), "claude-sonnet-4-5-20250929") == pytest.approx(15.0)
-    assert Prices.load(PRICES, (2.0, 3.0)).usd(Usage(1, 0, 0, 1_000_000), "claude-sonnet-4-5") == pytest.approx(3.0)
+    assert cost(Prices.load(PRICES), Usage(1, 0, 0, 1_000_000), "claude-sonnet-4-5-20250929") == pytest.approx(15.0)
+    assert cost(Prices.load(PRICES, (2.0, 3.0)), Usage(1, 0, 0, 1_000_000), "claude-sonnet-4-5") == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"models": {"a": 1}}', '{"models": {"a": {"input": -1, "output": 1}}}'])

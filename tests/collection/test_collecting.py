@@ -11,7 +11,6 @@ import pytest
 from scripted import EOS, SUFFIX, Scripted, branch_text, next_text, serving
 
 from autotts_gym.collection import collector as collector_module
-from autotts_gym.collection.accounts import Price
 from autotts_gym.collection.building import build, merge_journals
 from autotts_gym.collection.index import Index
 from autotts_gym.collection.journal import JournalError, read_journal
@@ -22,6 +21,7 @@ from autotts_gym.collection.runs import Limits, Outcome, run
 from autotts_gym.collection.settings import Settings
 from autotts_gym.errors import AutottsError
 from autotts_gym.models import EndpointError, ModelChangedError, Patience, Sampling, open_endpoint
+from autotts_gym.models.prices import Price
 from autotts_gym.replay import ReplayStore
 
 QUICK = Patience(retries=3, loading=3.0, first_wait=0.01, longest_wait=0.05)
