@@ -55,6 +55,8 @@ MAX_SOURCE = 200_000
 HAND_WRITTEN = "hand-written"
 """The model of the programs that a run begins with."""
 
+_REMEDY = ", or give --price INPUT OUTPUT in USD per million tokens (0 0 for a model that costs nothing)"
+
 
 def _require_memory(config: Config, stores: Sequence[ReplayStore]) -> None:
     """Refuse a run whose numbers do not fit into memory.
@@ -113,7 +115,7 @@ def explore(run: RunFolder, proposer: Proposer, command: str = "agents.explorer.
     for store in stores:
         store.require_gold("agents.explorer")
     terms = terms_of(run, stores)
-    prices = Prices.load(config.prices or PRICES, config.price)
+    prices = Prices.load(config.prices or PRICES, config.price, _REMEDY)
     release = run.lock()
     try:
         ledger = Ledger(run.path / "ledger.jsonl", prices, config.budget_usd)

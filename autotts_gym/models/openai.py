@@ -181,6 +181,7 @@ class OpenAI(Endpoint):
             raise RetryableError(f"{self.name}: finish_reason: expected stop or length, got {quote(reason)}")
         logprobs = choice.get("logprobs")
         own, tops = _logprobs(self.name, logprobs) if logprobs else ([], [])
+        tops = [top[: request.top_logprobs] for top in tops]  # vLLM adds the token that was drawn
         count = len(ids) if self._ids else max(len(own), 1 if text else 0)
         if own and len(own) != count:
             own, tops = ([math.nan] * count + own)[-count:] if count else [], ([[]] * count + tops)[-count:]

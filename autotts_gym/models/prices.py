@@ -46,20 +46,25 @@ class Prices:
         models: prices by model.
         every: the price of any model, whatever the table says.
         where: the table, for messages.
+        remedy: what else to do where a model has no price, for messages.
     """
 
-    def __init__(self, models: Mapping[str, Price], every: Price | None = None, where: str = "prices") -> None:
+    def __init__(
+        self, models: Mapping[str, Price], every: Price | None = None, where: str = "prices", remedy: str = ""
+    ) -> None:
         self.models = dict(models)
         self.every = every
         self.where = where
+        self.remedy = remedy
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], every: Sequence[float] = ()) -> Self:
+    def load(cls, path: str | os.PathLike[str], every: Sequence[float] = (), remedy: str = "") -> Self:
         """Read a table: ``{"models": {NAME: {"input": 1, "output": 4, "cached": 0.1}}}``.
 
         Args:
             path: the file.
             every: USD per million tokens of any model: read, written, and perhaps read from a cache.
+            remedy: what else to do where a model has no price.
 
         Raises:
             AutottsError: it is not such a table.
@@ -74,7 +79,7 @@ class Prices:
                 raise
             raise AutottsError(f"{where}: expected a table of prices, got {quote(error)}") from error
         own = dict(zip(("input", "output", "cached"), every, strict=False))
-        return cls(table, _price("price", own) if own else None, where)
+        return cls(table, _price("price", own) if own else None, where, remedy)
 
     def of(self, model: str) -> Price:
         """The price of a model.
@@ -85,8 +90,8 @@ class Prices:
         price = self.every or self.models.get(model) or self.models.get(_DATED.sub("", model))
         if price is None:
             raise AutottsError(
-                f"{self.where}: expected a price for the model {quote(model)}, got none; add it to a file for --prices "
-                "(0 for what costs nothing)"
+                f"{self.where}: expected a price for the model {quote(model)}, got none; add it to a file for --prices"
+                f"{self.remedy}"
             )
         return price
 
