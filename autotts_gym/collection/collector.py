@@ -94,6 +94,7 @@ class Collector:
         patience: how long failures are waited for.
         notice: gets a line on each failure that another call follows.
         on_branch: gets question, text and whether it finished, of each new branch.
+        on_complete: gets the question of each branch that has all that was asked for.
         on_tokens: gets numbers of tokens as they come.
     """
 
@@ -113,6 +114,7 @@ class Collector:
         patience: Patience | None = None,
         notice: Callable[[str], None] = lambda line: None,
         on_branch: Callable[[int, str, bool], None] = lambda question, text, finished: None,
+        on_complete: Callable[[int], None] = lambda question: None,
         on_tokens: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._endpoint, self._capabilities = endpoint, capabilities
@@ -120,6 +122,7 @@ class Collector:
         self._journal, self._index, self._budget = journal, index, budget
         self._concurrency, self._patience = concurrency, patience or Patience()
         self._notice, self._on_branch, self._on_tokens = notice, on_branch, on_tokens
+        self._on_complete = on_complete
         self._max_tokens = settings.max_tokens
         self._tails: dict[bool, Prompt] = {}
         self._tail = 0
@@ -176,6 +179,7 @@ class Collector:
                 drawn = await self._sample(key, probe) if tokens is None else self._again(key)
                 if probe:
                     await self._probe_all(key, drawn)
+                self._on_complete(key[0])
             except BudgetReached:
                 self.stopped = True
                 return

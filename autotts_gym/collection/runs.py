@@ -15,7 +15,7 @@ from autotts_gym.collection.accounts import Budget
 from autotts_gym.collection.building import same_answer
 from autotts_gym.collection.collector import Collector, TaskPrompt
 from autotts_gym.collection.extraction import extractor
-from autotts_gym.collection.index import Index
+from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalError, JournalWriter, Record
 from autotts_gym.collection.logs import LogBranch
 from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
@@ -72,7 +72,7 @@ class Outcome:
 
 
 class Tally:
-    """Finals so far, for the progress.
+    """What is there so far, for the progress.
 
     Args:
         tasks: the questions.
@@ -84,30 +84,49 @@ class Tally:
         self._tasks = tasks
         self._extract = extractor(extract)
         self._same = same_answer(equivalence)
-        self._counts: list[dict[str | None, int]] = [{} for _ in tasks]
-        self.branches = 0
+        self._answers: list[dict[str | None, int]] = [{} for _ in tasks]
+        self._verdicts: list[dict[str, bool]] = [{} for _ in tasks]
+        self._right = [0] * len(tasks)
+        self._branches = [0] * len(tasks)
+        self._done = [0] * len(tasks)
 
     def add(self, question: int, text: str, finished: bool) -> None:
-        """Count a branch."""
+        """Count a branch that was sampled."""
         thought = text.rfind(THINK_END)
         answer = self._extract(text[thought + len(THINK_END) :] if thought >= 0 else text) if finished else None
-        counts = self._counts[question]
-        counts[answer] = counts.get(answer, 0) + 1
-        self.branches += 1
+        answers, verdicts, gold = self._answers[question], self._verdicts[question], self._tasks[question].answer
+        answers[answer] = answers.get(answer, 0) + 1
+        self._branches[question] += 1
+        if answer is not None and gold is not None:
+            if answer not in verdicts:
+                verdicts[answer] = self._same(answer, gold)
+            self._right[question] += verdicts[answer]
 
-    def note(self) -> str:
-        """Questions done, pass@1 and agreement so far, in words."""
-        right, leading = [], []
-        for task, counts in zip(self._tasks, self._counts, strict=True):
-            total = sum(counts.values())
-            if not total:
-                continue
-            if task.answer is not None:
-                good = sum(n for answer, n in counts.items() if answer is not None and self._same(answer, task.answer))
-                right.append(good / total)
-            leading.append(max((n for answer, n in counts.items() if answer is not None), default=0) / total)
-        words = [f"pass@1 {np.mean(right):.1%}"] if right else []
-        return ", ".join([*words, *([f"agreement {np.mean(leading):.1%}"] if leading else [])])
+    def complete(self, question: int) -> None:
+        """Count a branch that has all its probes."""
+        self._done[question] += 1
+
+    @property
+    def done(self) -> int:
+        """Branches that have all their probes."""
+        return sum(self._done)
+
+    def note(self, branches: int) -> str:
+        """Questions done, pass@1 and agreement so far, in words.
+
+        Args:
+            branches: of each question.
+        """
+        begun = [q for q, count in enumerate(self._branches) if count]
+        words = [f"{sum(done >= branches for done in self._done)} questions done"]
+        right = [self._right[q] / self._branches[q] for q in begun if self._tasks[q].answer is not None]
+        if right:
+            words.append(f"pass@1 {np.mean(right):.1%}")
+        most = [max((n for a, n in self._answers[q].items() if a is not None), default=0) for q in begun]
+        if begun:
+            shares = [count / self._branches[q] for q, count in zip(begun, most, strict=True)]
+            words.append(f"agreement {np.mean(shares):.1%}")
+        return ", ".join(words)
 
 
 async def prepare_prompts(
@@ -173,21 +192,7 @@ async def run(
     tally = Tally(tasks, extract, equivalence)
     if prompts is None:
         prompts = await prepare_prompts(endpoint, capabilities, settings, tasks, limits.patience)
-    suffix = {}
-    for name, text in (("open", settings.closing + settings.suffix), ("closed", settings.suffix)):
-        suffix[name] = list(await endpoint.tokenize(text)) if capabilities.ids else text
-    header = {
-        "form": FORM,
-        "model": capabilities.model.rsplit("/", 1)[-1],
-        "benchmark": benchmark,
-        "settings": settings.fixed(),
-        "questions_sha256": digest(tasks),
-        "tasks": [task.to_dict() for task in tasks],
-        "capabilities": capabilities.to_dict(),
-        "prompts": {str(n): [_plain(each.prompt), each.thinking] for n, each in prompts.items()},
-        "suffix": suffix,
-        "shard": list(shard),
-    }
+    header = await _header(endpoint, capabilities, settings, tasks, prompts, benchmark, shard)
     chosen = list(range(len(tasks)))[shard[0] - 1 :: shard[1]]
     if dry:
         chosen = chosen[:: max(1, len(chosen) // DRY_QUESTIONS)][:DRY_QUESTIONS]
@@ -217,15 +222,14 @@ async def run(
                 nonlocal came
                 came += count
 
+            for question, branch in index.tokens:
+                wanted = question in chosen and branch < branches
+                if wanted and _is_complete(index, (question, branch), settings, probe):
+                    tally.complete(question)
+
             def note() -> None:
-                done = sum(
-                    index.ready((q, b), settings.positions(index.tokens[q, b]) if probe else range(0))
-                    for q in chosen
-                    for b in range(branches)
-                    if (q, b) in index.tokens
-                )
                 speed = came / max(time.monotonic() - began, 1e-9)
-                progress.update(done, f"{speed:,.0f} tokens/s, {tally.note()}")
+                progress.update(tally.done, f"{speed:,.0f} tokens/s, {tally.note(branches)}")
 
             async def show_notes() -> None:
                 while True:
@@ -246,6 +250,7 @@ async def run(
                 patience=limits.patience,
                 notice=progress.say,
                 on_branch=tally.add,
+                on_complete=tally.complete,
                 on_tokens=on_tokens,
             )
             notes = asyncio.create_task(show_notes())
@@ -257,8 +262,40 @@ async def run(
     return Outcome(index, collector.stopped, total, time.monotonic() - began, index.accounts.generated - before)
 
 
+def _is_complete(index: Index, key: Key, settings: Settings, probe: bool) -> bool:
+    """Whether all that is asked of a branch is there."""
+    return index.ready(key, settings.positions(index.tokens[key]) if probe else range(0))
+
+
 def _plain(prompt: Any) -> Any:
     return list(prompt) if isinstance(prompt, tuple) else prompt
+
+
+async def _header(
+    endpoint: Endpoint,
+    capabilities: Capabilities,
+    settings: Settings,
+    tasks: Sequence[Task],
+    prompts: Mapping[int, TaskPrompt],
+    benchmark: str,
+    shard: tuple[int, int],
+) -> dict[str, Any]:
+    """The values of a journal's first record."""
+    suffix = {}
+    for name, text in (("open", settings.closing + settings.suffix), ("closed", settings.suffix)):
+        suffix[name] = list(await endpoint.tokenize(text)) if capabilities.ids else text
+    return {
+        "form": FORM,
+        "model": capabilities.model.rsplit("/", 1)[-1],
+        "benchmark": benchmark,
+        "settings": settings.fixed(),
+        "questions_sha256": digest(tasks),
+        "tasks": [task.to_dict() for task in tasks],
+        "capabilities": capabilities.to_dict(),
+        "prompts": {str(n): [_plain(each.prompt), each.thinking] for n, each in prompts.items()},
+        "suffix": suffix,
+        "shard": list(shard),
+    }
 
 
 def _session(settings: Settings, dry: bool) -> dict[str, Any]:
