@@ -9,7 +9,7 @@ from autotts_gym.errors import plain, quote
 from autotts_gym.models.base import EndpointError
 
 SHIPPED = ("tiny", "micro")
-"""Models that ship with this package; docs/reasoner.md says how they were trained."""
+"""Models that ship with this package."""
 
 
 def model_file(name: str) -> Path:
