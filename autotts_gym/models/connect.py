@@ -117,7 +117,7 @@ async def _remote(connection: Connection, model: str, server: str) -> Endpoint:
     context = row.get("max_model_len")
     kind, version = await _kind(connection, row) if server == "auto" else (server, "unknown")
     if context is None and kind == "sglang":
-        info = await connection.find("/get_model_info")
+        info = await connection.find("/get_server_info")
         context = info.get("context_length") if isinstance(info, dict) else None
     context = context if isinstance(context, int) and context > 0 else None
     ids = kind in ("vllm", "sglang") and await _gives_ids(connection, name)
@@ -125,13 +125,16 @@ async def _remote(connection: Connection, model: str, server: str) -> Endpoint:
 
 
 async def _kind(connection: Connection, row: dict[str, Any]) -> tuple[str, str]:
-    """The kind and the version of a server that speaks OpenAI's protocol."""
-    info = await connection.find("/get_server_info")
-    if isinstance(info, dict) and ("sglang" in str(row.get("owned_by")) or "version" in info):
-        return "sglang", str(info.get("version", "unknown"))
-    version = await connection.find("/version")
-    found = str(version.get("version")) if isinstance(version, dict) and "version" in version else "unknown"
-    return ("vllm", found) if row.get("owned_by") == "vllm" else ("openai", found)
+    """The kind and the version of a server that speaks OpenAI's protocol, by the owner that it names for its models."""
+    owner = str(row.get("owned_by"))
+    pages = ("/version", "/get_server_info", "/server_info") if owner == "sglang" else ("/version",)
+    version = "unknown"
+    for page in pages:
+        info = await connection.find(page)
+        if isinstance(info, dict) and "version" in info:
+            version = str(info["version"])
+            break
+    return (owner if owner in ("vllm", "sglang") else "openai"), version
 
 
 async def _gives_ids(connection: Connection, model: str) -> bool:
