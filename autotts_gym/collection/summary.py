@@ -107,7 +107,7 @@ def draw(store: ReplayStore, path: str | os.PathLike[str]) -> Path:
     (target,) = picture_paths(path)
     from matplotlib.figure import Figure
 
-    with drawn_in({"axes.grid": True, "grid.alpha": 0.3}):
+    with drawn_in({"axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.3}):
         figure = Figure(figsize=(9, 6.4), layout="constrained")
         (lengths, curve), (questions, probes) = figure.subplots(2, 2)
         lengths.hist(store.tokens, bins=40, color="tab:blue")

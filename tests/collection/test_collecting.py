@@ -113,6 +113,17 @@ def test_probes_are_forks_by_ids_and_never_enter_a_branch(tmp_path):
     assert all("id_slot" in body for body in asked)
 
 
+@pytest.mark.parametrize("kind", ["openai", "vllm"])
+def test_wrong_usage_is_not_believed(kind, tmp_path):
+    with serving(kind=kind) as server:
+        server.fault = lambda number, prompt: "usage"
+        outcome = collect(server, tmp_path / "a.journal")
+    store = build(tmp_path / "a.journal").store
+    assert outcome.index.accounts.branch_tokens == store.tokens.sum() < 12 * 400
+    assert outcome.index.accounts.branch_prompt_tokens == 0
+    assert outcome.index.accounts.unknown == 12 + sum(map(len, outcome.index.probes.values()))
+
+
 def test_the_same_journal_gives_the_same_bytes(tmp_path):
     path = tmp_path / "a.journal"
     with serving() as server:
