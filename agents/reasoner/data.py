@@ -1,0 +1,87 @@
+"""What the tiny reasoner is trained on: questions with branches, and branches that are cut and probed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from agents.reasoner import problems
+from agents.reasoner.model import CONTEXT
+from agents.reasoner.problems import CLOSING, PROBE
+from agents.reasoner.vocabulary import END, encode
+
+BATCHES = 16
+"""Batches whose samples are drawn together, so that those of one length share a batch."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sequence.
+
+    Attributes:
+        ids: its tokens.
+        question: tokens of the question, which are not learned.
+        mark: index of a probe's mark, which is not learned either: a probe comes from outside; -1: there is none.
+    """
+
+    ids: list[int]
+    question: int
+    mark: int
+
+
+def sample(rng: Generator, kept: frozenset[problems.Problem]) -> Sample:
+    """Draw a sequence: a branch, or as often one that is cut anywhere and probed.
+
+    Args:
+        rng: of all draws.
+        kept: problems that are kept out of the training.
+    """
+    while (problem := problems.draw(int(rng.integers(1, problems.LEVELS + 1)), rng)) in kept:
+        pass
+    question = encode(problem.words)
+    branch = problems.write(problem, rng, CONTEXT - len(question) - 4)
+    if rng.random() < 0.5:
+        ids = encode(branch.words)
+        return Sample([*question, *ids, *([END] if branch.answer is not None else [])], len(question), -1)
+    cut = int(rng.integers(len(branch.words) + 1))
+    suffix = [*encode([PROBE, str(branch.implied[cut]), CLOSING]), END]
+    return Sample([*question, *encode(branch.words[:cut]), *suffix], len(question), len(question) + cut)
+
+
+def batches(seed: int, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches without end: (N, T) int64 tokens, and (N, T) bool which of them are learned.
+
+    Args:
+        seed: of all draws.
+        tokens: of a batch, padding included; less than this by at most one sequence.
+    """
+    rng = np.random.default_rng([seed, 1])
+    kept = frozenset(problem for split in problems.SPLITS for problem in problems.questions(split))
+    while True:
+        samples, total = [], 0
+        while total < BATCHES * tokens:
+            samples.append(sample(rng, kept))
+            total += len(samples[-1].ids)
+        samples.sort(key=lambda each: len(each.ids))
+        groups: list[list[Sample]] = [[]]
+        for each in samples:
+            if len(each.ids) * (len(groups[-1]) + 1) > tokens:
+                groups.append([])
+            groups[-1].append(each)
+        for i in rng.permutation(len(groups) - 1):  # the last one is not full
+            yield padded(groups[i])
+
+
+def padded(samples: list[Sample]) -> tuple[Tensor, Tensor]:
+    """Tokens and mask of a batch, as ``batches`` yields them."""
+    size = (len(samples), max(len(each.ids) for each in samples))
+    ids, mask = torch.full(size, END), torch.zeros(size, dtype=torch.bool)
+    for i, each in enumerate(samples):
+        ids[i, : len(each.ids)] = torch.tensor(each.ids)
+        mask[i, each.question : len(each.ids)] = True
+        if each.mark >= 0:
+            mask[i, each.mark] = False
+    return ids, mask
