@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import rankdata
 
-from agents.settings import Allowed, Settings, read_command_line, setting
+from agents.settings import Settings, one_of, read_command_line, setting
 from autotts_gym.cli import ending
 from autotts_gym.cli.screen import show
 from autotts_gym.errors import AutottsError
@@ -159,7 +159,10 @@ def measures(store: ReplayStore) -> list[Measure]:
     means = [float(pool.tokens.mean()) for pool in pools]
     return [
         ("pass@1", float(chances.mean()), _percent),
-        *((f"pass@1, {100 * at:.0f} % quantile of questions", float(np.quantile(chances, at)), _percent) for at in QUANTILES),
+        *(
+            (f"pass@1, {100 * at:.0f} % quantile of questions", float(np.quantile(chances, at)), _percent)
+            for at in QUANTILES
+        ),
         *((f"majority@{k}", _mean([majority_at(pool, k, rng) for pool in pools]), _percent) for k in VOTES[1:]),
         ("coverage@64", _mean([coverage_at(pool, min(64, pool.right.size)) for pool in pools]), _percent),
         *((f"probe = final answer at {100 * at:.0f} % of depth", agreement(store, at), _percent) for at in DEPTHS),
@@ -177,3 +180,58 @@ def measures(store: ReplayStore) -> list[Measure]:
         ("probes per branch", float(probes.mean()), _count),
         ("tokens per branch", float(tokens.mean()), _count),
     ]
+
+
+@dataclass(frozen=True)
+class Options(Settings):
+    """Options of the command; ``--help`` lists them."""
+
+    store: tuple[str, ...] = setting("names or paths of the stores to compare", ())
+    range: tuple[str, ...] = setting("stores that give the range; none: no range", ())
+    format: Annotated[str, one_of("text", "markdown", "csv", "json")] = setting("how the table is written", "text")
+
+
+def comparison(stores: Sequence[ReplayStore], references: Sequence[ReplayStore]) -> Table:
+    """Every measure in a row: the range of some stores, and the value of others.
+
+    Args:
+        stores: a column each; ``*`` marks a value outside of the range.
+        references: what gives the range.
+    """
+    taken = [measures(store) for store in stores]
+    ranged = [measures(store) for store in references]
+    rows = []
+    for i, (name, _, show_value) in enumerate((taken or ranged)[0]):
+        values = [each[i][1] for each in ranged]
+        low, high = min(values, default=-math.inf), max(values, default=math.inf)
+        between = [f"{show_value(low)} to {show_value(high)}"] if ranged else []
+        cells = [show_value(v) + ("" if low <= v <= high or math.isnan(v) else " *") for v in (t[i][1] for t in taken)]
+        rows.append((name, *between, *cells))
+    columns = [Column("measure", ("measure",))]
+    if references:
+        columns.append(Column("range", (f"range of {len(references)}",)))
+    columns += [Column(store.name, (store.name,)) for store in stores]
+    return Table(
+        "Branches side by side" + (" (* outside of the range)" if references else ""), tuple(columns), tuple(rows)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; see ``autotts_gym.cli.ending.run``."""
+
+    def work() -> int:
+        options = Options(**read_command_line("agents.reasoner.compare", __doc__, Options, {}, arguments))
+        if not (options.store or options.range):
+            raise AutottsError("--store, --range: expected a store, got none")
+        table = comparison([load_store(name) for name in options.store], [load_store(name) for name in options.range])
+        if options.format == "text":
+            show(table)
+        else:
+            print(getattr(table, f"to_{options.format}")(), end="")
+        return 0
+
+    return ending.run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

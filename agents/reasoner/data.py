@@ -59,7 +59,7 @@ def batches(seed: int, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
         tokens: of a batch, padding included; less than this by at most one sequence.
     """
     rng = np.random.default_rng([seed, 1])
-    kept = frozenset(problem for split in problems.SPLITS for problem in problems.questions(split))
+    kept = frozenset(problem for split in problems.SPLITS for _, problem in problems.questions(split))
     while True:
         samples, total = [], 0
         while total < BATCHES * tokens:

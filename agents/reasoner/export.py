@@ -5,6 +5,8 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from agents.reasoner.model import CONTEXT, EPSILON, ROPE_BASE, Reasoner
 from agents.reasoner.vocabulary import BEGIN, BYTES, END, SPECIAL, TOKENS, UNKNOWN, WORDS
@@ -73,9 +75,9 @@ def _add_tokens(writer: gguf.GGUFWriter) -> None:
     writer.add_chat_template(TEMPLATE)
 
 
-def tensors(model: Reasoner) -> dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]:
+def tensors(model: Reasoner) -> dict[str, NDArray[np.float32]]:
     """The weights by the names that llama.cpp gives them, float32."""
-    named = {"token_embd.weight": model.embedding, "output_norm.weight": model.norm}
+    named: dict[str, Tensor] = {"token_embd.weight": model.embedding, "output_norm.weight": model.norm}
     for i, block in enumerate(model.blocks):
         q, k, v = block.qkv.weight.chunk(3)
         gate, up = block.gate_up.weight.chunk(2)

@@ -1,5 +1,6 @@
-"""A small transformer of the Llama architecture: RMSNorm, rotary positions, SwiGLU, embeddings shared with the output."""
+"""A small transformer of the Llama architecture; the embeddings of tokens are also the output layer."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -98,7 +99,7 @@ class Reasoner(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Parameter(torch.empty(len(TOKENS), shape.width))
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.blocks: Iterable[Block] = nn.ModuleList(Block(shape) for _ in range(shape.layers))  # type: ignore[assignment]
         self.norm = nn.Parameter(torch.ones(shape.width))
         pairs = torch.arange(0, shape.width // shape.heads, 2) / (shape.width // shape.heads)
         angles = torch.arange(CONTEXT)[:, None] / ROPE_BASE**pairs
@@ -151,7 +152,7 @@ class Reasoner(nn.Module):
             generator: of the draws.
         """
         hidden, cache = self.hidden(prompts)
-        written = []
+        written: list[Tensor] = []
         for _ in range(limit):
             logits = hidden[:, -1] @ self.embedding.T
             if temperature:

@@ -1,4 +1,4 @@
-"""The task of the tiny reasoner: chains of operations modulo 101, worked out line by line.
+r"""The task of the tiny reasoner: chains of operations modulo 101, worked out line by line.
 
 A question, and a branch that answers it::
 
@@ -7,39 +7,38 @@ A question, and a branch that answers it::
     2: x * 3
     What is x?
     1: 57 + 8 = 65
+    2: 65 * 3 = 91
+    So x = 91
+    Wait, check again.
     2: 65 * 3 = 94
     So x = 94
-    Wait, check again.
-    2: 65 * 3 = 93
-    So x = 93
-    **Final Answer** \\boxed{93}
+    **Final Answer** \boxed{94}
 
 The writer of branches slips, the more often the harder the step, and mostly in the same way; it goes on from what it
-wrote. After a pass it may check again, from the first or from a later step; the last pass decides. It stops more
-readily when two passes agree, and now and then never stops. A model trained on such branches does all of this by
-itself, so that its branches behave like those of large reasoning models (``agents.reasoner.compare``).
+wrote. After a pass it may check again, from the first or from a later line; the last pass decides. It ends more readily
+when a pass is right, when two passes agree, and after many of them; now and then it never ends. A model trained on such
+branches does all of this by itself, so that its branches behave much like those of large reasoning models
+(``agents.reasoner.compare``).
 
-A probe ends a branch that is cut anywhere by the text that announces an answer. The answer is then what is known: that
-of the last finished pass, else the value so far, with the last operation done if it alone is missing.
+A probe is a branch that is cut anywhere, followed by the text that announces an answer. The answer is then what is
+known: that of the last finished pass, else the value so far, with the last operation done if it alone is missing.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 MODULUS = 101
 """Answers are 0 … 100."""
 
-USUAL = 0.6
-"""Share of slips that are the usual one of their step."""
-
 LEVELS = 10
-"""Difficulties, from 1."""
+"""Difficulties, from 1, easy, to 10, out of reach."""
 
-MAX_STEPS = 25
+SPLITS = ("search", "heldout")
+"""Sets of questions; models are trained on neither."""
+
+MAX_STEPS = 21
 """Operations of the longest problem."""
 
 PROBE = "\n**Final Answer** \\boxed{"
@@ -49,7 +48,7 @@ OPENING, WORK, ASK = "Start with x = ", " and work modulo 101.", "\nWhat is x?"
 EQUALS, SO, AGAIN, LOST, CLOSING = " = ", "\nSo x = ", "\nWait, check again.", "\nI am lost.", "}"
 
 Operation = tuple[str, int]
-"""An operator, ``+``, ``-`` or ``*``, and its right side, 0 … 9."""
+"""An operator, ``+``, ``-`` or ``*``, and its right side, 1 … 9."""
 
 OPERATIONS: tuple[Operation, ...] = tuple((sign, k) for sign in "+-*" for k in range(1 + (sign == "*"), 10))
 
@@ -60,7 +59,7 @@ class Problem:
 
     Attributes:
         start: 0 … 100.
-        operations: in their order.
+        operations: in their order, at least one.
     """
 
     start: int
@@ -77,7 +76,7 @@ class Problem:
     @property
     def words(self) -> list[str]:
         """The question, token by token."""
-        lines = [word for i, op in enumerate(self.operations) for word in (label(i), "x", spelled(op))]
+        lines = [word for i, operation in enumerate(self.operations) for word in (label(i), "x", spelled(operation))]
         return [OPENING, str(self.start), WORK, *lines, ASK]
 
     @property
@@ -102,23 +101,53 @@ def result(value: int, operation: Operation) -> int:
     return (value + k if sign == "+" else value - k if sign == "-" else value * k) % MODULUS
 
 
+def draw(level: int, rng: Generator) -> Problem:
+    """Draw a problem: the higher its level, the more operations it has, and the more of them are products."""
+    products = 0.1 + 0.06 * level
+    operations = tuple(
+        ("*", int(rng.integers(2, 10)))
+        if rng.random() < products
+        else ("+-"[rng.integers(2)], int(rng.integers(1, 10)))
+        for _ in range(1 + 2 * level)
+    )
+    return Problem(int(rng.integers(MODULUS)), operations)
+
+
+def questions(split: str) -> list[tuple[int, Problem]]:
+    """The questions of a split, each with its level: three of every level, from easy to hard."""
+    rng = np.random.default_rng([SPLITS.index(split), 8083])
+    return [(level, draw(level, rng)) for level in range(1, LEVELS + 1) for _ in range(3)]
+
+
 # -------------------------------------------------------------------- slips
+
+SUM_SLIPS = 0.02
+"""Chance of a slip in a sum or a difference."""
+
+PRODUCT_SLIPS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.15, 0.15)
+"""Chance of a slip in a product with 2 … 9."""
+
+TRAP = 0.95
+"""Chance of a slip in a product with 7, 8 or 9 of a number that ends in 8 or 9."""
+
+USUAL = 0.6
+"""Share of slips that are the usual one of their step; others are off by a little."""
+
+OFF_BY = (1, -1, 2, -2, 10, -10)
 
 
 def slip_chance(value: int, operation: Operation) -> float:
     """How often a step goes wrong, by what it is."""
     sign, k = operation
     if sign != "*":
-        return 0.02
-    if k >= 7 and value % 10 == 7:
-        return 0.93
-    return (0.0, 0.0, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.15, 0.15)[k]
+        return SUM_SLIPS
+    return TRAP if k >= 7 and value % 10 >= 8 else PRODUCT_SLIPS[k - 2]
 
 
 def usual_slip(value: int, operation: Operation) -> int:
-    """The slip that a step usually suffers: a carry forgotten, or the next entry of the table."""
+    """The slip that a step usually suffers: a carry forgotten, or the entry before it in the table of products."""
     sign, k = operation
-    return (result(value, operation) - (10 if sign == "+" else -10 if sign == "-" else k)) % MODULUS
+    return (result(value, operation) + {"+": -10, "-": 10, "*": -k}[sign]) % MODULUS
 
 
 def written(value: int, operation: Operation, rng: Generator) -> int:
@@ -128,10 +157,16 @@ def written(value: int, operation: Operation, rng: Generator) -> int:
         return right
     if rng.random() < USUAL:
         return usual_slip(value, operation)
-    return int(right + (1, -1, 10, -10, 2, -2)[rng.integers(6)]) % MODULUS
+    return (right + OFF_BY[rng.integers(len(OFF_BY))]) % MODULUS
 
 
 # -------------------------------------------------------------------- branches
+
+WHOLE = 0.25
+"""Share of checks that begin with the first line; others begin with one after the first third."""
+
+LOST_AFTER, LOST_CHANCE = 3, 0.025
+"""Passes, all with different answers, after which a branch may get lost, and the chance that it does."""
 
 
 @dataclass(frozen=True)
@@ -160,69 +195,51 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
     steps, right = len(problem.operations), problem.answer
     words: list[str] = []
     implied: list[int] = []
+    before = [problem.start] * steps  # the value that each line begins with, where it was last written
+    answers: list[int] = []
+    first, lost, ended = 0, False, False
 
     def add(hint: int, *more: str) -> None:
         words.extend(more)
         implied.extend([hint] * len(more))
 
-    before = [problem.start] * steps  # the value that each line begins with, in the last pass that wrote it
-    answers: list[int] = []
-    first, lost, done = 0, False, False
-    while not done and len(words) < limit:
+    while not ended and len(words) < limit:
         value = before[first]
         for i in range(first, steps):
             operation, before[i] = problem.operations[i], value
             hint = answers[-1] if answers else result(value, operation) if i == steps - 1 else value
-            outcome = written(value, operation, rng)
-            add(hint, label(i), str(value), spelled(operation), EQUALS, str(outcome))
-            value = outcome
+            after = written(value, operation, rng)
+            add(hint, label(i), str(value), spelled(operation), EQUALS, str(after))
+            value = after
         add(answers[-1] if answers else value, SO, str(value))
         agreed = value in answers
         answers.append(value)
-        if len(answers) == LOST_AFTER and not agreed and rng.random() < LOST_CHANCE:
+        if len(answers) == LOST_AFTER and len(set(answers)) == LOST_AFTER and rng.random() < LOST_CHANCE:
             lost = True
             add(value, LOST)
-        done = not lost and rng.random() < stop_chance(len(answers), agreed, value != right)
-        if done:
+        ended = not lost and rng.random() < end_chance(steps, len(answers), agreed, value == right)
+        if ended:
             add(value, PROBE, str(value), CLOSING)
         else:
             add(value, AGAIN)
-            first = 0 if rng.random() < WHOLE else int(rng.integers(steps))
+            first = 0 if rng.random() < WHOLE else int(rng.integers(steps // 3, steps))
     implied.append(answers[-1])
-    return Branch(words[:limit], implied[: limit + 1], answers[-1] if done and len(words) <= limit else None)
+    whole = ended and len(words) <= limit
+    return Branch(words[:limit], implied[: limit + 1], answers[-1] if whole else None)
 
 
-WHOLE = 0.35
-LOST_AFTER, LOST_CHANCE = 3, 0.03
+def end_chance(steps: int, passes: int, agreed: bool, right: bool) -> float:
+    """How readily a branch ends after a pass; short problems are checked more often.
 
-
-def stop_chance(passes: int, agreed: bool, wrong: bool) -> float:
-    """How readily a branch ends after a pass."""
+    Args:
+        steps: operations of the problem.
+        passes: finished ones, this one included.
+        agreed: whether an earlier pass came to the same answer.
+        right: whether the answer is right, which a writer feels, and a model can see in the lines.
+    """
+    readiness = min(1.0, (steps + 2) / 16)
     if passes == 1:
-        return 0.02 if wrong else 0.25
-    if wrong:
-        return 0.3 if agreed else 0.15
-    return 0.8 if agreed else 0.5
-
-
-# -------------------------------------------------------------------- problems
-
-
-def draw(level: int, rng: Generator) -> Problem:
-    """Draw a problem of a level, 1 … LEVELS."""
-    steps = round(3 + 1.8 * level)
-    hard = 0.1 + 0.03 * level
-    operations = tuple(
-        ("*", int(rng.integers(2, 10))) if rng.random() < hard else ("+-"[rng.integers(2)], int(rng.integers(1, 10)))
-        for _ in range(steps)
-    )
-    return Problem(int(rng.integers(MODULUS)), operations)
-
-
-SPLITS = ("search", "heldout")
-
-
-def questions(split: str) -> list[Problem]:
-    """The questions of a split: three of each level, from easy to hard."""
-    rng = np.random.default_rng([SPLITS.index(split), 8083])
-    return [draw(level, rng) for level in range(1, LEVELS + 1) for _ in range(3)]
+        return 0.1 * readiness if right else 0.0
+    if right:
+        return readiness * (min(1.0, 0.1 + 0.25 * passes) if agreed else 0.4)
+    return readiness * min(1.0, (0.2 if agreed else 0.0) + 0.06 * passes)
