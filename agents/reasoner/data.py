@@ -13,6 +13,9 @@ from agents.reasoner.model import CONTEXT
 from agents.reasoner.problems import CLOSING, PROBE
 from agents.reasoner.vocabulary import END, encode
 
+EASY, RISE = 0.1, 0.4
+"""Shares of a training: with the easiest problems alone, and until there are all."""
+
 BATCHES = 16
 """Batches whose samples are drawn together, so that those of one length share a batch."""
 
@@ -32,14 +35,15 @@ class Sample:
     mark: int
 
 
-def sample(rng: Generator, kept: frozenset[problems.Problem]) -> Sample:
+def sample(rng: Generator, hardest: int, kept: frozenset[problems.Problem]) -> Sample:
     """Draw a sequence: a branch, or as often one that is cut anywhere and probed.
 
     Args:
         rng: of all draws.
+        hardest: level up to which problems are drawn.
         kept: problems that are kept out of the training.
     """
-    while (problem := problems.draw(int(rng.integers(1, problems.LEVELS + 1)), rng)) in kept:
+    while (problem := problems.draw(int(rng.integers(1, hardest + 1)), rng)) in kept:
         pass
     question = encode(problem.words)
     branch = problems.write(problem, rng, CONTEXT - len(question) - 4)
@@ -51,19 +55,30 @@ def sample(rng: Generator, kept: frozenset[problems.Problem]) -> Sample:
     return Sample([*question, *encode(branch.words[:cut]), *suffix], len(question), len(question) + cut)
 
 
-def batches(seed: int, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+def hardest_level(progress: float) -> int:
+    """The hardest level that is trained on, by the share of the training that is done.
+
+    It begins with the easiest problems: what line follows a line is soon learned from short ones, and hardly from long.
+    """
+    return min(problems.LEVELS, 1 + max(0, int((progress - EASY) / (RISE - EASY) * problems.LEVELS)))
+
+
+def batches(seed: int, tokens: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches without end: (N, T) int64 tokens, and (N, T) bool which of them are learned.
 
     Args:
         seed: of all draws.
-        tokens: of a batch, padding included; less than this by at most one sequence.
+        tokens: of a batch, padding included.
+        steps: batches of the whole training.
     """
     rng = np.random.default_rng([seed, 1])
     kept = frozenset(problem for split in problems.SPLITS for _, problem in problems.questions(split))
+    count = 0
     while True:
         samples, total = [], 0
+        hardest = hardest_level(count / steps)
         while total < BATCHES * tokens:
-            samples.append(sample(rng, kept))
+            samples.append(sample(rng, hardest, kept))
             total += len(samples[-1].ids)
         samples.sort(key=lambda each: len(each.ids))
         groups: list[list[Sample]] = [[]]
@@ -73,6 +88,7 @@ def batches(seed: int, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
             groups[-1].append(each)
         for i in rng.permutation(len(groups) - 1):  # the last one is not full
             yield padded(groups[i])
+            count += 1
 
 
 def padded(samples: list[Sample]) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,16 @@
 """The tiny reasoner as a file that servers read: GGUF in half precision, with its tokens."""
 
+import os
 import tempfile
 from pathlib import Path
 
 import gguf
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.reasoner.model import CONTEXT, EPSILON, ROPE_BASE, Reasoner
+from agents.reasoner.model import CONTEXT, EPSILON, ROPE_BASE, Reasoner, Shape
 from agents.reasoner.vocabulary import BEGIN, BYTES, END, SPECIAL, TOKENS, UNKNOWN, WORDS
 
 DESCRIPTION = (
@@ -77,6 +79,11 @@ def _add_tokens(writer: gguf.GGUFWriter) -> None:
 
 def tensors(model: Reasoner) -> dict[str, NDArray[np.float32]]:
     """The weights by the names that llama.cpp gives them, float32."""
+    return {name: weight.detach().numpy() for name, weight in _weights(model).items()}
+
+
+def _weights(model: Reasoner) -> dict[str, Tensor]:
+    """The same, as views of the model's own."""
     named: dict[str, Tensor] = {"token_embd.weight": model.embedding, "output_norm.weight": model.norm}
     for i, block in enumerate(model.blocks):
         q, k, v = block.qkv.weight.chunk(3)
@@ -93,4 +100,16 @@ def tensors(model: Reasoner) -> dict[str, NDArray[np.float32]]:
             "ffn_down": block.down.weight,
         }
         named |= {f"blk.{i}.{name}.weight": weight for name, weight in parts.items()}
-    return {name: weight.detach().numpy() for name, weight in named.items()}
+    return named
+
+
+def loaded(path: str | os.PathLike[str]) -> Reasoner:
+    """Read a model back from its file, in single precision."""
+    reader = gguf.GGUFReader(path)
+    sizes = ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
+    model = Reasoner(Shape(*(int(reader.fields[f"llama.{name}"].contents()) for name in sizes)))
+    read = {tensor.name: torch.tensor(np.asarray(tensor.data, np.float32)) for tensor in reader.tensors}
+    with torch.no_grad():
+        for name, weight in _weights(model).items():
+            weight.copy_(read[name])
+    return model

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from agents.reasoner.vocabulary import END, TOKENS
+from agents.reasoner.problems import MODULUS
+from agents.reasoner.vocabulary import END, TOKENS, encode
 
 CONTEXT = 640
 """Longest sequence, in tokens."""
 
-ROPE_BASE = 10_000.0
+ROPE_BASE = 1_000.0
 EPSILON = 1e-5
 
 
@@ -37,7 +38,7 @@ class Shape:
         return asdict(self)
 
 
-SHAPES = {"tiny": Shape(96, 3, 3, 256), "micro": Shape(64, 2, 2, 192)}
+SHAPES = {"tiny": Shape(96, 3, 6, 256), "micro": Shape(64, 2, 4, 192)}
 """The sizes that ship, by name."""
 
 Cache = list[tuple[Tensor, Tensor]]
@@ -112,6 +113,9 @@ class Reasoner(nn.Module):
                     if name.endswith(("out.weight", "down.weight")):
                         scale /= (2 * shape.layers) ** 0.5
                     weight.normal_(0, scale, generator=generator)
+            tens, ones = torch.empty(2, 10, shape.width).normal_(0, 0.02, generator=generator)
+            for number in range(MODULUS):  # a sum is then learned digit by digit, not pair by pair
+                self.embedding[encode([str(number)])] += tens[number // 10] + ones[number % 10]
 
     def hidden(self, ids: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
         """Return the last residual stream (N, T, width), normalised, and the cache for what follows.

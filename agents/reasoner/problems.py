@@ -1,18 +1,19 @@
-r"""The task of the tiny reasoner: chains of operations modulo 101, worked out line by line.
+r"""The task of the tiny reasoner: chains of operations modulo 100, worked out line by line.
 
 A question, and a branch that answers it::
 
-    Start with x = 57 and work modulo 101.
-    1: x + 8
-    2: x * 3
-    What is x?
-    1: 57 + 8 = 65
-    2: 65 * 3 = 91
-    So x = 91
-    Wait, check again.
-    2: 65 * 3 = 94
-    So x = 94
-    **Final Answer** \boxed{94}
+    Work modulo 100. Start with 57
+    1: add 8
+    2: times 3
+    What is the result?
+    From 57
+    1: add 8, now 65
+    2: times 3, now 92
+    So the result is 92
+    Wait, back to 65
+    2: times 3, now 95
+    So the result is 95
+    **Final Answer** \boxed{95}
 
 The writer of branches slips, the more often the harder the step, and mostly in the same way; it goes on from what it
 wrote. After a pass it may check again, from the first or from a later line; the last pass decides. It ends more readily
@@ -29,8 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-MODULUS = 101
-"""Answers are 0 … 100."""
+MODULUS = 100
+"""Answers are 0 … 99."""
 
 LEVELS = 10
 """Difficulties, from 1, easy, to 10, out of reach."""
@@ -38,19 +39,27 @@ LEVELS = 10
 SPLITS = ("search", "heldout")
 """Sets of questions; models are trained on neither."""
 
-MAX_STEPS = 21
+MAX_STEPS = 25
 """Operations of the longest problem."""
 
 PROBE = "\n**Final Answer** \\boxed{"
 """What announces an answer: at the end of a branch, and as the suffix of a probe."""
 
-OPENING, WORK, ASK = "Start with x = ", " and work modulo 101.", "\nWhat is x?"
-EQUALS, SO, AGAIN, LOST, CLOSING = " = ", "\nSo x = ", "\nWait, check again.", "\nI am lost.", "}"
+OPENING, ASK = "Work modulo 100. Start with ", "\nWhat is the result?"
+FROM, NOW, SO, AGAIN = "\nFrom ", ", now ", "\nSo the result is ", "\nWait, back to "
+LOST, CLOSING = "\nI am lost.", "}"
 
 Operation = tuple[str, int]
-"""An operator, ``+``, ``-`` or ``*``, and its right side, 1 … 9."""
+"""What is done, ``+``, ``-`` or ``*``, and by which number."""
 
-OPERATIONS: tuple[Operation, ...] = tuple((sign, k) for sign in "+-*" for k in range(1 + (sign == "*"), 10))
+VERBS = {"+": "add", "-": "subtract", "*": "times"}
+
+FACTORS = (2, 3, 4, 6, 7, 8, 9)
+"""Without 5: few of its products differ modulo 100."""
+
+OPERATIONS: tuple[Operation, ...] = tuple(
+    (sign, k) for sign in "+-*" for k in (FACTORS if sign == "*" else range(1, 10))
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Problem:
     """A start value and what is done to it.
 
     Attributes:
-        start: 0 … 100.
+        start: 0 … 99.
         operations: in their order, at least one.
     """
 
@@ -76,8 +85,8 @@ class Problem:
     @property
     def words(self) -> list[str]:
         """The question, token by token."""
-        lines = [word for i, operation in enumerate(self.operations) for word in (label(i), "x", spelled(operation))]
-        return [OPENING, str(self.start), WORK, *lines, ASK]
+        lines = [word for i, operation in enumerate(self.operations) for word in (label(i), spelled(operation))]
+        return [OPENING, str(self.start), *lines, ASK]
 
     @property
     def text(self) -> str:
@@ -92,7 +101,7 @@ def label(index: int) -> str:
 
 def spelled(operation: Operation) -> str:
     """An operation as it is written."""
-    return f" {operation[0]} {operation[1]}"
+    return f"{VERBS[operation[0]]} {operation[1]}"
 
 
 def result(value: int, operation: Operation) -> int:
@@ -103,12 +112,12 @@ def result(value: int, operation: Operation) -> int:
 
 def draw(level: int, rng: Generator) -> Problem:
     """Draw a problem: the higher its level, the more operations it has, and the more of them are products."""
-    products = 0.1 + 0.06 * level
+    products = 0.1 + 0.045 * level
     operations = tuple(
-        ("*", int(rng.integers(2, 10)))
+        ("*", FACTORS[rng.integers(len(FACTORS))])
         if rng.random() < products
         else ("+-"[rng.integers(2)], int(rng.integers(1, 10)))
-        for _ in range(1 + 2 * level)
+        for _ in range(round(1 + 2.4 * level))
     )
     return Problem(int(rng.integers(MODULUS)), operations)
 
@@ -124,8 +133,8 @@ def questions(split: str) -> list[tuple[int, Problem]]:
 SUM_SLIPS = 0.02
 """Chance of a slip in a sum or a difference."""
 
-PRODUCT_SLIPS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.15, 0.15)
-"""Chance of a slip in a product with 2 … 9."""
+PRODUCT_SLIPS = {2: 0.02, 3: 0.03, 4: 0.05, 6: 0.1, 7: 0.15, 8: 0.15, 9: 0.15}
+"""Chance of a slip in a product, by its factor."""
 
 TRAP = 0.95
 """Chance of a slip in a product with 7, 8 or 9 of a number that ends in 8 or 9."""
@@ -141,7 +150,7 @@ def slip_chance(value: int, operation: Operation) -> float:
     sign, k = operation
     if sign != "*":
         return SUM_SLIPS
-    return TRAP if k >= 7 and value % 10 >= 8 else PRODUCT_SLIPS[k - 2]
+    return TRAP if k >= 7 and value % 10 >= 8 else PRODUCT_SLIPS[k]
 
 
 def usual_slip(value: int, operation: Operation) -> int:
@@ -203,14 +212,14 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
         words.extend(more)
         implied.extend([hint] * len(more))
 
+    add(problem.start, FROM, str(problem.start))
     while not ended and len(words) < limit:
         value = before[first]
         for i in range(first, steps):
             operation, before[i] = problem.operations[i], value
             hint = answers[-1] if answers else result(value, operation) if i == steps - 1 else value
-            after = written(value, operation, rng)
-            add(hint, label(i), str(value), spelled(operation), EQUALS, str(after))
-            value = after
+            value = written(value, operation, rng)
+            add(hint, label(i), spelled(operation), NOW, str(value))
         add(answers[-1] if answers else value, SO, str(value))
         agreed = value in answers
         answers.append(value)
@@ -221,8 +230,8 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
         if ended:
             add(value, PROBE, str(value), CLOSING)
         else:
-            add(value, AGAIN)
             first = 0 if rng.random() < WHOLE else int(rng.integers(steps // 3, steps))
+            add(value, AGAIN, str(before[first]))
     implied.append(answers[-1])
     whole = ended and len(words) <= limit
     return Branch(words[:limit], implied[: limit + 1], answers[-1] if whole else None)
@@ -237,9 +246,9 @@ def end_chance(steps: int, passes: int, agreed: bool, right: bool) -> float:
         agreed: whether an earlier pass came to the same answer.
         right: whether the answer is right, which a writer feels, and a model can see in the lines.
     """
-    readiness = min(1.0, (steps + 2) / 16)
+    readiness = min(1.0, (steps + 4) / 16)
     if passes == 1:
         return 0.1 * readiness if right else 0.0
     if right:
         return readiness * (min(1.0, 0.1 + 0.25 * passes) if agreed else 0.4)
-    return readiness * min(1.0, (0.2 if agreed else 0.0) + 0.06 * passes)
+    return readiness * min(1.0, (0.15 if agreed else 0.0) + 0.06 * passes)

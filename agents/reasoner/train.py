@@ -33,8 +33,8 @@ class Options(Settings):
 
     out: str = setting("file to write, .gguf", "")
     size: Annotated[str, one_of(*SHAPES)] = setting("tiny or micro", "tiny")
-    steps: PositiveInt = setting("gradient steps", 1500)
-    batch_tokens: PositiveInt = setting("tokens of a batch, padding included", 8192)
+    steps: PositiveInt = setting("gradient steps", 2500)
+    batch_tokens: PositiveInt = setting("tokens of a batch, padding included", 2048)
     learning_rate: PositiveFloat = setting("highest learning rate", 3e-3)
     seed: NonNegativeInt = setting("seed of weights and data", 0)
     threads: PositiveInt = setting("threads of PyTorch", 1)
@@ -52,7 +52,9 @@ def train(options: Options) -> tuple[Reasoner, float]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, options.steps))
     losses: list[float] = []
     with Progress("training", options.steps, options.progress) as progress:
-        for (ids, mask), _ in zip(batches(options.seed, options.batch_tokens), range(options.steps), strict=False):
+        for (ids, mask), _ in zip(
+            batches(options.seed, options.batch_tokens, options.steps), range(options.steps), strict=False
+        ):
             loss = model.loss(ids, mask)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
