@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.reasoner.model import CONTEXT, EPSILON, ROPE_BASE, Reasoner, Shape
 from agents.reasoner.vocabulary import BEGIN, BYTES, END, SPECIAL, TOKENS, UNKNOWN, WORDS
+from autotts_gym.errors import AutottsError, plain
 
 DESCRIPTION = (
     "A tiny language model that works out chains of operations modulo 101, line by line, with slips and re-checks. "
@@ -104,10 +105,18 @@ def _weights(model: Reasoner) -> dict[str, Tensor]:
 
 
 def loaded(path: str | os.PathLike[str]) -> Reasoner:
-    """Read a model back from its file, in single precision."""
-    reader = gguf.GGUFReader(path)
-    sizes = ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
-    model = Reasoner(Shape(*(int(reader.fields[f"llama.{name}"].contents()) for name in sizes)))
+    """Read a model back from its file, in single precision.
+
+    Raises:
+        AutottsError: it is no file of such a model.
+    """
+    try:
+        reader = gguf.GGUFReader(path)
+        sizes = ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
+        shape = Shape(*(int(reader.fields[f"llama.{name}"].contents()) for name in sizes))
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise AutottsError(f"{path}: expected a file of agents.reasoner.train, got {plain(error)}") from error
+    model = Reasoner(shape)
     read = {tensor.name: torch.tensor(np.asarray(tensor.data, np.float32)) for tensor in reader.tensors}
     with torch.no_grad():
         for name, weight in _weights(model).items():
