@@ -10,16 +10,17 @@ A question, and a branch that answers it::
     1: add 8, now 65
     2: times 3, now 92
     So the result is 92
-    Wait, back to 65
+    Wait, from 57
+    1: add 8, now 65
     2: times 3, now 95
     So the result is 95
     **Final Answer** \boxed{95}
 
 The writer of branches slips, the more often the harder the step, and mostly in the same way; it goes on from what it
-wrote. After a pass it may check again, from the first or from a later line; the last pass decides. It ends more readily
-when a pass is right, when two passes agree, and after many of them; now and then it never ends. A model trained on such
-branches does all of this by itself, so that its branches behave much like those of large reasoning models
-(``agents.reasoner.compare``).
+wrote. After a pass it may check again, often no further than some line if all is as before; the last pass decides. It
+ends more readily when a pass is right, when two passes agree, and after many of them; now and then it never ends. A
+model trained on such branches does all of this by itself, so that its branches behave much like those of large
+reasoning models (``agents.reasoner.compare``).
 
 A probe is a branch that is cut anywhere, followed by the text that announces an answer. The answer is then what is
 known: that of the last finished pass, else the value so far, with the last operation done if it alone is missing.
@@ -39,14 +40,15 @@ LEVELS = 10
 SPLITS = ("search", "heldout")
 """Sets of questions; models are trained on neither."""
 
-MAX_STEPS = 25
+MAX_STEPS = 19
 """Operations of the longest problem."""
 
 PROBE = "\n**Final Answer** \\boxed{"
 """What announces an answer: at the end of a branch, and as the suffix of a probe."""
 
 OPENING, ASK = "Work modulo 100. Start with ", "\nWhat is the result?"
-FROM, NOW, SO, AGAIN = "\nFrom ", ", now ", "\nSo the result is ", "\nWait, back to "
+FROM, NOW, SO, AGAIN = "\nFrom ", ", now ", "\nSo the result is ", "\nWait, from "
+SAME = "\nThe same so far."
 LOST, CLOSING = "\nI am lost.", "}"
 
 Operation = tuple[str, int]
@@ -112,12 +114,12 @@ def result(value: int, operation: Operation) -> int:
 
 def draw(level: int, rng: Generator) -> Problem:
     """Draw a problem: the higher its level, the more operations it has, and the more of them are products."""
-    products = 0.1 + 0.045 * level
+    products = 0.05 + 0.055 * level
     operations = tuple(
         ("*", FACTORS[rng.integers(len(FACTORS))])
         if rng.random() < products
         else ("+-"[rng.integers(2)], int(rng.integers(1, 10)))
-        for _ in range(round(1 + 2.4 * level))
+        for _ in range(round(3 + 1.6 * level))
     )
     return Problem(int(rng.integers(MODULUS)), operations)
 
@@ -130,14 +132,14 @@ def questions(split: str) -> list[tuple[int, Problem]]:
 
 # -------------------------------------------------------------------- slips
 
-SUM_SLIPS = 0.02
+SUM_SLIPS = 0.015
 """Chance of a slip in a sum or a difference."""
 
-PRODUCT_SLIPS = {2: 0.02, 3: 0.03, 4: 0.05, 6: 0.1, 7: 0.15, 8: 0.15, 9: 0.15}
+PRODUCT_SLIPS = {2: 0.03, 3: 0.04, 4: 0.08, 6: 0.15, 7: 0.2, 8: 0.2, 9: 0.2}
 """Chance of a slip in a product, by its factor."""
 
 TRAP = 0.95
-"""Chance of a slip in a product with 7, 8 or 9 of a number that ends in 8 or 9."""
+"""Chance of a slip in a product with 8 or 9 of a number that ends in 8 or 9."""
 
 USUAL = 0.6
 """Share of slips that are the usual one of their step; others are off by a little."""
@@ -150,7 +152,7 @@ def slip_chance(value: int, operation: Operation) -> float:
     sign, k = operation
     if sign != "*":
         return SUM_SLIPS
-    return TRAP if k >= 7 and value % 10 >= 8 else PRODUCT_SLIPS[k]
+    return TRAP if k >= 8 and value % 10 >= 8 else PRODUCT_SLIPS[k]
 
 
 def usual_slip(value: int, operation: Operation) -> int:
@@ -172,7 +174,7 @@ def written(value: int, operation: Operation, rng: Generator) -> int:
 # -------------------------------------------------------------------- branches
 
 WHOLE = 0.25
-"""Share of checks that begin with the first line; others begin with one after the first third."""
+"""Share of checks that are meant to go to the last line; others to one that is drawn, if all is as before."""
 
 LOST_AFTER, LOST_CHANCE = 3, 0.025
 """Passes, all with different answers, after which a branch may get lost, and the chance that it does."""
@@ -204,9 +206,9 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
     steps, right = len(problem.operations), problem.answer
     words: list[str] = []
     implied: list[int] = []
-    before = [problem.start] * steps  # the value that each line begins with, where it was last written
+    before: list[int] = []  # the values of the last pass, line by line
     answers: list[int] = []
-    first, lost, ended = 0, False, False
+    lost, ended = False, False
 
     def add(hint: int, *more: str) -> None:
         words.extend(more)
@@ -214,12 +216,18 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
 
     add(problem.start, FROM, str(problem.start))
     while not ended and len(words) < limit:
-        value = before[first]
-        for i in range(first, steps):
-            operation, before[i] = problem.operations[i], value
+        goal = steps if not answers or rng.random() < WHOLE else int(rng.integers(1, steps))
+        value, values = problem.start, []
+        for i, operation in enumerate(problem.operations):
+            if i >= goal and values == before[:i]:
+                add(answers[-1], SAME)
+                value, values = answers[-1], before
+                break
             hint = answers[-1] if answers else result(value, operation) if i == steps - 1 else value
             value = written(value, operation, rng)
+            values.append(value)
             add(hint, label(i), spelled(operation), NOW, str(value))
+        before = values
         add(answers[-1] if answers else value, SO, str(value))
         agreed = value in answers
         answers.append(value)
@@ -230,8 +238,7 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
         if ended:
             add(value, PROBE, str(value), CLOSING)
         else:
-            first = 0 if rng.random() < WHOLE else int(rng.integers(steps // 3, steps))
-            add(value, AGAIN, str(before[first]))
+            add(value, AGAIN, str(problem.start))
     implied.append(answers[-1])
     whole = ended and len(words) <= limit
     return Branch(words[:limit], implied[: limit + 1], answers[-1] if whole else None)
@@ -246,9 +253,9 @@ def end_chance(steps: int, passes: int, agreed: bool, right: bool) -> float:
         agreed: whether an earlier pass came to the same answer.
         right: whether the answer is right, which a writer feels, and a model can see in the lines.
     """
-    readiness = min(1.0, (steps + 4) / 16)
+    readiness = min(1.0, (steps + 7) / 18)
     if passes == 1:
         return 0.1 * readiness if right else 0.0
     if right:
         return readiness * (min(1.0, 0.1 + 0.25 * passes) if agreed else 0.4)
-    return readiness * min(1.0, (0.15 if agreed else 0.0) + 0.06 * passes)
+    return readiness * min(1.0, (0.2 if agreed else 0.0) + 0.08 * passes)
