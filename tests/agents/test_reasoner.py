@@ -20,7 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.reasoner import compare, problems, questions, train
+from agents.reasoner import compare, huggingface, problems, questions, train
 from agents.reasoner.data import batches, sample
 from agents.reasoner.export import gguf_bytes, loaded, tensors
 from agents.reasoner.model import SHAPES, Reasoner, Shape
@@ -71,25 +71,30 @@ def test_a_branch_is_lines_that_follow_from_each_other_and_ends_in_its_last_answ
         return
     body, boxed = "".join(branch.words).split(PROBE)
     assert boxed == f"{branch.answer}{CLOSING}"
-    begin, *passes = re.split(r"\n(?:From|Wait, back to) ", body)
-    steps, known = len(problem.operations), {0: problem.start}
+    begin, *passes = re.split(r"\n(?:From|Wait, from) ", body)
+    steps, known = len(problem.operations), []
     assert not begin
     for part in passes:
         came_from, *lines, so = part.removesuffix(problems.LOST).split("\n")
-        found = [LINE.fullmatch(line) for line in lines]
+        same = lines[-1] == problems.SAME.strip()
+        found = [LINE.fullmatch(line) for line in lines[: len(lines) - same]]
         numbers = [(int(m[1]), (SIGNS[m[2]], int(m[3])), int(m[4])) for m in found if m]
-        first = steps + 1 - len(numbers)
-        assert len(numbers) == len(lines)
-        assert [i for i, *_ in numbers] == list(range(first, steps + 1))
+        assert [i for i, *_ in numbers] == list(range(1, len(found) + 1))
+        assert [operation for _, operation, _ in numbers] == list(problem.operations[: len(found)])
         value = int(came_from)
-        assert value == known[first - 1]
-        for i, operation, after in numbers:
-            assert operation == problem.operations[i - 1]
+        assert value == problem.start
+        for _, operation, after in numbers:
             off = (after - result(value, operation)) % MODULUS
             assert off in {0, *(k % MODULUS for k in problems.OFF_BY)} or after == usual_slip(value, operation)
-            known[i] = value = after
-        assert so == f"So the result is {value}"
-    assert branch.answer == known[steps]
+            value = after
+        values = [after for *_, after in numbers]
+        if same:
+            assert values == known[: len(values)]
+        else:
+            assert len(values) == steps
+            known = values
+        assert so == f"So the result is {known[-1]}"
+    assert branch.answer == known[-1]
 
 
 def known_from(problem: Problem, text: str) -> int:
@@ -190,6 +195,26 @@ def test_the_file_holds_the_weights_the_tokens_and_the_licence(tmp_path: Path) -
     difference = model.hidden(ids)[0] - again.hidden(ids)[0]
     assert again.shape == model.shape
     assert float(difference.detach().abs().max()) < 0.02
+
+
+def test_the_folder_of_hugging_face_holds_the_same_model(tmp_path: Path) -> None:
+    model = Reasoner(Shape(32, 1, 2, 48), seed=1)
+    (tmp_path / "model.gguf").write_bytes(gguf_bytes(model, "small"))
+    assert huggingface.main(["--model", str(tmp_path / "model.gguf"), "--out", str(tmp_path / "hf")]) == 0
+    assert huggingface.main(["--model", str(SERVER), "--out", str(tmp_path / "hf")]) == 2
+    data = (tmp_path / "hf" / "model.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    low, high = header["model.layers.0.self_attn.q_proj.weight"]["data_offsets"]
+    weight = np.frombuffer(data[begin:][low:high], np.float16).reshape(32, 32)
+    mine = tensors(model)["blk.0.attn_q.weight"].astype(np.float16)
+    for head in range(2):  # there, pair i of a head is its rows i and i + 8
+        theirs, ours = weight[16 * head :][:16], mine[16 * head :][:16]
+        assert np.array_equal(theirs[:8], ours[0::2])
+        assert np.array_equal(theirs[8:], ours[1::2])
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["vocab_size"] == len(TOKENS)
+    added = json.loads((tmp_path / "hf" / "tokenizer.json").read_text())["added_tokens"]
+    assert all(TOKENS[token["id"]] == token["content"] for token in added)
 
 
 def test_a_cache_changes_nothing() -> None:
