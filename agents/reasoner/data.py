@@ -10,11 +10,14 @@ from torch import Tensor
 
 from agents.reasoner import problems
 from agents.reasoner.model import CONTEXT
-from agents.reasoner.problems import CLOSING, PROBE
+from agents.reasoner.problems import CLOSING, PROBE, SO
 from agents.reasoner.vocabulary import END, encode
 
 EASY, RISE = 0.1, 0.4
 """Shares of a training: with the easiest problems alone, and until there are all."""
+
+ANSWER = 3.0
+"""Weight of an answer in the loss; other words have 1. Answers are rare, and would be learned last."""
 
 BATCHES = 16
 """Batches whose samples are drawn together, so that those of one length share a batch."""
@@ -64,7 +67,7 @@ def hardest_level(progress: float) -> int:
 
 
 def batches(seed: int, tokens: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches without end: (N, T) int64 tokens, and (N, T) bool which of them are learned.
+    """Yield batches without end: (N, T) int64 tokens, and (N, T) float32 their weights in the loss.
 
     Args:
         seed: of all draws.
@@ -92,12 +95,14 @@ def batches(seed: int, tokens: int, steps: int) -> Iterator[tuple[Tensor, Tensor
 
 
 def padded(samples: list[Sample]) -> tuple[Tensor, Tensor]:
-    """Tokens and mask of a batch, as ``batches`` yields them."""
+    """Tokens and weights of a batch, as ``batches`` yields them."""
     size = (len(samples), max(len(each.ids) for each in samples))
-    ids, mask = torch.full(size, END), torch.zeros(size, dtype=torch.bool)
+    ids, weights = torch.full(size, END), torch.zeros(size)
     for i, each in enumerate(samples):
         ids[i, : len(each.ids)] = torch.tensor(each.ids)
-        mask[i, each.question : len(each.ids)] = True
+        weights[i, each.question : len(each.ids)] = 1.0
         if each.mark >= 0:
-            mask[i, each.mark] = False
-    return ids, mask
+            weights[i, each.mark] = 0.0
+    announced = (ids[:, :-1] == encode([PROBE])[0]) | (ids[:, :-1] == encode([SO])[0])
+    weights[:, 1:][announced] = ANSWER
+    return ids, weights

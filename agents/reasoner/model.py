@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from agents.reasoner.problems import MODULUS
+from agents.reasoner.problems import MODULUS, state
 from agents.reasoner.vocabulary import END, TOKENS, encode
 
 CONTEXT = 640
@@ -115,7 +115,7 @@ class Reasoner(nn.Module):
                     weight.normal_(0, scale, generator=generator)
             tens, ones = torch.empty(2, 10, shape.width).normal_(0, 0.02, generator=generator)
             for number in range(MODULUS):  # a sum is then learned digit by digit, not pair by pair
-                self.embedding[encode([str(number)])] += tens[number // 10] + ones[number % 10]
+                self.embedding[encode([str(number), state(number)])] += tens[number // 10] + ones[number % 10]
 
     def hidden(self, ids: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
         """Return the last residual stream (N, T, width), normalised, and the cache for what follows.
@@ -132,16 +132,18 @@ class Reasoner(nn.Module):
             cache.append((k, v))
         return F.rms_norm(x, (self.shape.width,), self.norm, EPSILON), cache
 
-    def loss(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the mean cross-entropy, in nats.
+    def loss(self, ids: Tensor, weights: Tensor) -> Tensor:
+        """Return the weighted mean of the cross-entropy, in nats.
 
         Args:
             ids: (N, T) int64 tokens.
-            mask: (N, T) bool: the tokens that are learned.
+            weights: (N, T) float32 of each token; 0: it is not learned.
         """
         hidden, _ = self.hidden(ids[:, :-1])
-        learned = mask[:, 1:]
-        return F.cross_entropy(hidden[learned] @ self.embedding.T, ids[:, 1:][learned])
+        weights, ids = weights[:, 1:], ids[:, 1:]
+        learned = weights > 0
+        losses = F.cross_entropy(hidden[learned] @ self.embedding.T, ids[learned], reduction="none")
+        return (losses * weights[learned]).sum() / weights.sum()
 
     @torch.no_grad()
     def generate(

@@ -46,8 +46,8 @@ MAX_STEPS = 19
 PROBE = "\n**Final Answer** \\boxed{"
 """What announces an answer: at the end of a branch, and as the suffix of a probe."""
 
-OPENING, ASK = "Work modulo 100. Start with ", "\nWhat is the result?"
-FROM, NOW, SO, AGAIN = "\nFrom ", ", now ", "\nSo the result is ", "\nWait, from "
+OPENING, ASK = "Work modulo 100. Start with", "\nWhat is the result?"
+FROM, NOW, AGAIN, SO = "\nFrom", ", now", "\nWait, from", "\nSo the result is "
 SAME = "\nThe same so far."
 LOST, CLOSING = "\nI am lost.", "}"
 
@@ -88,12 +88,17 @@ class Problem:
     def words(self) -> list[str]:
         """The question, token by token."""
         lines = [word for i, operation in enumerate(self.operations) for word in (label(i), spelled(operation))]
-        return [OPENING, str(self.start), *lines, ASK]
+        return [OPENING, state(self.start), *lines, ASK]
 
     @property
     def text(self) -> str:
         """The question."""
         return "".join(self.words)
+
+
+def state(value: int) -> str:
+    """A value on the way, as it is written; an answer is written without the space, and so is another token."""
+    return f" {value}"
 
 
 def label(index: int) -> str:
@@ -214,7 +219,7 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
         words.extend(more)
         implied.extend([hint] * len(more))
 
-    add(problem.start, FROM, str(problem.start))
+    add(problem.start, FROM, state(problem.start))
     while not ended and len(words) < limit:
         goal = steps if not answers or rng.random() < WHOLE else int(rng.integers(1, steps))
         value, values = problem.start, []
@@ -226,7 +231,7 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
             hint = answers[-1] if answers else result(value, operation) if i == steps - 1 else value
             value = written(value, operation, rng)
             values.append(value)
-            add(hint, label(i), spelled(operation), NOW, str(value))
+            add(hint, label(i), spelled(operation), NOW, state(value))
         before = values
         add(answers[-1] if answers else value, SO, str(value))
         agreed = value in answers
@@ -238,7 +243,7 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
         if ended:
             add(value, PROBE, str(value), CLOSING)
         else:
-            add(value, AGAIN, str(problem.start))
+            add(value, AGAIN, state(problem.start))
     implied.append(answers[-1])
     whole = ended and len(words) <= limit
     return Branch(words[:limit], implied[: limit + 1], answers[-1] if whole else None)

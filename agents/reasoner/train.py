@@ -33,7 +33,7 @@ class Options(Settings):
 
     out: str = setting("file to write, .gguf", "")
     size: Annotated[str, one_of(*SHAPES)] = setting("tiny or micro", "tiny")
-    steps: PositiveInt = setting("gradient steps", 2000)
+    steps: PositiveInt = setting("gradient steps", 2500)
     batch_tokens: PositiveInt = setting("tokens of a batch, padding included", 2048)
     learning_rate: PositiveFloat = setting("highest learning rate", 3e-3)
     seed: NonNegativeInt = setting("seed of weights and data", 0)
@@ -52,10 +52,10 @@ def train(options: Options) -> tuple[Reasoner, float]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, options.steps))
     losses: list[float] = []
     with Progress("training", options.steps, options.progress) as progress:
-        for (ids, mask), _ in zip(
+        for (ids, weights), _ in zip(
             batches(options.seed, options.batch_tokens, options.steps), range(options.steps), strict=False
         ):
-            loss = model.loss(ids, mask)
+            loss = model.loss(ids, weights)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

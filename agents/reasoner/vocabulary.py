@@ -18,6 +18,7 @@ from agents.reasoner.problems import (
     SO,
     label,
     spelled,
+    state,
 )
 
 UNKNOWN, BEGIN, END = 0, 1, 2
@@ -36,6 +37,7 @@ WORDS = (
     LOST,
     PROBE,
     CLOSING,
+    *map(state, range(MODULUS)),
     *map(str, range(MODULUS)),
     *map(spelled, OPERATIONS),
     *map(label, range(MAX_STEPS)),

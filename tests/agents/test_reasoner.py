@@ -147,10 +147,10 @@ def test_training_samples_are_questions_that_are_kept_out_of_no_split() -> None:
 
 
 def test_batches_learn_neither_questions_nor_marks_and_depend_on_the_seed_alone() -> None:
-    for (ids, mask), (again, _) in zip(islice(batches(3, 1024, 9), 30), batches(3, 1024, 9), strict=False):
+    for (ids, weights), (again, _) in zip(islice(batches(3, 1024, 9), 30), batches(3, 1024, 9), strict=False):
         assert torch.equal(ids, again)
         assert ids.numel() <= 1024
-        learned = {TOKENS[i] for i in ids[mask].tolist()}
+        learned = {TOKENS[i] for i in ids[weights > 0].tolist()}
         assert not learned & {problems.OPENING, problems.ASK}
     assert not torch.equal(ids, next(batches(4, 1024, 9))[0])
 
