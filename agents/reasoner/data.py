@@ -13,7 +13,7 @@ from agents.reasoner.model import CONTEXT
 from agents.reasoner.problems import CLOSING, PROBE, SO
 from agents.reasoner.vocabulary import END, encode
 
-EASY, RISE = 0.1, 0.4
+EASY, RISE = 0.08, 0.3
 """Shares of a training: with the easiest problems alone, and until there are all."""
 
 ANSWER = 3.0

@@ -40,7 +40,7 @@ LEVELS = 10
 SPLITS = ("search", "heldout")
 """Sets of questions; models are trained on neither."""
 
-MAX_STEPS = 19
+MAX_STEPS = 18
 """Operations of the longest problem."""
 
 PROBE = "\n**Final Answer** \\boxed{"
@@ -124,7 +124,7 @@ def draw(level: int, rng: Generator) -> Problem:
         ("*", FACTORS[rng.integers(len(FACTORS))])
         if rng.random() < products
         else ("+-"[rng.integers(2)], int(rng.integers(1, 10)))
-        for _ in range(round(3 + 1.6 * level))
+        for _ in range(round(4 + 1.4 * level))
     )
     return Problem(int(rng.integers(MODULUS)), operations)
 
@@ -222,7 +222,8 @@ def write(problem: Problem, rng: Generator, limit: int) -> Branch:
     add(problem.start, FROM, state(problem.start))
     while not ended and len(words) < limit:
         goal = steps if not answers or rng.random() < WHOLE else int(rng.integers(1, steps))
-        value, values = problem.start, []
+        value = problem.start
+        values: list[int] = []
         for i, operation in enumerate(problem.operations):
             if i >= goal and values == before[:i]:
                 add(answers[-1], SAME)
@@ -262,5 +263,5 @@ def end_chance(steps: int, passes: int, agreed: bool, right: bool) -> float:
     if passes == 1:
         return 0.1 * readiness if right else 0.0
     if right:
-        return readiness * (min(1.0, 0.1 + 0.25 * passes) if agreed else 0.4)
-    return readiness * min(1.0, (0.2 if agreed else 0.0) + 0.08 * passes)
+        return readiness * (min(1.0, 0.3 + 0.25 * passes) if agreed else 0.25)
+    return readiness * min(1.0, (0.2 if agreed else 0.0) + 0.07 * passes)

@@ -33,7 +33,7 @@ class Options(Settings):
 
     out: str = setting("file to write, .gguf", "")
     size: Annotated[str, one_of(*SHAPES)] = setting("tiny or micro", "tiny")
-    steps: PositiveInt = setting("gradient steps", 2500)
+    steps: PositiveInt = setting("gradient steps", 4000)
     batch_tokens: PositiveInt = setting("tokens of a batch, padding included", 2048)
     learning_rate: PositiveFloat = setting("highest learning rate", 3e-3)
     seed: NonNegativeInt = setting("seed of weights and data", 0)
