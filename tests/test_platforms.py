@@ -14,6 +14,7 @@ import builtins, importlib, os, pkgutil, signal, socket, sys
 # What has to know the machine that it really runs on is loaded before it looks like another.
 import ctypes, multiprocessing.context, concurrent.futures.process, subprocess, tempfile, shutil, pathlib, asyncio
 import numpy, numba, llvmlite, h5py, gymnasium, matplotlib.pyplot, rich.console, rich.table, platformdirs, greenlet
+import aiohttp, filelock, jinja2.sandbox
 import importlib.util, ssl, uuid, random, secrets, zipfile
 for optional in {optional}:
     if importlib.util.find_spec(optional):
