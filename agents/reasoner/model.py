@@ -38,7 +38,7 @@ class Shape:
         return asdict(self)
 
 
-SHAPES = {"tiny": Shape(80, 3, 5, 192), "micro": Shape(64, 3, 4, 128)}
+SHAPES = {"tiny": Shape(80, 3, 5, 192), "micro": Shape(48, 3, 3, 96)}
 """The sizes that ship, by name."""
 
 Cache = list[tuple[Tensor, Tensor]]
