@@ -112,11 +112,18 @@ def sweep(
     ]
 
 
+def _cost_weight(result: EvaluationResult) -> float:
+    """The cost weight that a policy was played with."""
+    weight = result.params["cost_weight"]
+    assert isinstance(weight, int | float)
+    return float(weight)
+
+
 def averages(results: Sequence[EvaluationResult]) -> dict[str, list[float]]:
     """Accuracy and tokens by cost weight, in the order of the sweep; stores weigh the same."""
     groups: dict[float, list[EvaluationResult]] = {}
     for result in results:
-        groups.setdefault(float(result.params["cost_weight"]), []).append(result)  # type: ignore[arg-type]
+        groups.setdefault(_cost_weight(result), []).append(result)
     return {
         "cost_weight": list(groups),
         "accuracy": [float(np.mean([result.accuracy for result in group])) for group in groups.values()],
@@ -129,8 +136,7 @@ def averages(results: Sequence[EvaluationResult]) -> dict[str, list[float]]:
 
 def mean_return(results: Sequence[EvaluationResult], latency_weight: float = 0.0) -> float:
     """Mean return over the sweep: what model selection maximises."""
-    returns = [result.mean_return(float(result.params["cost_weight"]), latency_weight) for result in results]  # type: ignore[arg-type]
-    return float(np.mean(returns))
+    return float(np.mean([result.mean_return(_cost_weight(result), latency_weight) for result in results]))
 
 
 def hand_written(stores: Sequence[ReplayStore], config: Config, seeds: Sequence[int]) -> tuple[Frontier, ...]:

@@ -98,7 +98,7 @@ def _serve(kind: str, tokens: int, pipe: Pipe) -> None:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
-        pipe.send(site._server.sockets[0].getsockname()[1])  # type: ignore[union-attr]
+        pipe.send(runner.addresses[0][1])
         while not pipe.poll():
             await asyncio.sleep(0.1)
         await runner.cleanup()

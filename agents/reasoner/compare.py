@@ -21,14 +21,12 @@ from autotts_gym.cli.screen import show
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.tables import Column, Table
 from autotts_gym.replay import ReplayStore, load_store
+from autotts_gym.replay.profile import majority_accuracy, probe_agreement
 
 Floats = NDArray[np.float64]
 
-VOTES = (1, 4, 16, 64)
+VOTES = (4, 16, 64)
 """Branches that vote."""
-
-DRAWS = 200
-"""Subsets of a pool that are drawn for the accuracy of a vote."""
 
 POOL = 64
 """Branches of each pool from which wrong answers are counted: their number grows with the pool."""
@@ -67,18 +65,6 @@ def pools_of(store: ReplayStore) -> list[Pool]:
     return pools
 
 
-def majority_at(pool: Pool, k: int, rng: np.random.Generator) -> float:
-    """How often the leader of k branches is right; of answers with as many votes, one is drawn; in [0, 1]."""
-    if k == 1:
-        return float(pool.right.mean())
-    right = 0.0
-    for _ in range(DRAWS):
-        votes = np.bincount(rng.permutation(pool.finals)[:k] + 1)[1:]
-        if votes.size > pool.gold >= 0 and votes.max() == votes[pool.gold]:
-            right += 1 / np.count_nonzero(votes == votes.max())
-    return right / DRAWS
-
-
 def coverage_at(pool: Pool, k: int) -> float:
     """How likely k different branches of a pool hold a right one; in [0, 1]."""
     size, wrong = pool.right.size, int((~pool.right).sum())
@@ -86,14 +72,6 @@ def coverage_at(pool: Pool, k: int) -> float:
         return 1.0
     logs = gammaln(wrong + 1) - gammaln(wrong - k + 1) - gammaln(size + 1) + gammaln(size - k + 1)
     return float(1 - math.exp(logs))
-
-
-def agreement(store: ReplayStore, depth: float) -> float:
-    """Share of finished branches whose probe at a part of their probes is their final answer; in [0, 1]."""
-    probes = np.diff(store.probe_offsets)
-    chosen = np.flatnonzero((probes > 0) & (store.finals >= 0))
-    at = store.probe_offsets[chosen] + np.maximum(np.ceil(depth * probes[chosen]).astype(int) - 1, 0)
-    return float((store.probes[at] == store.finals[chosen]).mean())
 
 
 def _mixed(pools: Sequence[Pool]) -> list[Pool]:
@@ -153,7 +131,9 @@ def measures(store: ReplayStore) -> list[Measure]:
         StoreError: a question has no gold answer.
     """
     store.require_gold("agents.reasoner.compare")
-    pools, rng = pools_of(store), np.random.default_rng(0)
+    pools = pools_of(store)
+    majority = majority_accuracy(store, VOTES).tolist()
+    agreement = probe_agreement(store, DEPTHS).tolist()
     chances = np.array([pool.right.mean() for pool in pools])
     tokens, probes = store.tokens, np.diff(store.probe_offsets)
     means = [float(pool.tokens.mean()) for pool in pools]
@@ -163,9 +143,12 @@ def measures(store: ReplayStore) -> list[Measure]:
             (f"pass@1, {100 * at:.0f} % quantile of questions", float(np.quantile(chances, at)), _percent)
             for at in QUANTILES
         ),
-        *((f"majority@{k}", _mean([majority_at(pool, k, rng) for pool in pools]), _percent) for k in VOTES[1:]),
+        *((f"majority@{k}", share, _percent) for k, share in zip(VOTES, majority, strict=True)),
         ("coverage@64", _mean([coverage_at(pool, min(64, pool.right.size)) for pool in pools]), _percent),
-        *((f"probe = final answer at {100 * at:.0f} % of depth", agreement(store, at), _percent) for at in DEPTHS),
+        *(
+            (f"probe = final answer at {100 * at:.0f} % of depth", share, _percent)
+            for at, share in zip(DEPTHS, agreement, strict=True)
+        ),
         ("wrong branches longer than right ones, ratio of means", _mean([_longer(p) for p in _mixed(pools)]), _ratio),
         ("rank correlation of length and correctness", _mean([_rank_correlation(p) for p in _mixed(pools)]), _ratio),
         ("branches without a final answer", float((store.finals < 0).mean()), _percent),

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.reasoner.model import CONTEXT, EPSILON, ROPE_BASE, Reasoner, Shape
+from agents.reasoner.problems import MODULUS
 from agents.reasoner.vocabulary import BEGIN, BYTES, END, SPECIAL, TOKENS, UNKNOWN, WORDS
 from autotts_gym.errors import AutottsError, plain
 
 DESCRIPTION = (
-    "A tiny language model that works out chains of operations modulo 101, line by line, with slips and re-checks. "
+    f"A tiny language model that works out chains of operations modulo {MODULUS}, line by line, with slips and checks. "
     "Made to test and to show how branches of reasoning models are collected; it can do nothing else."
 )
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"

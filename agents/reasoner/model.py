@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional
 
 from agents.reasoner.problems import MODULUS, state
 from agents.reasoner.vocabulary import END, TOKENS, encode
@@ -62,17 +62,17 @@ class Block(nn.Module):
         """Return the residual stream (N, T, width) after the block, and all keys and values."""
         n, t, width = x.shape
         q, k, v = (
-            self.qkv(F.rms_norm(x, (width,), self.attention_norm, EPSILON))
+            self.qkv(functional.rms_norm(x, (width,), self.attention_norm, EPSILON))
             .view(n, t, 3, self.heads, width // self.heads)
             .permute(2, 0, 3, 1, 4)
         )
         q, k = turned(q, turn), turned(k, turn)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=past is None)
         x = x + self.out(mixed.transpose(1, 2).reshape(n, t, width))
-        gate, up = self.gate_up(F.rms_norm(x, (width,), self.feed_norm, EPSILON)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up), k, v
+        gate, up = self.gate_up(functional.rms_norm(x, (width,), self.feed_norm, EPSILON)).chunk(2, -1)
+        return x + self.down(functional.silu(gate) * up), k, v
 
 
 def turned(x: Tensor, turn: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class Reasoner(nn.Module):
         for i, block in enumerate(self.blocks):
             x, k, v = block(x, turn, past[i] if past else None)
             cache.append((k, v))
-        return F.rms_norm(x, (self.shape.width,), self.norm, EPSILON), cache
+        return functional.rms_norm(x, (self.shape.width,), self.norm, EPSILON), cache
 
     def loss(self, ids: Tensor, weights: Tensor) -> Tensor:
         """Return the weighted mean of the cross-entropy, in nats.
@@ -142,7 +142,7 @@ class Reasoner(nn.Module):
         hidden, _ = self.hidden(ids[:, :-1])
         weights, ids = weights[:, 1:], ids[:, 1:]
         learned = weights > 0
-        losses = F.cross_entropy(hidden[learned] @ self.embedding.T, ids[learned], reduction="none")
+        losses = functional.cross_entropy(hidden[learned] @ self.embedding.T, ids[learned], reduction="none")
         return (losses * weights[learned]).sum() / weights.sum()
 
     @torch.no_grad()
@@ -172,4 +172,4 @@ class Reasoner(nn.Module):
                 break
             hidden, cache = self.hidden(token, cache)
         tokens = torch.cat(written, 1)
-        return F.pad(tokens, (0, limit - tokens.shape[1]), value=END)
+        return functional.pad(tokens, (0, limit - tokens.shape[1]), value=END)

@@ -69,7 +69,7 @@ def train(options: Options) -> tuple[Reasoner, float]:
 
 
 def rate(step: int, steps: int) -> float:
-    """The learning rate of a step, as a part of the highest: a rise on a line, then half a cosine down to a tenth."""
+    """The learning rate of a step, as a part of the highest: a straight rise, then half a cosine down to a fiftieth."""
     rise = max(1, round(WARM_UP * steps))
     if step < rise:
         return (step + 1) / rise

@@ -1,13 +1,14 @@
 """``autotts collect``, ``sample``, ``probe``, ``extract`` and ``merge``: from a served model to a store."""
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotts_gym.cli.arguments import Subparsers, integer, label
-from autotts_gym.errors import AutottsError, StoreError, plain
+from autotts_gym.cli.ending import run_async
+from autotts_gym.collection import CLOSING, SUFFIX
+from autotts_gym.errors import AutottsError, StoreError, plain, quote
 
 if TYPE_CHECKING:
     from autotts_gym.collection.building import Built
@@ -25,6 +26,29 @@ def add_parsers(subparsers: Subparsers) -> None:
 
 
 # -------------------------------------------------------------------- arguments
+
+_DEFAULTS: dict[str, Any] = {
+    "benchmark": "",
+    "question_column": "",
+    "answer_column": "",
+    "id_column": "",
+    "prompt": "auto",
+    "template": "{{ question }}",
+    "system": "",
+    "thinking": "default",
+    "interval": 500,
+    "suffix": SUFFIX,
+    "closing": CLOSING,
+    "probe_tokens": 32,
+}
+"""What is fixed when a collection begins. The parsers leave it None where it is not given: a journal has its own."""
+
+
+def _fill(arguments: argparse.Namespace) -> None:
+    """Fill in what a new collection is not told."""
+    for name, value in _DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
 
 
 def _add_collect(subparsers: Subparsers, name: str) -> None:
@@ -44,27 +68,7 @@ def _add_collect(subparsers: Subparsers, name: str) -> None:
     parser.add_argument("--benchmark", type=label, help="name of the benchmark (default: the name of the file)")
     _add_columns(parser)
     parser.add_argument("--limit", metavar="N", type=integer, help="only the first N questions")
-    prompts = parser.add_argument_group("prompts")
-    prompts.add_argument(
-        "--prompt",
-        choices=("auto", "chat", "text"),
-        default="auto",
-        help="chat: by the model's chat template; text: the template alone; auto: chat where there is one "
-        "(default: %(default)s)",
-    )
-    prompts.add_argument(
-        "--template",
-        metavar="TEXT",
-        default="{{ question }}",
-        help="Jinja, or @FILE; it may use question, id and all columns (default: %(default)s)",
-    )
-    prompts.add_argument("--system", metavar="TEXT", default="", help="the message of the system (default: none)")
-    prompts.add_argument(
-        "--thinking",
-        choices=("on", "off", "default"),
-        default="default",
-        help="whether the chat template turns thinking on (default: as it does by itself)",
-    )
+    _add_prompts(parser)
     sampling = parser.add_argument_group("sampling")
     for option, default, text in (
         ("branches", 128, "branches of a question"),
@@ -84,7 +88,7 @@ def _add_collect(subparsers: Subparsers, name: str) -> None:
         sampling.add_argument(
             f"--{option}", metavar="X", type=float, default=number, help=f"{text} (default: %(default)s)"
         )
-    _add_probing(parser, fixed=True, probes=probes)
+    _add_probing(parser, probes=probes)
     _add_limits(parser)
     parser.add_argument(
         "--shard", metavar="K/N", default="1/1", help="only every N-th question, from the K-th on; autotts merge joins"
@@ -129,38 +133,45 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("columns")
     for option in ("question", "answer", "id"):
         more = "; none: there is none" if option == "answer" else ""
-        group.add_argument(
-            f"--{option}-column", metavar="NAME", default="", help=f"of the {option} (default: a usual name{more})"
-        )
+        group.add_argument(f"--{option}-column", metavar="NAME", help=f"of the {option} (default: a usual name{more})")
 
 
-def _add_probing(parser: argparse.ArgumentParser, *, fixed: bool, probes: bool = True) -> None:
-    from autotts_gym.collection import CLOSING, SUFFIX
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("prompts")
+    group.add_argument(
+        "--prompt",
+        choices=("auto", "chat", "text"),
+        help="chat: by the model's chat template; text: the template alone; auto: chat where there is one "
+        f"(default: {_DEFAULTS['prompt']})",
+    )
+    group.add_argument(
+        "--template",
+        metavar="TEXT",
+        help=f"Jinja, or @FILE; it may use question, id and all columns (default: {_DEFAULTS['template']})",
+    )
+    group.add_argument("--system", metavar="TEXT", help="the message of the system (default: none)")
+    group.add_argument(
+        "--thinking",
+        choices=("on", "off", "default"),
+        help="whether the chat template turns thinking on (default: as it does by itself)",
+    )
 
+
+def _add_probing(parser: argparse.ArgumentParser, *, probes: bool = True) -> None:
     group = parser.add_argument_group("probing")
     if probes:
         group.add_argument(
             "--probes", metavar="P", default="every", help="every, every:N (interval), or none (default: %(default)s)"
         )
-    if fixed:
-        group.add_argument(
-            "--interval", metavar="N", type=integer, default=500, help="Δ, tokens between probes (default: %(default)s)"
-        )
-        group.add_argument(
-            "--suffix",
-            metavar="TEXT",
-            default=SUFFIX,
-            help=f"what a probe asks with (default: {plain(repr(SUFFIX)).replace('%', '%%')})",
-        )
-        group.add_argument(
-            "--closing",
-            metavar="TEXT",
-            default=CLOSING,
-            help=f"what ends an open thinking block before it (default: {plain(repr(CLOSING))})",
-        )
-        group.add_argument(
-            "--probe-tokens", metavar="N", type=integer, default=32, help="the most of a probe (default: %(default)s)"
-        )
+    for option, metavar, kind, text in (
+        ("interval", "N", integer, "Δ, tokens between probes"),
+        ("suffix", "TEXT", str, "what a probe asks with"),
+        ("closing", "TEXT", str, "what ends an open thinking block before it"),
+        ("probe-tokens", "N", integer, "the most tokens of a probe"),
+    ):
+        value = _DEFAULTS[option.replace("-", "_")]
+        shown = plain(repr(value)).replace("%", "%%")
+        group.add_argument(f"--{option}", metavar=metavar, type=kind, help=f"{text} (default: {shown})")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -208,13 +219,9 @@ def _add_probe(subparsers: Subparsers) -> None:
         "--benchmark", type=label, help="name of the benchmark, for a log (default: the name of the file)"
     )
     _add_columns(parser)
-    parser.add_argument("--branches-column", metavar="NAME", default="", help="of the branches (default: a usual name)")
-    group = parser.add_argument_group("prompts of a log")
-    group.add_argument("--prompt", choices=("auto", "chat", "text"), default="auto")
-    group.add_argument("--template", metavar="TEXT", default="{{ question }}")
-    group.add_argument("--system", metavar="TEXT", default="")
-    group.add_argument("--thinking", choices=("on", "off", "default"), default="default")
-    _add_probing(parser, fixed=True)
+    parser.add_argument("--branches-column", metavar="NAME", help="of the branches, in a log (default: a usual name)")
+    _add_prompts(parser)
+    _add_probing(parser)
     _add_limits(parser)
     _add_answers(parser)
     parser.set_defaults(run=_probe)
@@ -262,6 +269,7 @@ def _collect(arguments: argparse.Namespace) -> int:
     from autotts_gym.collection.settings import Settings, read_probes
     from autotts_gym.models import Sampling
 
+    _fill(arguments)
     shard = check_shard(arguments.shard)
     if arguments.limit is not None and arguments.limit < 1:
         raise AutottsError(f"limit: expected a whole number from 1, got {arguments.limit}")
@@ -319,6 +327,11 @@ def _probe(arguments: argparse.Namespace) -> int:
         raise AutottsError("probes: expected every or every:N, got none")
     source = Path(arguments.source)
     if source.suffix == ".journal":
+        for name in (*_DEFAULTS, "out", "branches_column"):
+            if (value := getattr(arguments, name)) is not None:
+                raise AutottsError(
+                    f"{name.replace('_', '-')}: expected none, since a journal keeps its own, got {quote(str(value))}"
+                )
         index = Index.read(source)
         branches = 1 + max((branch for _, branch in index.tokens), default=0)
         settings = Settings.of(index.header["settings"], branches, probes)
@@ -336,10 +349,12 @@ def _probe(arguments: argparse.Namespace) -> int:
         return _finish(arguments, outcome, probes)
     if arguments.out is None:
         raise AutottsError("out: expected a folder for the store of a log (--out DIR)")
+    _fill(arguments)
     columns = Columns(arguments.question_column, arguments.answer_column, arguments.id_column)
-    tasks, logs = read_logs(arguments.source, columns, arguments.branches_column)
+    tasks, logs = read_logs(arguments.source, columns, arguments.branches_column or "")
     settings = Settings(
         branches=max(map(len, logs.values())),
+        max_tokens=max(log.most_tokens for found in logs.values() for log in found),
         interval=arguments.interval,
         prompt=PromptForm(arguments.prompt, read_template(arguments.template), arguments.system, arguments.thinking),
         suffix=arguments.suffix,
@@ -423,7 +438,7 @@ def _run(
                 **options,
             )
 
-    return asyncio.run(work())
+    return run_async(work())
 
 
 def _folder(model: str) -> str:

@@ -1,16 +1,19 @@
 """How every command ends: every error that a user can cause is one line on standard error and an exit code."""
 
+import asyncio
 import errno
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from autotts_gym.errors import AutottsError, plain
+
+Result = TypeVar("Result")
 
 BAD_USE, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
 """Exit codes; the last three are 128 plus the number of a signal, as in shells."""
@@ -72,6 +75,46 @@ def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lamb
             return READER_GONE
         _report(f"{prefix}{message}")
         return BAD_USE
+
+
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine. SIGTERM cancels it, as an interrupt does under ``asyncio.run``.
+
+    An exception of a signal handler must not come up inside the event loop: where a callback runs, the loop logs it and
+    goes on.
+
+    Returns:
+        What it returned.
+
+    Raises:
+        Terminated: SIGTERM came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(work)
+
+    async def cancellable() -> Result:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        terminated = False
+
+        def cancel(number: int, frame: FrameType | None) -> None:
+            nonlocal terminated
+            terminated = True
+            signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+            loop.call_soon_threadsafe(task.cancel)
+
+        earlier = signal.signal(signal.SIGTERM, cancel)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if terminated:
+                raise Terminated from None
+            raise
+        finally:
+            if not terminated:
+                signal.signal(signal.SIGTERM, earlier)
+
+    return asyncio.run(cancellable())
 
 
 def _refusal(error: OSError) -> str:

@@ -63,7 +63,7 @@ class Accounts:
         return asdict(self)
 
 
-class BudgetReached(Exception):  # noqa: N818
+class BudgetReachedError(Exception):
     """The next request could pass a budget."""
 
 
@@ -96,13 +96,13 @@ class Budget:
             prompt: tokens that it reads.
 
         Raises:
-            BudgetReached: there is not so much left.
+            BudgetReachedError: there is not so much left.
         """
         most = self.price.usd(prompt, 0, tokens) if self.price else 0.0
         if self.tokens is not None and self.accounts.generated + self._tokens_aside + tokens > self.tokens:
-            raise BudgetReached
+            raise BudgetReachedError
         if self.price and self.usd is not None and self.accounts.usd(self.price) + self._usd_aside + most > self.usd:
-            raise BudgetReached
+            raise BudgetReachedError
         self._tokens_aside += tokens
         self._usd_aside += most
         return tokens, most
@@ -111,7 +111,7 @@ class Budget:
         """Count tokens of a request that failed and is asked again.
 
         Raises:
-            BudgetReached: there is not enough left to ask again.
+            BudgetReachedError: there is not enough left to ask again.
         """
         self.accounts.lost_tokens += tokens
         if tokens:

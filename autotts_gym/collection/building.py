@@ -90,7 +90,9 @@ def build(
         key: range(interval, tokens, interval) if stride else range(0) for key, tokens in sorted(index.tokens.items())
     }
     ready = {key for key, positions in wanted.items() if index.ready(key, positions)}
-    kept, answers, certain = _read(path, ready, wanted, function, fixed["suffix"])
+    unit = default_token_unit(np.array([index.tokens[key] for key in ready], np.int64)) if ready else 1
+    group = signals.window(unit)
+    kept, answers, certain = _read(path, ready, wanted, function, fixed["suffix"], group)
     bare = sum(not each.signals for each in kept.values())
     certainties = certain if header["capabilities"]["logprobs"] else None
     pools: list[tuple[int, list[Branch]]] = []
@@ -104,7 +106,6 @@ def build(
     if not pools:
         raise JournalError(f"{plain(path)}: expected a branch with all its probes, got none of {len(index.tokens)}")
     tasks = index.tasks()
-    tokens = np.array([branch.tokens for _, pool in pools for branch in pool], np.int64)
     finishes = Counter(kept[key].finish for key in ready)
     store = build_store(
         (Question(tasks[number].text, tasks[number].answer, pool) for number, pool in pools),
@@ -112,7 +113,7 @@ def build(
         benchmark=benchmark or header["benchmark"],
         interval_tokens=interval,
         equivalence=equivalence,
-        attributes=_attributes(index, extract, stride, finishes, default_token_unit(tokens), license_name, len(ready)),
+        attributes=_attributes(index, extract, stride, finishes, unit, license_name, len(ready)),
     )
     return Built(
         store,
@@ -128,7 +129,7 @@ def _stride(index: Index) -> int:
 
 
 def _read(
-    path: Path, ready: set[Key], wanted: Mapping[Key, range], function: Extractor, suffix: str
+    path: Path, ready: set[Key], wanted: Mapping[Key, range], function: Extractor, suffix: str, group: int
 ) -> tuple[dict[Key, _Kept], dict[tuple[Key, int], str | None], dict[tuple[Key, int], float]]:
     """What the store needs of each branch and of each probe, in one pass."""
     kept: dict[Key, _Kept] = {}
@@ -149,7 +150,7 @@ def _read(
                 int(values["tokens"]),
                 function(answer) if values["finish"] == "stop" else None,
                 str(values["finish"]),
-                signals.of_intervals(known, wanted[key]) if len(known) == len(signals.NAMES) else {},
+                signals.of_intervals(known, wanted[key], group) if len(known) == len(signals.NAMES) else {},
             )
         elif (at := int(values["at"])) in wanted[key]:
             answers[key, at] = function(suffix + str(values["text"]))
@@ -210,6 +211,7 @@ def _attributes(
         "dates": [dates[0], dates[-1]] if dates else [],
         "versions": index.sessions[-1]["versions"] if index.sessions else {},
         "token_unit": unit,
+        "confidence_window": signals.window(unit),
     }
     if not stride:
         attributes["probes"] = "none"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotts_gym.collection import signals
-from autotts_gym.collection.accounts import Budget, BudgetReached
+from autotts_gym.collection.accounts import Budget, BudgetReachedError
 from autotts_gym.collection.extraction import matching_brace
 from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalWriter, Record
@@ -180,7 +180,7 @@ class Collector:
                 if probe:
                     await self._probe_all(key, drawn)
                 self._on_complete(key[0])
-            except BudgetReached:
+            except BudgetReachedError:
                 self.stopped = True
                 return
             except EndpointError as error:
@@ -329,8 +329,6 @@ class Collector:
         try:
             done = await self._ask(request, (lambda text: matching_brace(text) >= 0) if boxed else None)
         except ContextError:
-            if self._capabilities.context is not None:
-                raise
             done = Completion(finish="context")  # no room to ask in: the branch has no answer yet
         end = matching_brace(done.text) if boxed else len(done.text)
         count = bisect_left(done.ends, end) + 1 if end >= 0 else len(done.ends)

@@ -26,6 +26,11 @@ class LogBranch:
     ids: tuple[int, ...] = ()
     finish: str = "stop"
 
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that it can have: each takes a byte at least, and an end may follow."""
+        return len(self.ids) or len(self.text.encode()) + 1
+
 
 def read_logs(
     source: str, columns: Columns | None = None, branches: str = ""

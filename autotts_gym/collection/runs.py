@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
 from autotts_gym.collection.questions import Task, digest
 from autotts_gym.collection.settings import Settings, difference
 from autotts_gym.errors import plain
-from autotts_gym.models import Capabilities, Endpoint, Patience
+from autotts_gym.models import Capabilities, Endpoint, EndpointError, Patience
 from autotts_gym.models.prices import Price
 from autotts_gym.progress import Progress
 
@@ -139,7 +140,7 @@ async def prepare_prompts(
     """
     prompts = {}
     for number, task in enumerate(tasks):
-        prompt, thinking = await patience.call(lambda task=task: settings.prompt.prompt(endpoint, capabilities, task))  # type: ignore[misc]
+        prompt, thinking = await patience.call(partial(settings.prompt.prompt, endpoint, capabilities, task))
         prompts[number] = TaskPrompt(prompt, thinking)
     return prompts
 
@@ -184,11 +185,16 @@ async def run(
         show: whether to show the progress.
 
     Raises:
-        EndpointError: the server refuses, failed too often, or changed its model.
+        EndpointError: the server refuses, failed too often, changed its model, or has no token ids for logs.
         JournalError: the journal is in use, damaged, of another collection, or cannot be written.
         AutottsError: a setting or a template is wrong.
     """
     limits = limits or Limits()
+    if logs is not None and not capabilities.ids:
+        raise EndpointError(
+            f"{endpoint.name}: expected a server of token ids, since the intervals of a log are counted in them, got "
+            "one of text; use vLLM, SGLang or llama.cpp"
+        )
     tally = Tally(tasks, extract, equivalence)
     if prompts is None:
         prompts = await prepare_prompts(endpoint, capabilities, settings, tasks, limits.patience)
@@ -211,7 +217,7 @@ async def run(
         session = Record("session", _session(settings, dry))
         index.add(session, journal.add(session))
         if logs is not None:
-            await _add_logs(endpoint, capabilities, index, journal, tally, prompts, logs, limits.patience)
+            await _add_logs(endpoint, index, journal, tally, prompts, logs, limits.patience)
         before, began = index.accounts.generated, time.monotonic()
         branches = 1 if dry else settings.branches
         total = len(chosen) * branches
@@ -331,7 +337,6 @@ def _check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) 
 
 async def _add_logs(
     endpoint: Endpoint,
-    capabilities: Capabilities,
     index: Index,
     journal: JournalWriter,
     tally: Tally,
@@ -344,14 +349,13 @@ async def _add_logs(
         for branch, log in enumerate(found):
             if (question, branch) in index.tokens:
                 continue
-            record = await _logged(endpoint, capabilities, question, branch, log, prompts[question].thinking, patience)
+            record = await _logged(endpoint, question, branch, log, prompts[question].thinking, patience)
             index.add(record, journal.add(record))
             tally.add(question, log.text, log.finish == "stop")
 
 
 async def _logged(
     endpoint: Endpoint,
-    capabilities: Capabilities,
     question: int,
     branch: int,
     log: LogBranch,
@@ -360,20 +364,14 @@ async def _logged(
 ) -> Record:
     """The record of a branch of a log. Of ids alone nobody knows which characters are whose: the text is the last's."""
     begin, end = (0 if thinking else -1), -1
-    ids: tuple[int, ...] = ()
-    widths = np.ones(len(log.text), np.int32)
-    if capabilities.ids:
-        tokenize = endpoint.tokenize
-        ids = log.ids or await patience.call(lambda: tokenize(log.text))
-        widths = np.zeros(max(len(ids), 1), np.int32)
-        widths[-1] = len(log.text)
+    ids = log.ids or await patience.call(lambda: endpoint.tokenize(log.text))
+    widths = np.zeros(max(len(ids), 1), np.int32)
+    widths[-1] = len(log.text)
 
     async def after(mark: str) -> int:
         place = log.text.find(mark)
-        if place < 0:
-            return -1
         prefix = log.text[: place + len(mark)]
-        return len(await patience.call(lambda: endpoint.tokenize(prefix))) if capabilities.ids else len(prefix)
+        return len(await patience.call(lambda: endpoint.tokenize(prefix))) if place >= 0 else -1
 
     begin = begin if begin == 0 else await after(THINK_BEGIN)
     end = await after(THINK_END)
@@ -393,10 +391,7 @@ async def _logged(
         "seconds": 0.0,
         "logged": True,
     }
-    arrays: dict[str, Any] = {"widths": widths}
-    if capabilities.ids:
-        arrays["ids"] = np.array(ids or (0,), np.int32)
-    return Record("branch", values, arrays)
+    return Record("branch", values, {"widths": widths, "ids": np.array(ids or (0,), np.int32)})
 
 
 def saved_prompts(index: Index) -> dict[int, TaskPrompt]:

@@ -268,5 +268,6 @@ class Endpoint(ABC):
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    async def close(self) -> None:  # noqa: B027
+    @abstractmethod
+    async def close(self) -> None:
         """Close what is open."""

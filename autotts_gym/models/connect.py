@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +61,10 @@ async def open_endpoint(
         raise EndpointError("endpoint: expected at least one, got none")
     if len(specs) > 1:
         members = [
-            await open_endpoint(each, model=model, server=server, timeout=timeout, patience=patience) for each in specs
+            await open_endpoint(
+                each, model=model, server=server, timeout=timeout, patience=patience, slots=slots, context=context
+            )
+            for each in specs
         ]
         return Fleet(members)
     (text,) = specs
@@ -68,12 +72,13 @@ async def open_endpoint(
         path = model_file(text) if text in SHIPPED else Path(text.removeprefix("local:")).expanduser()
         running, address = serve(path, slots=slots, context=context)
         connection = Connection(address, timeout=timeout)
-        local = _Local(
-            connection,
-            await _props(connection, patience),
-            model=model or path.stem,
-            hashes={"file_sha256": file_hash(path)},
-        )
+        try:
+            props = await (patience or Patience()).call(lambda: connection.get("/props"))
+        except BaseException:
+            await connection.close()
+            raise
+        props["build_info"] = f"of xllamacpp {version('xllamacpp')}"  # its build has no number of its own
+        local = _Local(connection, props, model=model or path.stem, hashes={"file_sha256": file_hash(path)})
         local.server = running
         return local
     parts = urlsplit(text)
@@ -90,10 +95,6 @@ async def open_endpoint(
     except BaseException:
         await connection.close()
         raise
-
-
-async def _props(connection: Connection, patience: Patience | None) -> Any:
-    return await (patience or Patience()).call(lambda: connection.get("/props"))
 
 
 async def _remote(connection: Connection, model: str, server: str) -> Endpoint:
@@ -115,26 +116,26 @@ async def _remote(connection: Connection, model: str, server: str) -> Endpoint:
     row = rows[names.index(model)] if model else rows[0]
     name = str(row.get("id"))
     context = row.get("max_model_len")
-    kind, version = await _kind(connection, row) if server == "auto" else (server, "unknown")
+    kind, number = await _kind(connection, row) if server == "auto" else (server, "unknown")
     if context is None and kind == "sglang":
         info = await connection.find("/get_server_info")
         context = info.get("context_length") if isinstance(info, dict) else None
     context = context if isinstance(context, int) and context > 0 else None
     ids = kind in ("vllm", "sglang") and await _gives_ids(connection, name)
-    return OpenAI(connection, kind, version, name, context, ids)
+    return OpenAI(connection, kind, number, name, context, ids)
 
 
 async def _kind(connection: Connection, row: dict[str, Any]) -> tuple[str, str]:
     """The kind and the version of a server that speaks OpenAI's protocol, by the owner that it names for its models."""
     owner = str(row.get("owned_by"))
     pages = ("/version", "/get_server_info", "/server_info") if owner == "sglang" else ("/version",)
-    version = "unknown"
+    number = "unknown"
     for page in pages:
         info = await connection.find(page)
         if isinstance(info, dict) and "version" in info:
-            version = str(info["version"])
+            number = str(info["version"])
             break
-    return (owner if owner in ("vllm", "sglang") else "openai"), version
+    return (owner if owner in ("vllm", "sglang") else "openai"), number
 
 
 async def _gives_ids(connection: Connection, model: str) -> bool:

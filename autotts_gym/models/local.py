@@ -66,7 +66,7 @@ def serve(path: Path, *, slots: int, context: int, threads: int = 1) -> tuple[An
     params.verbosity = -1
     try:
         server = xllamacpp.Server(params)
-    except Exception as error:  # what it raises has no type of its own
+    except RuntimeError as error:
         raise EndpointError(f"{plain(path)}: cannot be served: {plain(error)}") from error
     return server, server.listening_address
 

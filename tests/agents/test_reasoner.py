@@ -332,13 +332,11 @@ def test_measures_of_a_store_that_was_counted_by_hand() -> None:
     assert taken["probes per branch"] == pytest.approx((8 + 9 + 4) / 8)
 
 
-def test_coverage_and_majority_by_enumeration() -> None:
+def test_coverage_by_enumeration() -> None:
     pool = compare.Pool(
         np.array([0, 1, 1, 2], np.int32), np.ones(4, np.int32), np.array([True, False, False, False]), 0
     )
     assert compare.coverage_at(pool, 2) == pytest.approx(0.5)
-    assert compare.majority_at(pool, 1, np.random.default_rng(0)) == 0.25
-    assert compare.majority_at(pool, 4, np.random.default_rng(0)) == 0.0
 
 
 def test_the_comparison_marks_what_is_outside_of_the_range(

@@ -178,6 +178,41 @@ def test_logs_of_others_are_probed(tmp_path, capsys):
     assert store.summary().coverage == 1.0
 
 
+def test_logs_need_a_server_of_token_ids(tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"problem": "p", "answer": "5", "generations": ["So \\boxed{5}"]}) + "\n")
+    with serving(kind="openai") as server:
+        assert main(command("probe", log, "--model", server.address, "--out", tmp_path / "out")) == 2
+    assert "expected a server of token ids" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--interval", "4"),
+        ("--suffix", "x"),
+        ("--closing", ""),
+        ("--probe-tokens", "1"),
+        ("--prompt", "text"),
+        ("--template", "x"),
+        ("--system", ""),
+        ("--thinking", "on"),
+        ("--question-column", "x"),
+        ("--benchmark", "x"),
+        ("--branches-column", "x"),
+        ("--out", "x"),
+    ],
+)
+def test_a_journal_keeps_its_own_settings(questions, tmp_path, capsys, words):
+    with serving() as server:
+        assert main(command("sample", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)) == 0
+        capsys.readouterr()
+        journal = tmp_path / "out" / "chars" / "quiz.journal"
+        assert main(command("probe", journal, "--model", server.address, *words)) == 2
+    assert capsys.readouterr().err.startswith(f"autotts: error: {words[0][2:]}: expected none, since a journal")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,10 @@ def write(path: Path, records=RECORDS) -> bytes:
         for record in records:
             journal.add(record)
     return path.read_bytes()
+
+
+def _keep(seen: list[tuple[Record, int]], record: Record, place: int) -> None:
+    seen.append((record, place))
 
 
 def same(one: Record, other: Record) -> bool:
@@ -53,8 +58,8 @@ def test_a_journal_cut_anywhere_gives_the_records_before_the_cut_and_goes_on(tmp
         path.write_bytes(data[:cut])
         whole = sum(end <= cut for end in ends)
         assert [record.kind for record, _ in read_journal(path)] == [record.kind for record in RECORDS[:whole]]
-        seen = []
-        with JournalWriter(path, lambda record, place: seen.append(record)) as journal:  # noqa: B023
+        seen: list[tuple[Record, int]] = []
+        with JournalWriter(path, partial(_keep, seen)) as journal:
             assert len(seen) == whole
             for record in RECORDS[whole:]:
                 journal.add(record)

@@ -18,7 +18,7 @@ def test_signals_of_intervals_are_those_of_their_tokens(data):
     columns = {name: data.draw(st.lists(VALUES, min_size=count, max_size=count)) for name in signals.NAMES}
     step = data.draw(st.integers(1, count))
     ends = list(range(step, count, step))
-    found = signals.of_intervals(signals.of_tokens(columns), ends)
+    found = signals.of_intervals(signals.of_tokens(columns), ends, count)
     expected = {name: [] for name in signals.NAMES}
     for end in ends:
         for name in ("logprob", "entropy"):
@@ -36,11 +36,17 @@ def test_signals_of_intervals_are_those_of_their_tokens(data):
             assert found[name][index] == pytest.approx(last, abs=1e-3)
 
 
-def test_a_group_is_the_last_tokens_only(monkeypatch):
-    monkeypatch.setattr(signals, "WINDOW", 3)
+def test_a_group_is_the_last_tokens_only():
     confidence = [9.0, 1.0, 2.0, 3.0, 8.0]
     columns = signals.of_tokens({"logprob": confidence, "entropy": confidence, "confidence": confidence})
-    assert signals.of_intervals(columns, [5])["confidence"].tolist() == [2.0]
+    assert signals.of_intervals(columns, [5], 3)["confidence"].tolist() == [2.0]
+    assert signals.of_intervals(columns, [5], 1)["confidence"].tolist() == [1.0]
+
+
+def test_a_group_is_as_long_as_the_branches_ask_for():
+    assert signals.window(10**6) == 2048  # DeepConf's, where SC@64 spends a million tokens
+    assert signals.window(11_000) == 23
+    assert signals.window(1) == 1
 
 
 def test_certainty_is_the_geometric_mean_of_the_first_tokens():

@@ -1,5 +1,8 @@
 """The token unit in the environments: what a price is for, and by what features of tokens are scaled."""
 
+from collections.abc import Iterator
+from typing import Any, SupportsFloat
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -26,7 +29,9 @@ def with_signals(store: ReplayStore, factor: int, unit: int) -> ReplayStore:
     return scaled(store, factor, unit, signals={"confidence": values, "entropy": 1 - values})
 
 
-def play(env: gym.Env, seed: int, steps: int, **options: object):  # type: ignore[type-arg]
+def play(
+    env: gym.Env[Any, Any], seed: int, steps: int, **options: object
+) -> Iterator[tuple[Any, SupportsFloat, dict[str, Any]]]:
     """Observations, rewards and infos of an episode in which chance acts."""
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed, options=options)
@@ -126,7 +131,9 @@ DEPTH = [feature.name for feature in branches.FEATURES].index("depth")
 
 
 @pytest.mark.parametrize("name", ["synthetic/search", "Qwen3-1.7B/aime24"])
-def test_of_a_million_tokens_rewards_and_features_have_the_bits_that_they_had(name: str, request) -> None:  # type: ignore[no-untyped-def]
+def test_of_a_million_tokens_rewards_and_features_have_the_bits_that_they_had(
+    name: str, request: pytest.FixtureRequest
+) -> None:
     store = published(request.getfixturevalue("replay_root"), name) if name[0] == "Q" else load_store(name)
     weights = {"cost_weight": 0.7, "latency_weight": 0.3}
     for seed in range(4):

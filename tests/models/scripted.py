@@ -252,8 +252,7 @@ def serving(server: Scripted | None = None, **options: Any) -> Iterator[Scripted
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        server.address = f"http://127.0.0.1:{port}/v1"
+        server.address = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         ready.set()
         await end.wait()
         await runner.cleanup()

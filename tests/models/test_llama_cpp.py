@@ -29,12 +29,6 @@ def _server():
     pytest.importorskip("xllamacpp", reason="needs xllamacpp, the real llama.cpp server (extra local)")
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    if not model_file("tiny").is_file():
-        pytest.skip("needs the model tiny, which is not in this checkout")
-
-
 def ask(work: Callable[[Endpoint], Any], spec: str = "tiny", **options: Any) -> Any:
     async def run() -> Any:
         async with await open_endpoint(spec, patience=QUICK, **{"slots": 4, "context": 640, **options}) as endpoint:
@@ -44,11 +38,10 @@ def ask(work: Callable[[Endpoint], Any], spec: str = "tiny", **options: Any) -> 
 
 
 @pytest.fixture(scope="module")
-def question(tiny) -> str:
+def question() -> str:
     return json.loads(QUESTIONS.read_text().splitlines()[0])["question"]
 
 
-@pytest.mark.usefixtures("tiny")
 def test_what_it_can_do():
     found = ask(lambda endpoint: endpoint.capabilities())
     assert found.server == "llama.cpp"
@@ -114,7 +107,6 @@ def test_beyond_the_context(question):
     ask(work)
 
 
-@pytest.mark.usefixtures("tiny")
 def test_a_collection_of_the_tiny_model(tmp_path, capsys):
     words = ["collect", str(QUESTIONS), "--model", "tiny", "--out", str(tmp_path), "--limit", "3", "--branches", "6"]
     words += [
@@ -178,7 +170,6 @@ def test_an_instruct_model_with_its_chat_template_and_characters_of_several_toke
     ask(work, f"local:{folder}", context=256)
 
 
-@pytest.mark.usefixtures("tiny")
 def test_the_models_that_ship_are_small():
     for name in ("tiny", "micro"):
         assert 100_000 < model_file(name).stat().st_size < 2_000_000
