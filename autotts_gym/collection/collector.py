@@ -5,7 +5,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ from autotts_gym.models import (
     RetryableError,
     complete,
 )
+
+FEW = 8
+"""The most tokens of a probe that is asked for in one piece: what a stream saves by an early end is less than it takes.
+"""
 
 WATCH_SECONDS = 30.0
 """Seconds between two looks at whether the server still has the same model."""
@@ -149,12 +153,17 @@ class Collector:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch(begun))
-                workers = [group.create_task(self._work(jobs, sample, probe)) for _ in range(self._concurrency)]
+                workers = [group.create_task(self._work(jobs, sample, probe)) for _ in range(self._workers)]
                 await asyncio.gather(*workers)
                 watch.cancel()
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         await self._check(begun)
+
+    @property
+    def _workers(self) -> int:
+        """Branches at a time; more than the server works on would only take each other's places in its cache."""
+        return min(self._concurrency, self._capabilities.slots or self._concurrency)
 
     async def _ids(self, text: str) -> Prompt:
         return await self._patience.call(lambda: self._endpoint.tokenize(text), self._notice)
@@ -171,14 +180,17 @@ class Collector:
                     yield question, branch
 
     async def _work(self, jobs: Iterator[Key], sample: bool, probe: bool) -> None:
+        """Branch after branch, at one place of the server's cache."""
+        place: tuple[int, ...] | None = None
         for key in jobs:
             if self.stopped:
                 return
             try:
                 tokens = self._index.tokens.get(key)
-                drawn = await self._sample(key, probe) if tokens is None else self._again(key)
+                drawn = await self._sample(key, probe, place) if tokens is None else self._again(key)
+                place = drawn.place or place
                 if probe:
-                    await self._probe_all(key, drawn)
+                    place = await self._probe_all(key, drawn, place)
                 self._on_complete(key[0])
             except BudgetReachedError:
                 self.stopped = True
@@ -207,7 +219,7 @@ class Collector:
 
     # ---------------------------------------------------------------- sampling
 
-    async def _sample(self, key: Key, probe: bool) -> Drawn:
+    async def _sample(self, key: Key, probe: bool, place: tuple[int, ...] | None) -> Drawn:
         question, branch = key
         task, prompt = self._tasks[question], self._prompts[question]
         seed = self._settings.branch_seed(task.id, branch)
@@ -220,6 +232,7 @@ class Collector:
                 seed,
                 self._settings.sampling,
                 top_logprobs=min(self._capabilities.logprobs, signals.TOP),
+                place=place,
             )
             aside = self._budget.set_aside(*self._most(prompt.prompt, most, probe))
             try:
@@ -286,19 +299,24 @@ class Collector:
 
     # ---------------------------------------------------------------- probing
 
-    async def _probe_all(self, key: Key, drawn: Drawn) -> None:
-        """Probe a branch, the deepest first: what the server has in its cache is then never too short."""
+    async def _probe_all(self, key: Key, drawn: Drawn, place: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """Probe a branch, the deepest first: what the server has in its cache is then never too short.
+
+        Returns:
+            Where the server has it in its cache.
+        """
         known = self._index.probes.get(key, set())
         missing = [at for at in reversed(self._settings.positions(len(drawn.ends))) if at not in known]
         prompt = len(self._prompts[key[0]].prompt)
         asides = [self._budget.set_aside(self._settings.probe_tokens, prompt + at + self._tail) for at in missing]
         try:
             for at in missing:
-                drawn = replace(drawn, place=await self._probe(key, drawn, at) or drawn.place)
+                place = await self._probe(key, drawn, at, place) or place
                 self._budget.free(asides.pop())
         finally:
             for aside in asides:
                 self._budget.free(aside)
+        return place
 
     def _most(self, prompt: Prompt, tokens: int, probe: bool) -> tuple[int, int]:
         """The most tokens that a branch of at most so many tokens and its probes may generate, and read."""
@@ -306,7 +324,7 @@ class Collector:
         read = len(prompt) + sum(len(prompt) + at + self._tail for at in probes)
         return tokens + self._settings.probe_tokens * len(probes), read
 
-    async def _probe(self, key: Key, drawn: Drawn, at: int) -> tuple[int, ...] | None:
+    async def _probe(self, key: Key, drawn: Drawn, at: int, place: tuple[int, ...] | None) -> tuple[int, ...] | None:
         question, branch = key
         task = self._tasks[question]
         prompt, tail = self._prompts[question].prompt, self._tails[drawn.thinking(at)]
@@ -322,7 +340,8 @@ class Collector:
             self._settings.branch_seed(task.id, branch),
             GREEDY,
             top_logprobs=min(self._capabilities.logprobs, 1),
-            place=drawn.place,
+            whole=self._settings.probe_tokens <= FEW,
+            place=place,
             counts=True,
         )
         boxed = self._settings.suffix.rstrip().endswith("{")

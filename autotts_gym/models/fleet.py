@@ -25,8 +25,8 @@ _REST = 5.0
 class Fleet(Endpoint):
     """Servers of one model: each request goes to the one with the fewest requests among those that work.
 
-    A request with a place goes where its place is, if that server works. A server that failed is left alone for
-    seconds, twice as long each time in a row.
+    A request with a place goes where its place is, if that server works and is not far busier than another. A server
+    that failed is left alone for seconds, twice as long each time in a row.
 
     Args:
         members: the servers.
@@ -130,7 +130,7 @@ class Fleet(Endpoint):
 
     def _pick(self, place: tuple[int, ...] | None) -> int:
         now = time.monotonic()
-        if place and self._back[place[0]] <= now:
+        if place and self._back[place[0]] <= now and self._running[place[0]] <= 2 * min(self._running) + 2:
             return place[0]
         return min(
             range(len(self._members)),

@@ -385,6 +385,7 @@ def test_thinking_that_ended_is_not_closed_again(tmp_path, monkeypatch):
     assert [store.answer(q, final) for q, final in enumerate(store.finals.tolist())] == ["40"] * 3
 
 
+@pytest.mark.parametrize("server", ["llama.cpp", "vllm"], indirect=True)
 def test_logs_are_probed(server, tmp_path):
     path = tmp_path / "a.journal"
     logs = {
