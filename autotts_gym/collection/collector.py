@@ -3,9 +3,7 @@
 import asyncio
 import math
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +11,13 @@ from numpy.typing import NDArray
 
 from autotts_gym.collection import signals
 from autotts_gym.collection.accounts import Budget, BudgetReachedError
-from autotts_gym.collection.extraction import matching_brace
 from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalWriter, Record
-from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
+from autotts_gym.collection.probing import Drawn, Prober, TaskPrompt
 from autotts_gym.collection.questions import Task
 from autotts_gym.collection.settings import Settings
 from autotts_gym.errors import plain
 from autotts_gym.models import (
-    GREEDY,
     Capabilities,
     Completion,
     ContextError,
@@ -29,56 +25,15 @@ from autotts_gym.models import (
     EndpointError,
     ModelChangedError,
     Patience,
+    Place,
     Prompt,
     Request,
     RetryableError,
     complete,
 )
 
-FEW = 8
-"""The most tokens of a probe that is asked for in one piece: what a stream saves by an early end is less than it takes.
-"""
-
 WATCH_SECONDS = 30.0
 """Seconds between two looks at whether the server still has the same model."""
-
-
-@dataclass(frozen=True)
-class TaskPrompt:
-    """The prompt of a question.
-
-    Attributes:
-        prompt: ids or text.
-        thinking: whether it ends inside a thinking block.
-    """
-
-    prompt: Prompt
-    thinking: bool
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A branch that was sampled, as probing needs it.
-
-    Attributes:
-        ids: (T,) its token ids; None from a server of text.
-        ends: (T,) characters of its text up to and with each token.
-        text: its text.
-        think_begin: tokens up to where a thinking block begins; -1: none does.
-        think_end: tokens up to where it ends; -1: it does not.
-        place: where the server has it in its cache.
-    """
-
-    ids: NDArray[np.int32] | None
-    ends: NDArray[np.int64]
-    text: str
-    think_begin: int
-    think_end: int
-    place: tuple[int, ...] | None = None
-
-    def thinking(self, at: int) -> bool:
-        """Whether a thinking block is open after so many tokens."""
-        return 0 <= self.think_begin <= at and not 0 <= self.think_end <= at
 
 
 class Collector:
@@ -128,8 +83,7 @@ class Collector:
         self._notice, self._on_branch, self._on_tokens = notice, on_branch, on_tokens
         self._on_complete = on_complete
         self._max_tokens = settings.max_tokens
-        self._tails: dict[bool, Prompt] = {}
-        self._tail = 0
+        self._prober = Prober(settings, capabilities)
         self.stopped = False
         """Whether a budget ended the work."""
 
@@ -144,10 +98,7 @@ class Collector:
             EndpointError: the server refuses, failed too often, or has another model now.
             JournalError: the journal cannot be written.
         """
-        for thinking in (False, True):
-            text = self._settings.closing * thinking + self._settings.suffix
-            self._tails[thinking] = await self._ids(text) if self._capabilities.ids else text
-        self._tail = max(map(len, self._tails.values()))
+        await self._prober.prepare(self._endpoint, self._patience, self._notice)
         jobs = self._jobs(sample, probe)
         begun = dict(self._capabilities.identity)
         try:
@@ -165,9 +116,6 @@ class Collector:
         """Branches at a time; more than the server works on would only take each other's places in its cache."""
         return min(self._concurrency, self._capabilities.slots or self._concurrency)
 
-    async def _ids(self, text: str) -> Prompt:
-        return await self._patience.call(lambda: self._endpoint.tokenize(text), self._notice)
-
     def _jobs(self, sample: bool, probe: bool) -> Iterator[Key]:
         """Branches that lack something, question after question, so that prompts stay in the server's cache."""
         for question in self._chosen:
@@ -181,14 +129,13 @@ class Collector:
 
     async def _work(self, jobs: Iterator[Key], sample: bool, probe: bool) -> None:
         """Branch after branch, at one place of the server's cache."""
-        place: tuple[int, ...] | None = None
+        place: Place = None
         for key in jobs:
             if self.stopped:
                 return
             try:
                 tokens = self._index.tokens.get(key)
-                drawn = await self._sample(key, probe, place) if tokens is None else self._again(key)
-                place = drawn.place or place
+                drawn, place = await self._sample(key, probe, place) if tokens is None else (self._again(key), place)
                 if probe:
                     place = await self._probe_all(key, drawn, place)
                 self._on_complete(key[0])
@@ -219,7 +166,7 @@ class Collector:
 
     # ---------------------------------------------------------------- sampling
 
-    async def _sample(self, key: Key, probe: bool, place: tuple[int, ...] | None) -> Drawn:
+    async def _sample(self, key: Key, probe: bool, place: Place) -> tuple[Drawn, Place]:
         question, branch = key
         task, prompt = self._tasks[question], self._prompts[question]
         seed = self._settings.branch_seed(task.id, branch)
@@ -248,7 +195,8 @@ class Collector:
         if done.finish == "length" and most < self._settings.max_tokens:
             done.finish = "context"
         widths, source = _spread(done, self._settings.max_tokens)
-        drawn = _drawn(done, widths, prompt.thinking)
+        ids = np.array(done.ids, np.int32) if done.ids else None
+        drawn = Drawn.of(ids, np.cumsum(widths, dtype=np.int64), done.text, prompt.thinking)
         values = {
             "question": question,
             "branch": branch,
@@ -274,14 +222,14 @@ class Collector:
             )
         self._add(Record("branch", values, arrays))
         self._on_branch(question, done.text, done.finish == "stop")
-        return drawn
+        return drawn, done.place or place
 
     def _room(self, prompt: Prompt) -> int:
         """The most tokens that a branch may have: its last probe must fit the context, too."""
         context = self._capabilities.context
         if context is None or isinstance(prompt, str):
             return self._max_tokens
-        tail = self._tail + self._settings.probe_tokens
+        tail = self._prober.tail + self._settings.probe_tokens
         room = min(self._max_tokens, context - len(prompt) - tail)
         if room < 1:
             raise ContextError(
@@ -299,7 +247,7 @@ class Collector:
 
     # ---------------------------------------------------------------- probing
 
-    async def _probe_all(self, key: Key, drawn: Drawn, place: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    async def _probe_all(self, key: Key, drawn: Drawn, place: Place) -> Place:
         """Probe a branch, the deepest first: what the server has in its cache is then never too short.
 
         Returns:
@@ -308,7 +256,9 @@ class Collector:
         known = self._index.probes.get(key, set())
         missing = [at for at in reversed(self._settings.positions(len(drawn.ends))) if at not in known]
         prompt = len(self._prompts[key[0]].prompt)
-        asides = [self._budget.set_aside(self._settings.probe_tokens, prompt + at + self._tail) for at in missing]
+        asides = [
+            self._budget.set_aside(self._settings.probe_tokens, prompt + at + self._prober.tail) for at in missing
+        ]
         try:
             for at in missing:
                 place = await self._probe(key, drawn, at, place) or place
@@ -321,43 +271,25 @@ class Collector:
     def _most(self, prompt: Prompt, tokens: int, probe: bool) -> tuple[int, int]:
         """The most tokens that a branch of at most so many tokens and its probes may generate, and read."""
         probes = self._settings.positions(tokens) if probe else range(0)
-        read = len(prompt) + sum(len(prompt) + at + self._tail for at in probes)
+        read = len(prompt) + sum(len(prompt) + at + self._prober.tail for at in probes)
         return tokens + self._settings.probe_tokens * len(probes), read
 
-    async def _probe(self, key: Key, drawn: Drawn, at: int, place: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    async def _probe(self, key: Key, drawn: Drawn, at: int, place: Place) -> Place:
         question, branch = key
         task = self._tasks[question]
-        prompt, tail = self._prompts[question].prompt, self._tails[drawn.thinking(at)]
-        full: Prompt
-        if isinstance(prompt, str) or isinstance(tail, str):
-            full = f"{prompt}{drawn.text[: drawn.ends[at - 1]]}{tail}"
-        else:
-            assert drawn.ids is not None
-            full = (*prompt, *drawn.ids[:at].tolist(), *tail)
-        request = Request(
-            full,
-            self._settings.probe_tokens,
-            self._settings.branch_seed(task.id, branch),
-            GREEDY,
-            top_logprobs=min(self._capabilities.logprobs, 1),
-            whole=self._settings.probe_tokens <= FEW,
-            place=place,
-            counts=True,
-        )
-        boxed = self._settings.suffix.rstrip().endswith("{")
+        seed = self._settings.branch_seed(task.id, branch)
+        request = self._prober.request(self._prompts[question].prompt, drawn, at, seed, place)
         try:
-            done = await self._ask(request, (lambda text: matching_brace(text) >= 0) if boxed else None)
+            done = await self._ask(request, self._prober.until)
         except ContextError:
             done = Completion(finish="context")  # no room to ask in: the branch has no answer yet
-        end = matching_brace(done.text) if boxed else len(done.text)
-        count = bisect_left(done.ends, end) + 1 if end >= 0 else len(done.ends)
         values = {
             "question": question,
             "branch": branch,
             "at": at,
             "text": done.text,
             "finish": done.finish,
-            "certainty": round(signals.certainty(done.logprobs, min(count, len(done.ends))), 6),
+            "certainty": round(self._prober.certainty(done), 6),
             "generated": max(len(done.ends), done.total_tokens),
             "lost_tokens": done.lost_tokens,
             "prompt_tokens": done.prompt_tokens,
@@ -413,16 +345,3 @@ def _spread(done: Completion, most: int) -> tuple[NDArray[np.int32], list[int]]:
         source += [-1] * last
         ends = np.append(np.concatenate([[0], ends])[pieces], [ends[-1]] * last)
     return np.diff(ends, prepend=0).astype(np.int32), source
-
-
-def _drawn(done: Completion, widths: NDArray[np.int32], thinking: bool) -> Drawn:
-    ends = np.cumsum(widths, dtype=np.int64)
-    begin = 0 if thinking else _after(ends, done.text.find(THINK_BEGIN), len(THINK_BEGIN))
-    end = _after(ends, done.text.find(THINK_END), len(THINK_END))
-    ids = np.array(done.ids, np.int32) if done.ids else None
-    return Drawn(ids, ends, done.text, begin, end, done.place)
-
-
-def _after(ends: NDArray[np.int64], start: int, length: int) -> int:
-    """Tokens up to and with the mark that begins at a character; -1: it is not there."""
-    return -1 if start < 0 else int(np.searchsorted(ends, start + length)) + 1

@@ -14,11 +14,12 @@ import numpy as np
 
 from autotts_gym.collection.accounts import Budget
 from autotts_gym.collection.building import same_answer
-from autotts_gym.collection.collector import Collector, TaskPrompt
+from autotts_gym.collection.collector import Collector
 from autotts_gym.collection.extraction import extractor
 from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalError, JournalWriter, Record
 from autotts_gym.collection.logs import LogBranch
+from autotts_gym.collection.probing import TaskPrompt
 from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
 from autotts_gym.collection.questions import Task, digest
 from autotts_gym.collection.settings import Settings, difference

@@ -1,7 +1,8 @@
 """What an episode costs and when it ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,10 @@ class Rules:
             check("cost_weight", weight, is_real(weight, 0), expected)
             low = high = float(weight)
         object.__setattr__(self, "cost_weight_range", (low, high))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments that make equal rules, as plain values, but for functions of a user's."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     def record(self) -> NDArray[np.void]:
         """The rules as the kernels read them, (1,) RULES."""

@@ -317,6 +317,28 @@ class PoolState:
         orders[rows] = kept[pair_of_row.reshape(-1)]
         self._deal(chosen, orders)
 
+    def imitate(self, other: "PoolState") -> None:
+        """Take over the episodes of a state of the same bank, rules and size."""
+        recorded = int(other.pools["recorded"].max())
+        for name in layout.BY_EPISODE:
+            ours, theirs = getattr(self.arrays, name), getattr(other.arrays, name)
+            part = (slice(None), slice(recorded)) if name == "history" else ()
+            np.copyto(ours[part], theirs[part])
+
+    def truncate(self, chosen: NDArray[np.bool_]) -> None:
+        """End running episodes without an answer.
+
+        Args:
+            chosen: (N,) bool, which rows.
+
+        Raises:
+            AutottsError: the array has another shape or dtype.
+        """
+        rows = self._mask(chosen) & self.running
+        self.pools["stop_reason"][rows] = layout.TRUNCATED
+        self.admissible[rows] = 0
+        self.admissible[rows, layout.STOP] = 1
+
     def act(self, actions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Take one primitive action in every running episode.
 

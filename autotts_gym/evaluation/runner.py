@@ -16,6 +16,7 @@ from autotts_gym.engine.functions import Aggregator
 from autotts_gym.engine.play import MAX_ROUNDS
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.results import EvaluationResult
+from autotts_gym.evaluation.sources import Source
 from autotts_gym.evaluation.workers import worker_pool
 from autotts_gym.memory import require_memory
 from autotts_gym.progress import Progress
@@ -148,7 +149,7 @@ def _outcomes(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
 
 def evaluate(
     controller: Controller,
-    store: StoreLike = None,
+    store: StoreLike | Source = None,
     *,
     seeds: Sequence[int] = range(100),
     max_branches: int = 64,
@@ -167,8 +168,9 @@ def evaluate(
 
     Args:
         controller: made by ``make_controller``, or anything that follows the ``Controller`` protocol.
-        store: a name, a path, a ``ReplayStore``; None: the store that ships.
-        seeds: whole numbers, each an order of the pools.
+        store: a name, a path, a ``ReplayStore``; None: the store that ships; or a ``Source``, such as a served model
+            (``autotts_gym.live.LiveSource``), whose episodes are played in this process.
+        seeds: whole numbers, each an order of the pools; of a served model, what its branches are drawn with.
         max_branches: branch slots of an episode.
         accounting: "exact", or "autotts": what the published code charges.
         token_budget: total tokens an episode may spend; None: no limit.
@@ -184,9 +186,6 @@ def evaluate(
         ControllerError: the controller names an answer that it has not seen, does not stop, or needs probes
             on a store that has none.
     """
-    stores = resolve_stores(store)
-    if len(stores) != 1:
-        raise AutottsError(f"store: expected one store, got {len(stores)}; evaluate_all takes several")
     rules = Rules(
         max_branches=max_branches,
         accounting=accounting,
@@ -194,6 +193,13 @@ def evaluate(
         token_unit=token_unit,
         aggregator=aggregator,
     )
+    if isinstance(store, Source):
+        return _evaluate_source(
+            controller, store, checked_seeds(seeds, store.num_questions, 1), rules, answers, progress
+        )
+    stores = resolve_stores(store)
+    if len(stores) != 1:
+        raise AutottsError(f"store: expected one store, got {len(stores)}; evaluate_all takes several")
     (result,) = evaluate_all(
         [controller], stores, seeds=seeds, rules=rules, answers=answers, workers=workers, progress=progress
     )
@@ -234,25 +240,45 @@ def evaluate_all(
             parts.setdefault((task.controller, task.store), []).append(fields)
             bar.advance()
     return [
-        EvaluationResult(
-            controller=controller.name,
-            params=controller.params,
-            store=store.name,
-            model=store.model,
-            benchmark=store.benchmark,
-            accounting=rules.accounting,
-            max_branches=rules.max_branches,
-            seeds=seeds,
-            synthetic=store.synthetic,
-            token_unit=rules.token_unit or store.token_unit,
-            **{
-                name: values.reshape(len(seeds), store.num_questions)
-                for name, values in join_fields(parts[c, s]).items()
-            },
-        )
+        _result(controller, store, rules, seeds, join_fields(parts[c, s]))
         for s, store in enumerate(stores)
         for c, controller in enumerate(controllers)
     ]
+
+
+def _evaluate_source(
+    controller: Controller, source: Source, seeds: tuple[int, ...], rules: Rules, answers: bool, progress: bool
+) -> EvaluationResult:
+    """Play every question of a source under every seed."""
+    controller = as_controller(controller)
+    source.check(controller)
+    rows, questions = np.divmod(np.arange(len(seeds) * source.num_questions), source.num_questions)
+    with Progress("evaluating", len(rows), progress) as bar:
+        fields = source.play(controller, rules, np.array(seeds)[rows], questions, answers, bar.advance)
+    return _result(controller, source, rules, seeds, fields)
+
+
+def _result(
+    controller: Controller,
+    store: ReplayStore | Source,
+    rules: Rules,
+    seeds: tuple[int, ...],
+    fields: dict[str, NDArray[Any]],
+) -> EvaluationResult:
+    """The result of episodes, one a pair of seed and question."""
+    return EvaluationResult(
+        controller=controller.name,
+        params=controller.params,
+        store=store.name,
+        model=store.model,
+        benchmark=store.benchmark,
+        accounting=rules.accounting,
+        max_branches=rules.max_branches,
+        seeds=seeds,
+        synthetic=isinstance(store, ReplayStore) and store.synthetic,
+        token_unit=rules.token_unit or store.token_unit,
+        **{name: values.reshape(len(seeds), -1) for name, values in fields.items()},
+    )
 
 
 def checked_seeds(seeds: Sequence[int], questions: int, settings: int) -> tuple[int, ...]:

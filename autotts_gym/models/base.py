@@ -11,6 +11,9 @@ from autotts_gym.validation import check, is_integer, is_real
 Prompt = tuple[int, ...] | str
 """Token ids, or text where a server takes no ids."""
 
+Place = tuple[int, ...] | None
+"""Where a server has a prefix in its cache; None: anywhere, or nowhere."""
+
 Message = Mapping[str, str]
 """One message of a chat: ``role`` and ``content``."""
 
@@ -97,7 +100,7 @@ class Request:
     seed: int
     sampling: Sampling
     top_logprobs: int = 0
-    place: tuple[int, ...] | None = None
+    place: Place = None
     whole: bool = False
     counts: bool = False
 
@@ -129,7 +132,7 @@ class Piece:
     prompt_tokens: int = -1
     cached_tokens: int = -1
     total_tokens: int = -1
-    place: tuple[int, ...] | None = None
+    place: Place = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from autotts_gym.models import uncertainty
-from autotts_gym.models.base import Endpoint, EndpointError, LostIdsError, Piece, Request, RetryableError
+from autotts_gym.models.base import Endpoint, EndpointError, LostIdsError, Piece, Place, Request, RetryableError
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Completion:
     cached_tokens: int = -1
     total_tokens: int = -1
     lost_tokens: int = 0
-    place: tuple[int, ...] | None = None
+    place: Place = None
 
 
 async def complete(
@@ -99,6 +99,7 @@ async def complete(
     patience: Patience | None = None,
     *,
     until: Callable[[str], bool] | None = None,
+    resume: bool = False,
     on_tokens: Callable[[int], None] = lambda count: None,
     on_lost: Callable[[int], None] = lambda count: None,
     notice: Callable[[str], None] = lambda line: None,
@@ -110,6 +111,8 @@ async def complete(
         request: what to ask.
         patience: how long failures are waited for.
         until: ends the answer once it holds of the text so far; the request is cancelled.
+        resume: after a failure go on behind the last token that came, where ids are known, not from the beginning. The
+            seed then begins anew, so that the tokens are others than those of an unbroken stream.
         on_tokens: gets the number of tokens of each piece.
         on_lost: gets the number of tokens of an attempt that failed; what it raises ends the work.
         notice: gets a line on each failure that another call follows.
@@ -120,11 +123,12 @@ async def complete(
     """
     asked = request
     lost = 0
+    kept: tuple[Completion, list[str]] | None = None
 
     async def attempt() -> Completion:
-        nonlocal asked, lost
-        done = Completion(lost_tokens=lost)
-        parts: list[str] = []
+        nonlocal asked, lost, kept
+        done, parts = kept or (Completion(), [])
+        done.lost_tokens, before = lost, len(done.ends)
         stream = endpoint.generate(asked)
         try:
             async for piece in stream:
@@ -135,23 +139,42 @@ async def complete(
                     done.finish = "cut"
                     break
         except RetryableError as error:
-            lost += len(done.ends)
-            on_lost(len(done.ends))
-            if isinstance(error, LostIdsError):
-                asked = replace(asked, whole=True)
+            lost_ids = isinstance(error, LostIdsError)
+            if resume and not lost_ids and done.ids and len(done.ids) == len(done.ends):
+                kept, asked = (done, parts), _behind(request, done)
+                if not asked.max_tokens:  # only the end was lost
+                    done.finish = "length"
+                    return _closed(done, parts, request, before)
+            else:
+                kept, asked = None, replace(request, whole=request.whole or lost_ids)
+                lost += len(done.ends)
+                on_lost(len(done.ends))
             raise
         finally:
             await stream.aclose()
         if not done.finish:
             raise RetryableError(f"{endpoint.name}: expected an answer that ends, got one that does not")
-        done.text = "".join(parts)
-        if not len(done.ends) <= done.total_tokens <= asked.max_tokens:  # a count that cannot be
-            done.total_tokens = -1
-        if all(map(math.isnan, done.logprobs)):  # the server gave none
-            done.logprobs, done.entropy, done.confidence = array("f"), array("f"), array("f")
-        return done
+        return _closed(done, parts, request, before)
 
     return await (patience or Patience()).call(attempt, notice)
+
+
+def _behind(request: Request, done: Completion) -> Request:
+    """What is left of a request after the tokens that came."""
+    assert isinstance(request.prompt, tuple)
+    return replace(request, prompt=(*request.prompt, *done.ids), max_tokens=request.max_tokens - len(done.ids))
+
+
+def _closed(done: Completion, parts: list[str], request: Request, before: int) -> Completion:
+    """An answer that has ended, whose last stream began after some tokens."""
+    done.text = "".join(parts)
+    if done.total_tokens >= 0:
+        done.total_tokens += before
+    if not len(done.ends) <= done.total_tokens <= request.max_tokens:  # a count that cannot be
+        done.total_tokens = -1
+    if all(map(math.isnan, done.logprobs)):  # the server gave none
+        done.logprobs, done.entropy, done.confidence = array("f"), array("f"), array("f")
+    return done
 
 
 def _add(done: Completion, parts: list[str], piece: Piece, logprobs: bool) -> None:

@@ -13,6 +13,7 @@ from autotts_gym.models.base import (
     EndpointError,
     Message,
     Piece,
+    Place,
     Prompt,
     Request,
     RetryableError,
@@ -128,7 +129,7 @@ class Fleet(Endpoint):
             self._running[index] -= 1
             await stream.aclose()
 
-    def _pick(self, place: tuple[int, ...] | None) -> int:
+    def _pick(self, place: Place) -> int:
         now = time.monotonic()
         if place and self._back[place[0]] <= now and self._running[place[0]] <= 2 * min(self._running) + 2:
             return place[0]

@@ -1,0 +1,1 @@
+"""Controllers on a served model: a store that is written just before it is read."""

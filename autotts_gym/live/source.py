@@ -1,0 +1,421 @@
+"""A served model and questions, in the place of a store."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.collection.extraction import extractor
+from autotts_gym.collection.prompts import PromptForm
+from autotts_gym.collection.questions import Columns, Task, read_tasks
+from autotts_gym.collection.settings import Settings
+from autotts_gym.controllers import Controller
+from autotts_gym.controllers.base import as_controller
+from autotts_gym.engine import RoundPlan, Rules
+from autotts_gym.errors import AutottsError, ControllerError, quote
+from autotts_gym.evaluation.runner import play
+from autotts_gym.evaluation.sources import Source
+from autotts_gym.live.background import Background
+from autotts_gym.live.bank import LiveBank, Origin
+from autotts_gym.live.branches import Interval, LivePool, Served
+from autotts_gym.live.recording import Outcome, Recorder, streams
+from autotts_gym.live.state import LiveState
+from autotts_gym.models import Capabilities, Endpoint, EndpointError, Patience, Sampling, open_endpoint
+from autotts_gym.models.local import SHIPPED
+from autotts_gym.replay.catalog import shipped_folder
+from autotts_gym.replay.equivalence import merger
+from autotts_gym.validation import integer
+
+UNIT_INTERVALS = 2000
+"""Intervals in a token unit, where none is given: 64 branches of 31 intervals, as in the published stores."""
+
+TINY: dict[str, Any] = {
+    "interval": 6,
+    "max_tokens": 540,
+    "sampling": Sampling(temperature=1.0),
+    "suffix": "\n**Final Answer** \\boxed{",
+    "probe_tokens": 4,
+}
+"""The settings of the models that ship, see docs/reasoner.md."""
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How live branches are drawn, probed and read.
+
+    Attributes:
+        generation: as in a collection; its ``branches`` and ``probes`` are not used.
+        extractor: of answers, as ``autotts collect`` takes it.
+        equivalence: which answers are one, "exact" or "math".
+        concurrency: requests at a time.
+        side_by_side: episodes at a time, which go on round by round together.
+        record: a file to record all episodes in; None: none.
+        ahead: whether the next interval of a branch is begun while its probe is answered.
+        token_unit: tokens that a price is for; None: 2,000 intervals.
+        patience: how long failures are waited for.
+    """
+
+    generation: Settings = field(default_factory=Settings)
+    extractor: str = "boxed"
+    equivalence: str = "math"
+    concurrency: int = 16
+    side_by_side: int = 16
+    record: str | os.PathLike[str] | None = None
+    ahead: bool = False
+    token_unit: int | None = None
+    patience: Patience = field(default_factory=Patience)
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            AutottsError: one is out of range.
+        """
+        integer("concurrency", self.concurrency, 1, 4096)
+        integer("side_by_side", self.side_by_side, 1, 4096)
+        if self.token_unit is not None:
+            integer("token_unit", self.token_unit, 1)
+        extractor(self.extractor)
+        merger(self.equivalence)
+
+    @property
+    def unit(self) -> int:
+        """Tokens that a price is for."""
+        return self.token_unit or UNIT_INTERVALS * self.generation.interval
+
+
+def live_settings(endpoint: Any, options: Mapping[str, Any]) -> LiveSettings:
+    """The settings that options of ``LiveSource`` mean; those of a model that ships have defaults of their own.
+
+    Raises:
+        AutottsError: there is no such option, or it is out of range.
+    """
+    given = dict(options)
+    generation = dict(TINY) if isinstance(endpoint, str) and endpoint in SHIPPED else {}
+
+    def taken(*names: str) -> dict[str, Any]:
+        return {name: given.pop(name) for name in names if name in given}
+
+    if of_sampling := taken("temperature", "top_k", "top_p", "min_p", "repeat_penalty"):
+        generation["sampling"] = replace(generation.get("sampling", Sampling()), **of_sampling)
+    form = {"form": given.pop("prompt")} if "prompt" in given else {}
+    if of_prompt := form | taken("template", "system", "thinking"):
+        generation["prompt"] = PromptForm(**of_prompt)
+    generation |= taken("interval", "max_tokens", "seed", "suffix", "closing", "probe_tokens")
+    own = taken("extractor", "equivalence", "concurrency", "side_by_side", "record", "ahead", "token_unit", "patience")
+    if given:
+        raise AutottsError(f"LiveSource: expected no option {quote(next(iter(given)))}")
+    return LiveSettings(Settings(**generation), **own)
+
+
+class LiveSource(Source):
+    """A served model and questions, which ``evaluate`` takes in the place of a store.
+
+    It may be used as ``with LiveSource(…) as source``; the connections, and a server in this process, are closed then.
+
+    Args:
+        endpoint: ``http://host:port/v1``, ``local:FILE.gguf``, ``tiny`` or ``micro``, several addresses of servers of
+            one model, or an ``Endpoint``.
+        questions: a file, as ``autotts collect`` takes it, texts, or ``Task`` objects; None: those of ``tiny/search``.
+        model: name of the model at a server that has several.
+        server: kind of the server, as in ``open_endpoint``.
+        benchmark: name of the questions; empty: that of the file.
+        limit: only the first so many questions.
+        columns: names of the columns of the file.
+        timeout: seconds of silence that end a request.
+        **options: fields of ``LiveSettings``, of ``collection.Settings``, and of their sampling and prompt, by name.
+
+    Raises:
+        AutottsError: an option or a question is wrong.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str] | Endpoint = "tiny",
+        questions: str | os.PathLike[str] | Sequence[str | Task] | None = None,
+        *,
+        model: str = "",
+        server: str = "auto",
+        benchmark: str = "",
+        limit: int | None = None,
+        columns: Columns | None = None,
+        timeout: float = 300.0,
+        **options: Any,
+    ) -> None:
+        self.settings = live_settings(endpoint, options)
+        self.tasks, name = _tasks(questions, columns, limit)
+        self.benchmark = benchmark or name
+        self._spec, self._model, self._server, self._timeout = endpoint, model, server, timeout
+        self._endpoint: Endpoint | None = None
+        self._background: Background | None = None
+        self._served: dict[bool, Served] = {}
+        self.capabilities: Capabilities | None = None
+        """What the server can do; None before it has been asked."""
+        self.token_unit = self.settings.unit
+        self.outcomes: list[Outcome] = []
+        """Of all episodes that were played, in their order."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; may be called twice."""
+        if self._background is not None:
+            if self._endpoint is not None:
+                self._background.run(self._endpoint.close())
+            self._background.close()
+        self._endpoint, self._background, self._served = None, None, {}
+
+    @property
+    def background(self) -> Background:
+        """The loop in which the server is asked."""
+        if self._background is None:
+            self._background = Background()
+        return self._background
+
+    def served(self, probing: bool = True) -> Served:
+        """The model, opened and asked what it can do.
+
+        Raises:
+            EndpointError: there is no such server or model.
+        """
+        if probing not in self._served:
+            self._served[probing] = self.background.run(self._open(probing))
+        return self._served[probing]
+
+    async def _open(self, probing: bool) -> Served:
+        settings = self.settings
+        if self._endpoint is None:
+            self._endpoint = (
+                self._spec
+                if isinstance(self._spec, Endpoint)
+                else await open_endpoint(
+                    self._spec,
+                    model=self._model,
+                    server=self._server,
+                    timeout=self._timeout,
+                    patience=settings.patience,
+                    slots=settings.concurrency,
+                    context=settings.generation.max_tokens + 1024,
+                )
+            )
+            self.capabilities = await settings.patience.call(self._endpoint.capabilities)
+        assert self.capabilities is not None
+        served = Served(
+            self._endpoint,
+            self.capabilities,
+            settings.generation,
+            extract=extractor(settings.extractor),
+            merge=merger(settings.equivalence),
+            concurrency=settings.concurrency,
+            patience=settings.patience,
+            probing=probing,
+            ahead=settings.ahead,
+        )
+        await served.prepare()
+        return served
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        self.served()
+        assert self.capabilities is not None
+        return self.capabilities.model.rsplit("/", 1)[-1]
+
+    @property
+    def num_questions(self) -> int:
+        """How many questions there are."""
+        return len(self.tasks)
+
+    def check(self, controller: Controller) -> None:
+        """Refuse a controller that needs a signal which the server does not give."""
+        have = self.served(reads_probes(controller)).signal_names
+        for signal in as_controller(controller).needs_signals:
+            if signal not in have:
+                raise ControllerError(
+                    f"{controller.name}: expected a server that gives the signal {quote(signal)}, got "
+                    f"{', '.join(have) or 'one of none'}"
+                )
+
+    def play(
+        self,
+        controller: Controller,
+        rules: Rules,
+        seeds: NDArray[np.int64],
+        questions: NDArray[np.int64],
+        answers: bool,
+        advance: Callable[[], None],
+    ) -> dict[str, NDArray[Any]]:
+        """Play episodes, some side by side; ``outcomes`` tells more of each.
+
+        Raises:
+            EndpointError: the server failed some; the others were played to their ends, and are in ``outcomes``.
+        """
+        controller = as_controller(controller)
+        parts, failed = [], []
+        with self._recorder(controller) as recorder:
+            for first in range(0, len(seeds), self.settings.side_by_side):
+                part = slice(first, first + self.settings.side_by_side)
+                state, ended = self._play_some(controller, rules, seeds[part], questions[part], recorder)
+                parts.append(state.outcomes(answers))
+                self.outcomes += ended
+                failed += [each.failure for each in ended if each.failure]
+                for _ in ended:
+                    advance()
+        if failed:
+            raise EndpointError(f"{len(failed)} of {len(seeds)} episodes were ended by the server: {failed[0]}")
+        return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+
+    def _recorder(self, controller: Controller) -> "Recorder | nullcontext[None]":
+        settings = self.settings
+        if settings.record is None:
+            return nullcontext()
+        return Recorder(
+            Path(settings.record),
+            {
+                "model": self.model,
+                "benchmark": self.benchmark,
+                "tasks": [task.to_dict() for task in self.tasks],
+                "interval": settings.generation.interval,
+                "max_tokens": settings.generation.max_tokens,
+                "token_unit": self.token_unit,
+                "equivalence": settings.equivalence,
+                "extractor": settings.extractor,
+                "generation": plain_values(settings.generation.fixed()),
+                "identity": dict(self.capabilities.identity) if self.capabilities else {},
+            },
+        )
+
+    def _play_some(
+        self,
+        controller: Controller,
+        rules: Rules,
+        seeds: NDArray[np.int64],
+        questions: NDArray[np.int64],
+        recorder: Recorder | None,
+    ) -> tuple[LiveState, list[Outcome]]:
+        """Play some episodes side by side."""
+        probing = reads_probes(controller)
+        numbers = []
+        if recorder is not None:
+            values = {
+                "controller": controller.name,
+                "params": dict(controller.params),
+                "rules": rules.to_dict(),
+                "probing": probing,
+                "signals": list(self.served(probing).signal_names),
+            }
+            numbers = [
+                recorder.begin({"question": question, "seed": seed, **values})
+                for question, seed in zip(questions.tolist(), seeds.tolist(), strict=True)
+            ]
+
+        def watch(row: int, interval: Interval) -> None:
+            if recorder is not None:
+                recorder.add(numbers[row], interval)
+
+        state = self.begin(rules, questions, seeds, probing, watch)
+        play(controller, state, watch=_nothing)
+        ended = state.ended(controller, seeds.tolist())
+        if recorder is not None:
+            for number, outcome in zip(numbers, ended, strict=True):
+                recorder.end(number, outcome)
+        return state, ended
+
+    # ---------------------------------------------------------------- episodes
+
+    def state(self, episodes: int, rules: Rules, probing: bool = True) -> LiveState:
+        """Live episodes, none of which has begun."""
+        served = self.served(probing)
+        bank = LiveBank(
+            episodes,
+            rules.max_branches,
+            interval=self.settings.generation.interval,
+            max_tokens=self.settings.generation.max_tokens,
+            token_unit=self.settings.unit,
+            origin=Origin(self.model, self.benchmark),
+            signals=served.signal_names,
+            probing=probing,
+        )
+        return LiveState(bank, rules, self.background)
+
+    def pools(
+        self,
+        state: LiveState,
+        rows: Sequence[int],
+        questions: Sequence[int],
+        seeds: Sequence[int],
+        watch: Callable[[int, Interval], None] | None = None,
+    ) -> dict[int, LivePool]:
+        """Fresh live pools for rows of a state.
+
+        Args:
+            state: made by ``state``.
+            rows: which episodes.
+            questions: the number of the question of each.
+            seeds: of each.
+            watch: gets the row and every interval as it is written.
+        """
+        served = self.served(state.bank.probing)
+        prompts = self.background.run(self._prompts(served, questions))
+        found = {}
+        for row, question, seed in zip(rows, questions, seeds, strict=True):
+            told = None if watch is None else partial(watch, row)
+            task = self.tasks[question]
+            found[row] = LivePool(served, state.bank, row, question, task, prompts[question], seed, told)
+        return found
+
+    async def _prompts(self, served: Served, questions: Sequence[int]) -> dict[int, Any]:
+        return {question: await served.prompt(self.tasks[question]) for question in sorted(set(questions))}
+
+    def begin(
+        self,
+        rules: Rules,
+        questions: NDArray[np.int64],
+        seeds: NDArray[np.int64],
+        probing: bool = True,
+        watch: Callable[[int, Interval], None] | None = None,
+    ) -> LiveState:
+        """Live episodes that have begun, one a pair of question and seed, (N,) each."""
+        state = self.state(len(questions), rules, probing)
+        pools = self.pools(state, range(len(questions)), questions.tolist(), seeds.tolist(), watch)
+        state.enter(pools, streams(seeds, questions))
+        return state
+
+
+def _nothing(plan: RoundPlan) -> None:
+    """With it a controller plays round by round, see ``evaluation.runner.play``."""
+
+
+def plain_values(values: Mapping[str, Any]) -> Any:
+    """Values as JSON gives them back."""
+    return json.loads(json.dumps(values))
+
+
+def reads_probes(controller: Controller) -> bool:
+    """Whether a controller looks at probes; for one that does not, none are asked."""
+    controller = as_controller(controller)
+    return controller.needs_probes or bool(controller.use_of_probes) or bool(controller.needs_signals)
+
+
+def _tasks(questions: Any, columns: Columns | None, limit: int | None) -> tuple[list[Task], str]:
+    """The questions, and a name for them."""
+    if questions is None:
+        questions = shipped_folder() / "tiny" / "search.jsonl"
+    if isinstance(questions, str | os.PathLike):
+        path = os.fspath(questions)
+        return read_tasks(path, columns or Columns(), limit), Path(path).name.split(".")[0] or "questions"
+    tasks = [each if isinstance(each, Task) else Task(str(i), each, None) for i, each in enumerate(questions)]
+    if not tasks or not all(isinstance(task.text, str) and task.text for task in tasks):
+        raise AutottsError(f"questions: expected a file, or at least one text, got {quote(questions)}")
+    return tasks[:limit], "questions"

@@ -1,0 +1,219 @@
+"""Live episodes: a state whose rounds wait for the server, and are then played by the one transition."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotts_gym.controllers import Controller
+from autotts_gym.engine import PoolState, RoundPlan, Rules
+from autotts_gym.engine.layout import ACTIVE, FINISHED, RUNNING, TRUNCATED
+from autotts_gym.live.background import Background
+from autotts_gym.live.bank import LiveBank
+from autotts_gym.live.branches import LivePool
+from autotts_gym.live.recording import Outcome
+from autotts_gym.models import EndpointError
+
+
+class LiveState(PoolState):
+    """N live episodes side by side.
+
+    What a round needs is found by playing it on a copy, in which a branch that has not ended never does: what the copy
+    reads beyond what is written is generated, and so again until it reads nothing else. Then the round is played. A
+    branch that ends sooner only leaves more of a budget, so no interval is generated that the round does not read.
+
+    Args:
+        bank: a pool an episode.
+        rules: of all episodes.
+        background: the loop in which the server is asked.
+    """
+
+    bank: LiveBank
+
+    def __init__(self, bank: LiveBank, rules: Rules, background: Background) -> None:
+        super().__init__(bank, len(bank.questions), rules)
+        self._background = background
+        self._copy = PoolState(bank, self.episodes, rules)
+        self.live: list[LivePool | None] = [None] * self.episodes
+        """The branches of each episode; None: it has not begun."""
+        self.failures: dict[int, EndpointError] = {}
+        """Episodes that were ended, without an answer, since the server failed them."""
+        self.forced: dict[int, str] = {}
+        """Answers of episodes that had none when they were stopped: of a probe that was asked then."""
+        self.rounds: list[tuple[float, int]] = []
+        """Of each round, the seconds that it took, and the sequential tokens of all episodes together."""
+
+    def enter(self, pools: dict[int, LivePool], seeds: NDArray[np.uint64] | None = None) -> None:
+        """Begin episodes on live pools, by their rows.
+
+        Args:
+            pools: the branches of each.
+            seeds: (K,) uint64, keys of their streams; None: they are keyed already.
+        """
+        chosen = np.zeros(self.episodes, np.bool_)
+        chosen[list(pools)] = True
+        if seeds is not None:
+            self.seed(seeds, chosen)
+        self.begin(chosen, np.arange(self.episodes))
+        self.adopt(pools)
+
+    def adopt(self, pools: dict[int, LivePool]) -> None:
+        """Take live pools for episodes that have just begun: slot i holds branch i."""
+        chosen = np.zeros(self.episodes, np.bool_)
+        for n, pool in pools.items():
+            chosen[n] = True
+            self.live[n] = pool
+            self.failures.pop(n, None)
+            self.forced.pop(n, None)
+        self.deal(chosen, self.bank.order(self.episodes))
+
+    def play(self, plan: RoundPlan) -> int:
+        """Generate what a round needs, and play it; as ``PoolState.play``."""
+        running = self.running
+        began, waited = time.monotonic(), int(self.pools["sequential_tokens"].sum())
+        self.generate(lambda copy: copy.play(plan))
+        super().play(plan)
+        self.settle(running)
+        self.rounds.append((time.monotonic() - began, int(self.pools["sequential_tokens"].sum()) - waited))
+        return int(np.count_nonzero(self.running))
+
+    def generate(self, play: Callable[[PoolState], Any]) -> None:
+        """Generate all that some way to play reads.
+
+        Episodes that the server fails are ended without an answer, see ``failures``.
+
+        Args:
+            play: plays a step of the state that it is given.
+
+        Raises:
+            ControllerError: an episode is stopped with an answer that it has not seen.
+        """
+        while True:
+            self._reread()
+            self._copy.imitate(self)
+            play(self._copy)
+            wanted = self._wanted()
+            if not wanted:
+                return
+            for n, error in self._background.run(_reach(wanted)).items():
+                self.failures[n] = error
+                ended = np.zeros(self.episodes, np.bool_)
+                ended[n] = True
+                self.truncate(ended)
+
+    def _reread(self) -> None:
+        """Read again what slots took from the bank when they were opened: how branches end is written later."""
+        written = self.bank.branches.reshape(self.episodes, -1)[:, : self.slots.shape[1]]
+        for name in ("tokens", "probes", "final"):
+            self.arrays.hidden_slots[name] = written[name]
+
+    def _wanted(self) -> dict[int, list[tuple[LivePool, int, int | None]]]:
+        """What the copy has read and nobody has written: by episode, branches and depths; None: to the end."""
+        wanted: dict[int, list[tuple[LivePool, int, int | None]]] = {}
+        copy = self._copy
+        for n in np.flatnonzero(self.running).tolist():
+            pool = self.live[n]
+            assert pool is not None
+            opened = int(copy.pools["opened"][n])
+            depth, status = copy.slots["depth"][n, :opened], copy.slots["status"][n, :opened]
+            unended = ~pool.ended[:opened]
+            whole = unended & (status == FINISHED)
+            more = unended & (whole | (depth > pool.depths[:opened]))
+            rows = [(pool, i, None if whole[i] else int(depth[i])) for i in np.flatnonzero(more).tolist()]
+            if rows:
+                wanted[n] = rows
+        return wanted
+
+    def settle(self, running: NDArray[np.bool_]) -> None:
+        """Cancel what no later round reads, after a step of the episodes that were running before it."""
+        ended = running & ~self.running
+        for n in np.flatnonzero(running & ~ended).tolist():
+            pool = self.live[n]
+            assert pool is not None
+            for i in np.flatnonzero(self.slots["status"][n, : self.pools["opened"][n]] != ACTIVE).tolist():
+                self._background.call(pool.close, i)
+        over = {n: self.live[n] for n in np.flatnonzero(ended).tolist()}
+        if over:
+            self.forced |= self._background.run(_finish({n: p for n, p in over.items() if p}, self._unanswered(over)))
+
+    def ended(self, controller: Controller, seeds: Sequence[int]) -> list[Outcome]:
+        """How all episodes ended.
+
+        Args:
+            controller: that played them.
+            seeds: of each.
+        """
+        fields = self.outcomes(True)
+        answers = fields.pop("answers")
+        found = []
+        for n, pool in enumerate(self.live):
+            assert pool is not None
+            forced = self.forced.get(n)
+            found.append(
+                Outcome(
+                    question=int(self.bank.problems[n]),
+                    seed=seeds[n],
+                    controller=controller.name,
+                    params=dict(controller.params),
+                    counts={name: int(values[n]) for name, values in fields.items()},
+                    answer=answers[n] if forced is None else forced,
+                    forced=forced is not None,
+                    failure=str(self.failures.get(n, "")),
+                    ledger=pool.ledger,
+                    seconds=pool.ledger.busy_seconds,
+                )
+            )
+        return found
+
+    def _unanswered(self, over: dict[int, Any]) -> dict[int, int]:
+        """Episodes that were stopped without an answer, and the deepest branch of each."""
+        found = {}
+        for n in over:
+            opened = int(self.pools["opened"][n])
+            stopped = self.pools["stop_reason"][n] not in (RUNNING, TRUNCATED)
+            if stopped and opened and self.pools["answer"][n] < 0:
+                active = self.slots["status"][n, :opened] == ACTIVE
+                if active.any():
+                    found[n] = int(np.argmax(np.where(active, self.slots["depth"][n, :opened], -1)))
+        return found
+
+
+async def _reach(wanted: dict[int, list[tuple[LivePool, int, int | None]]]) -> dict[int, EndpointError]:
+    """Generate what episodes need; returns those that failed. The others of an episode that fails are cancelled."""
+
+    async def episode(rows: list[tuple[LivePool, int, int | None]]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for pool, branch, depth in rows:
+                    group.create_task(pool.reach(branch, depth))
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+
+    done = await asyncio.gather(*map(episode, wanted.values()), return_exceptions=True)
+    failed = {}
+    for n, error in zip(wanted, done, strict=True):
+        if isinstance(error, EndpointError):
+            failed[n] = error
+        elif isinstance(error, BaseException):
+            raise error
+    return failed
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of the errors of a group."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _finish(over: dict[int, LivePool], unanswered: dict[int, int]) -> dict[int, str]:
+    """Cancel all of some episodes, and ask those without an answer for one."""
+    answers = {}
+    for n, branch in unanswered.items():
+        answer = await over[n].ask_now(branch)
+        if answer is not None:
+            answers[n] = answer
+    await asyncio.gather(*(pool.finish() for pool in over.values()))
+    return answers
