@@ -77,3 +77,13 @@ register(
     entry_point="autotts_gym.envs.rounds:ReplayRoundsEnv",
     vector_entry_point="autotts_gym.envs.rounds:ReplayRoundsVectorEnv",
 )
+register(
+    id="AutoTTS-Live-v0",
+    entry_point="autotts_gym.envs.live:LiveEnv",
+    vector_entry_point="autotts_gym.envs.live:LiveVectorEnv",
+)
+register(
+    id="AutoTTS-LiveRounds-v0",
+    entry_point="autotts_gym.envs.live:LiveRoundsEnv",
+    vector_entry_point="autotts_gym.envs.live:LiveRoundsVectorEnv",
+)

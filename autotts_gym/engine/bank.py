@@ -29,6 +29,7 @@ class Bank:
         max_answers: the largest number of distinct answers of a question.
         max_probes: the largest number of probes of a branch.
         probeless: names of the stores without probes.
+        unlabelled: names of the stores with questions that have no gold answer.
         max_branches: the largest number of branches of a question.
         signal_names: the signals that all stores have, sorted.
         signal_values: (probes, signals) float32.
@@ -78,6 +79,7 @@ class Bank:
         self._unread[-1] = False
         self.max_probes = int(counts.max())
         self.probeless = tuple(store.name for store in stores if not store.has_probes)
+        self.unlabelled = tuple(store.name for store in stores if not store.labelled.all())
         self.max_branches = int(self.questions["branches"].max())
         self.signal_names = tuple(sorted(set.intersection(*(set(store.signals) for store in stores))))
         columns = [np.concatenate([store.signals[name] for store in stores]) for name in self.signal_names]
@@ -113,10 +115,10 @@ class Bank:
         """The number of different questions among them."""
         return int(self.problems.max()) + 1
 
-    @cached_property
+    @property
     def labelled(self) -> bool:
         """Whether every question has a gold answer."""
-        return bool((self.questions["gold"] >= 0).all())
+        return not self.unlabelled
 
     @cached_property
     def majorities(self) -> NDArray[np.int32]:

@@ -216,6 +216,7 @@ RULES = np.dtype(
         ("exact", np.bool_),  # accounting "exact", else "autotts"
         ("explicit", np.bool_),  # probe "explicit", else "auto"
         ("auto_stop", np.bool_),  # an episode with nothing left but STOP ends by itself
+        ("own_pools", np.bool_),  # every row of episodes has a question of its own, the one with its number
     ],
     align=True,
 )

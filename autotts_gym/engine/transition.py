@@ -526,7 +526,7 @@ def begin(s, n, question):
     hidden.random = mix(hidden.stream + mix(np.uint64(hidden.episode) + np.uint64(0x9E3779B97F4A7C15)))
     hidden.episode += 1
     if question < 0:
-        question = _draw(hidden, s.questions.shape[0])
+        question = np.int64(n) if rules.own_pools else _draw(hidden, s.questions.shape[0])
     source = s.questions[question]
     hidden.question = question
     hidden.first_branch = source.first_branch

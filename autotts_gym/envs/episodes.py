@@ -98,7 +98,7 @@ def _warn_of_missing(bank: Bank) -> None:
     if not bank.labelled:
         logger.warning(
             "%s: unlabelled questions, whose answers are rewarded with nothing and reported as not correct",
-            plain(", ".join(store.name for store in bank.stores if not store.labelled.all())),
+            plain(", ".join(bank.unlabelled)),
         )
 
 
@@ -133,10 +133,10 @@ class Episodes:
     """
 
     def __init__(self, store: StoreLike, episodes: int, observation: Wanted, rules: Rules, threads: int = 1) -> None:
-        bank = Bank(resolve_stores(store))
+        self.state = self._open(store, episodes, rules)
+        bank = self.state.bank
         self.observation = choose_observation(observation, signals=bank.signal_ranges)
         _warn_of_missing(bank)
-        self.state = PoolState(bank, episodes, rules)
         slots = int(rules.max_branches)
         what = f"observation: {self.observation.name!r} of {episodes} episodes with max_branches={slots}"
         require_memory(what, 8 * episodes * self.observation.width(slots))
@@ -147,6 +147,15 @@ class Episodes:
         self.threads = Threads(threads, episodes)
         self.ahead = 1
         self._allocate()
+
+    def _open(self, store: StoreLike, episodes: int, rules: Rules) -> PoolState:
+        """The state of the episodes, none of which has begun."""
+        return PoolState(Bank(resolve_stores(store)), episodes, rules)
+
+    @property
+    def num_questions(self) -> int:
+        """How many questions there are."""
+        return self.state.bank.num_questions
 
     def _allocate(self) -> None:
         """Arrays for what a step reports of episodes that end, see ``Results``; they are read before the next step."""
@@ -196,7 +205,7 @@ class Episodes:
             raise AutottsError(f"options: expected only {', '.join(OPTIONS)}, got {plain(', '.join(unknown))}")
         questions = None
         if "question" in options:
-            value, count = options["question"], self.state.bank.num_questions
+            value, count = options["question"], self.num_questions
             if not dimensions(value):
                 value = number("options['question']", value, count)
             questions = spread("options['question']", value, np.int64, self.state.episodes)

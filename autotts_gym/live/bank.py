@@ -12,6 +12,10 @@ from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
 from autotts_gym.errors import AutottsError
 from autotts_gym.validation import integer
 
+RANGES = {"certainty": (0.0, 1.0), "confidence": (0.0, 20.0), "entropy": (0.0, 3.0), "logprob": (-3.0, 0.0)}
+"""Where signals are observed: nats of a token but for certainty, a probability; ln 20 = 3.0 is the highest entropy of
+20 tokens."""
+
 Merge = Callable[[Sequence[str]], list[int]]
 """Which answers are one; see ``replay.equivalence.merger``."""
 
@@ -50,6 +54,7 @@ class LiveBank(Bank):
         origin: where the branches come from.
         signals: names of the signals of an interval, sorted.
         probing: whether intervals are probed.
+        labelled: whether all questions have gold answers.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class LiveBank(Bank):
         origin: Origin,
         signals: tuple[str, ...] = (),
         probing: bool = True,
+        labelled: bool = True,
     ) -> None:
         self.stores = ()
         self.origin = origin
@@ -74,13 +80,13 @@ class LiveBank(Bank):
         self.max_probes = self.depths
         self.max_answers = branches * (self.depths + 1) + 1
         self.probing = probing
+        self.unlabelled = () if labelled else (origin.name,)
         self.probeless = () if probing else (origin.name,)
         self.signal_names = tuple(sorted(signals))
         rows = np.arange(pools)
         self.questions = np.zeros(pools, QUESTION)
         self.questions["first_branch"] = rows * branches
         self.questions["branches"] = branches
-        self.questions["first_answer"] = rows * self.max_answers
         self.questions["answers"] = self.max_answers
         self.questions["gold"] = -1
         self.questions["interval_tokens"] = interval
@@ -90,8 +96,10 @@ class LiveBank(Bank):
         self.probes = np.full(pools * branches * self.depths, -1, np.int32)
         self.signal_values = np.zeros((len(self.probes), len(self.signal_names)), np.float32)
         self.problems = np.zeros(pools, np.int64)
-        self._texts = np.full(pools * self.max_answers + 1, None, object)
         self._answers: list[list[str]] = [[] for _ in range(pools)]
+        self._strings: dict[int, str] = {}
+        self._old: list[list[int]] = [[] for _ in range(pools)]
+        self._ranges = 0
         for pool in range(pools):
             self.clear(pool, 0, None)
 
@@ -100,9 +108,9 @@ class LiveBank(Bank):
         raise AutottsError("a live episode cannot be sent to another process or copied: its server is not there")
 
     @property
-    def labelled(self) -> bool:
-        """Whether every question that is asked has a gold answer."""
-        return bool((self.questions["gold"] >= 0).all())
+    def signal_ranges(self) -> dict[str, tuple[float, float]]:
+        """The range in which each signal is observed, by name; what is beyond counts as its end."""
+        return {name: RANGES[name] for name in self.signal_names}
 
     def changes(self, max_branches: int) -> int:
         """How often the branches of an episode of so many slots can show another answer, at the most."""
@@ -114,7 +122,9 @@ class LiveBank(Bank):
 
     def answer_texts(self, answers: NDArray[np.int64]) -> NDArray[np.object_]:
         """The strings of answers, numbered through the bank, (K,) object; None for -1."""
-        texts: NDArray[np.object_] = self._texts[answers]
+        texts = np.full(answers.shape, None, object)
+        for k, answer in enumerate(answers.tolist()):
+            texts[k] = self._strings.get(answer)
         return texts
 
     # ---------------------------------------------------------------- writing
@@ -124,12 +134,22 @@ class LiveBank(Bank):
         return np.tile(np.arange(self.pool_branches, dtype=np.int32), (episodes, 1))
 
     def clear(self, pool: int, problem: int, gold: str | None) -> None:
-        """Begin a pool anew, for a question with perhaps a gold answer; it is the answer 0."""
+        """Begin a pool anew, for a question with perhaps a gold answer; it is the answer 0.
+
+        The answers of its last episode can still be read, as those that have just ended are reported after the next
+        ones have begun.
+        """
         first = pool * self.pool_branches
         rows = self.branches[first : first + self.pool_branches]
         rows["tokens"], rows["probes"], rows["final"] = self.max_tokens, self.depths, -1
         self.probes[first * self.depths : (first + self.pool_branches) * self.depths] = -1
+        for number in self._old[pool]:
+            del self._strings[number]
+        first_answer = int(self.questions["first_answer"][pool])
+        self._old[pool] = [first_answer + k for k in range(len(self._answers[pool]))]
         self._answers[pool] = []
+        self.questions["first_answer"][pool] = self._ranges * self.max_answers
+        self._ranges += 1
         self.problems[pool] = problem
         self.questions["gold"][pool] = -1 if gold is None else self._add(pool, gold)
 
@@ -143,7 +163,7 @@ class LiveBank(Bank):
 
     def _add(self, pool: int, text: str) -> int:
         known = self._answers[pool]
-        self._texts[pool * self.max_answers + len(known)] = text
+        self._strings[int(self.questions["first_answer"][pool]) + len(known)] = text
         known.append(text)
         return len(known) - 1
 

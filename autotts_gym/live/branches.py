@@ -175,6 +175,8 @@ class _Growing:
     depth: int = 0
     closed: bool = False
     """Whether nothing will be read of it any more."""
+    shown: dict[str, float] = field(default_factory=dict)
+    """The signals of its newest interval."""
     next: "asyncio.Task[Completion] | None" = None
     """The interval that is being generated ahead."""
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in signals.NAMES})
@@ -235,6 +237,8 @@ class LivePool:
         """(M,) intervals of each branch that are written."""
         self.ended = np.zeros(bank.pool_branches, np.bool_)
         """(M,) whether each branch has ended, and that is written."""
+        self.probed = np.zeros(bank.pool_branches, np.int32)
+        """(M,) the depth at which each was probed last, where probing is explicit; 0: nowhere."""
         self._busy = 0
         self._since = 0.0
 
@@ -256,6 +260,23 @@ class LivePool:
         async with self._working():
             while not self.ended[branch] and (depth is None or growing.depth < depth):
                 await self._grow(branch, growing)
+
+    async def probe(self, branch: int) -> None:
+        """Ask what a branch would answer at its depth, where probing is explicit.
+
+        Raises:
+            EndpointError: the server refuses, or failed too often.
+        """
+        growing = self._branches[branch]
+        async with self._working():
+            done = await self._probe(branch, growing, len(growing.drawn.ends))
+        self._write(branch, growing.depth, self._answer_of_probe(done), growing.shown)
+        self.probed[branch] = growing.depth
+
+    def _write(self, branch: int, depth: int, answer: str | None, shown: dict[str, float]) -> None:
+        self._bank.write(self._pool, branch, depth, self._number(answer), shown)
+        if self._watch:
+            self._watch(Interval(branch, depth, None, answer, shown))
 
     def close(self, branch: int) -> None:
         """Nothing will be read of a branch any more: what is being generated of it is cancelled."""
@@ -336,10 +357,9 @@ class LivePool:
         if self._bank.signal_names:
             shown |= self._signals(growing, depth)
         growing.depth = depth
-        self._bank.write(self._pool, branch, depth, self._number(answer), shown)
+        growing.shown = shown
+        self._write(branch, depth, answer, shown)
         self.depths[branch] = depth
-        if self._watch:
-            self._watch(Interval(branch, depth, None, answer, shown))
 
     def _request_after(self, branch: int, growing: _Growing) -> Request:
         """The request of the interval after the one that is about to be written."""

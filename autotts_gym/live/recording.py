@@ -207,6 +207,7 @@ class Recording:
             origin=Origin(fixed["model"], fixed["benchmark"]),
             signals=tuple(episodes[0].values["signals"]),
             probing=probing,
+            labelled=all(task["answer"] is not None for task in fixed["tasks"]),
         )
         merge = merger(fixed["equivalence"])
         for row, played in enumerate(episodes):

@@ -313,7 +313,7 @@ class LiveSource(Source):
                 "params": dict(controller.params),
                 "rules": rules.to_dict(),
                 "probing": probing,
-                "signals": list(self.served(probing).signal_names),
+                "signals": list(self.served(probing and rules.probe == "auto").signal_names),
             }
             numbers = [
                 recorder.begin({"question": question, "seed": seed, **values})
@@ -335,8 +335,14 @@ class LiveSource(Source):
     # ---------------------------------------------------------------- episodes
 
     def state(self, episodes: int, rules: Rules, probing: bool = True) -> LiveState:
-        """Live episodes, none of which has begun."""
-        served = self.served(probing)
+        """Live episodes, none of which has begun.
+
+        Args:
+            episodes: N.
+            rules: of all episodes.
+            probing: whether intervals are probed; where it is explicit, only those are that an action asks for.
+        """
+        served = self.served(probing and rules.probe == "auto")
         bank = LiveBank(
             episodes,
             rules.max_branches,
@@ -346,6 +352,7 @@ class LiveSource(Source):
             origin=Origin(self.model, self.benchmark),
             signals=served.signal_names,
             probing=probing,
+            labelled=all(task.answer is not None for task in self.tasks),
         )
         return LiveState(bank, rules, self.background)
 
@@ -366,7 +373,7 @@ class LiveSource(Source):
             seeds: of each.
             watch: gets the row and every interval as it is written.
         """
-        served = self.served(state.bank.probing)
+        served = self.served(state.bank.probing and state.rules.probe == "auto")
         prompts = self.background.run(self._prompts(served, questions))
         found = {}
         for row, question, seed in zip(rows, questions, seeds, strict=True):

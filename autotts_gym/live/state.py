@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,21 @@ from autotts_gym.live.bank import LiveBank
 from autotts_gym.live.branches import LivePool
 from autotts_gym.live.recording import Outcome
 from autotts_gym.models import EndpointError
+
+
+class Want(NamedTuple):
+    """What an episode needs of a branch: to grow to a depth (None: to its end), and perhaps a probe there."""
+
+    pool: LivePool
+    branch: int
+    depth: int | None
+    probe: bool
+
+    async def get(self) -> None:
+        """Ask the server for it."""
+        await self.pool.reach(self.branch, self.depth)
+        if self.probe and not self.pool.ended[self.branch]:
+            await self.pool.probe(self.branch)
 
 
 class LiveState(PoolState):
@@ -37,6 +52,8 @@ class LiveState(PoolState):
         super().__init__(bank, len(bank.questions), rules)
         self._background = background
         self._copy = PoolState(bank, self.episodes, rules)
+        for state in (self, self._copy):
+            state.arrays.rules["own_pools"] = True
         self.live: list[LivePool | None] = [None] * self.episodes
         """The branches of each episode; None: it has not begun."""
         self.failures: dict[int, EndpointError] = {}
@@ -110,9 +127,9 @@ class LiveState(PoolState):
         for name in ("tokens", "probes", "final"):
             self.arrays.hidden_slots[name] = written[name]
 
-    def _wanted(self) -> dict[int, list[tuple[LivePool, int, int | None]]]:
+    def _wanted(self) -> dict[int, list[Want]]:
         """What the copy has read and nobody has written: by episode, branches and depths; None: to the end."""
-        wanted: dict[int, list[tuple[LivePool, int, int | None]]] = {}
+        wanted: dict[int, list[Want]] = {}
         copy = self._copy
         for n in np.flatnonzero(self.running).tolist():
             pool = self.live[n]
@@ -121,8 +138,15 @@ class LiveState(PoolState):
             depth, status = copy.slots["depth"][n, :opened], copy.slots["status"][n, :opened]
             unended = ~pool.ended[:opened]
             whole = unended & (status == FINISHED)
-            more = unended & (whole | (depth > pool.depths[:opened]))
-            rows = [(pool, i, None if whole[i] else int(depth[i])) for i in np.flatnonzero(more).tolist()]
+            probe = np.zeros(opened, np.bool_)
+            if self.rules.probe == "explicit" and opened:
+                at = np.maximum(depth, 1) - 1
+                probe = unended & ~whole & copy.arrays.probed[n, np.arange(opened), at] & (pool.probed[:opened] < depth)
+            more = unended & (whole | probe | (depth > pool.depths[:opened]))
+            rows = [
+                Want(pool, i, None if whole[i] else int(depth[i]), bool(probe[i]))
+                for i in np.flatnonzero(more).tolist()
+            ]
             if rows:
                 wanted[n] = rows
         return wanted
@@ -169,8 +193,13 @@ class LiveState(PoolState):
         return found
 
     def _unanswered(self, over: dict[int, Any]) -> dict[int, int]:
-        """Episodes that were stopped without an answer, and the deepest branch of each."""
-        found = {}
+        """Episodes that were stopped without an answer, and a branch of each that may have one: the deepest active.
+
+        Where every interval is probed, that branch has just said that it has none.
+        """
+        found: dict[int, int] = {}
+        if self.bank.probing and self.rules.probe == "auto":
+            return found
         for n in over:
             opened = int(self.pools["opened"][n])
             stopped = self.pools["stop_reason"][n] not in (RUNNING, TRUNCATED)
@@ -181,14 +210,14 @@ class LiveState(PoolState):
         return found
 
 
-async def _reach(wanted: dict[int, list[tuple[LivePool, int, int | None]]]) -> dict[int, EndpointError]:
+async def _reach(wanted: dict[int, list[Want]]) -> dict[int, EndpointError]:
     """Generate what episodes need; returns those that failed. The others of an episode that fails are cancelled."""
 
-    async def episode(rows: list[tuple[LivePool, int, int | None]]) -> None:
+    async def episode(rows: list[Want]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for pool, branch, depth in rows:
-                    group.create_task(pool.reach(branch, depth))
+                for want in rows:
+                    group.create_task(want.get())
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
 
