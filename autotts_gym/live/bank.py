@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from autotts_gym.engine import Bank
 from autotts_gym.engine.layout import QUESTION, STORED_BRANCH
-from autotts_gym.errors import AutottsError
 from autotts_gym.validation import integer
 
 RANGES = {"certainty": (0.0, 1.0), "confidence": (0.0, 20.0), "entropy": (0.0, 3.0), "logprob": (-3.0, 0.0)}
@@ -103,10 +102,6 @@ class LiveBank(Bank):
         for pool in range(pools):
             self.clear(pool, 0, None)
 
-    def __reduce__(self) -> Any:
-        """A live bank stays in its process."""
-        raise AutottsError("a live episode cannot be sent to another process or copied: its server is not there")
-
     @property
     def signal_ranges(self) -> dict[str, tuple[float, float]]:
         """The range in which each signal is observed, by name; what is beyond counts as its end."""
@@ -158,6 +153,8 @@ class LiveBank(Bank):
         if answer is None:
             return -1
         known = self._answers[pool]
+        if answer in known:
+            return known.index(answer)
         number = merge([*known, answer])[-1]
         return self._add(pool, answer) if number == len(known) else number
 

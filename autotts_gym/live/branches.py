@@ -157,10 +157,23 @@ class Served:
         async with self._free:
             ledger.queued_seconds += time.monotonic() - queued
 
+            came = 0
+
             def lose(count: int) -> None:
                 ledger.lost_tokens += count
 
-            done = await complete(self.endpoint, request, self._patience, until=until, resume=True, on_lost=lose)
+            def count(tokens: int) -> None:
+                nonlocal came
+                came += tokens
+
+            try:
+                done = await complete(
+                    self.endpoint, request, self._patience, until=until, resume=True, on_lost=lose, on_tokens=count
+                )
+            except asyncio.CancelledError:
+                ledger.branch_tokens += came
+                ledger.vain_tokens += came
+                raise
         ledger.prompt_tokens += max(done.prompt_tokens, 0)
         ledger.cached_tokens += max(done.cached_tokens, 0)
         return done

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autotts_gym.controllers import Controller
 from autotts_gym.engine import PoolState, RoundPlan, Rules
 from autotts_gym.engine.layout import ACTIVE, FINISHED, RUNNING, TRUNCATED
+from autotts_gym.errors import AutottsError
 from autotts_gym.live.background import Background
 from autotts_gym.live.bank import LiveBank
 from autotts_gym.live.branches import LivePool
@@ -62,6 +63,14 @@ class LiveState(PoolState):
         """Answers of episodes that had none when they were stopped: of a probe that was asked then."""
         self.rounds: list[tuple[float, int]] = []
         """Of each round, the seconds that it took, and the sequential tokens of all episodes together."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A live episode stays in its process.
+
+        Raises:
+            AutottsError: always.
+        """
+        raise AutottsError("live episodes: cannot be sent to another process or copied, as their server is not there")
 
     def enter(self, pools: dict[int, LivePool], seeds: NDArray[np.uint64] | None = None) -> None:
         """Begin episodes on live pools, by their rows.

@@ -1,0 +1,206 @@
+"""Live episodes against the replay of the same branches."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from written import Written, random_store, replayed, source_of
+
+from autotts_gym import evaluate, make_controller
+from autotts_gym.controllers import controller_families
+from autotts_gym.engine import RoundPlan, Rules
+from autotts_gym.errors import AutottsError, ControllerError
+from autotts_gym.evaluation.runner import play
+from autotts_gym.models import EndpointError
+
+PLAIN = sorted(name for name in controller_families() if name not in ("deepconf", "deer"))
+COMPARED = ("pools", "slots", "admissible", "answers", "finished_answers", "tally", "probed")
+
+
+def assert_same(live, replay):
+    """Everything that is revealed is the same, and so are the answers."""
+    for name in COMPARED:
+        ours, theirs = getattr(live.arrays, name), getattr(replay.arrays, name)
+        if name == "answers":
+            seen = int(replay.pools["answers_seen"].max())
+            ours, theirs = ours[:, :seen], theirs[:, :seen]
+        if name == "probed":
+            depths = min(ours.shape[2], theirs.shape[2])
+            assert not ours[:, :, depths:].any()
+            ours, theirs = ours[:, :, :depths], theirs[:, :, :depths]
+        for part in ours.dtype.names or [None]:
+            one, other = (ours, theirs) if part is None else (ours[part], theirs[part])
+            assert one.tolist() == other.tolist(), (name, part)
+    for n in range(live.episodes):
+        for i in range(int(live.pools["opened"][n])):
+            assert live.history(n, i).tolist() == replay.history(n, i).tolist()
+        seen = int(live.pools["answers_seen"][n])
+        assert [live.answer_text(n, k) for k in range(seen)] == [replay.answer_text(n, k) for k in range(seen)]
+    assert np.array_equal(live.correct, replay.correct)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_whatever_is_planned_live_is_what_a_replay_shows(data):
+    interval = data.draw(st.sampled_from((1, 3, 5)))
+    store = random_store(data.draw(st.integers(0, 2**31)), interval)
+    probe = data.draw(st.sampled_from(("auto", "explicit")))
+    rules = Rules(
+        max_branches=data.draw(st.integers(1, 6)),
+        token_budget=data.draw(st.none() | st.integers(0, 150)),
+        probe=probe,
+        probe_cost=data.draw(st.integers(0, 3)) if probe == "explicit" else 0,
+        accounting=data.draw(st.sampled_from(("exact", "autotts"))),
+    )
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    questions = rng.integers(0, store.num_questions, 4)
+    ahead = data.draw(st.booleans())
+    with source_of(store, ahead=ahead) as source:
+        live = source.begin(rules, questions, np.zeros(4, np.int64))
+        replay = replayed(store, rules, questions)
+        live.seed(np.zeros(4, np.uint64))
+        for _ in range(12):
+            plan = RoundPlan.empty(4, rules.max_branches)
+            plan.prune[:] = rng.random(plan.prune.shape) < 0.1
+            plan.deepen[:] = rng.integers(0, 4, plan.deepen.shape)
+            plan.open[:] = rng.integers(0, 3, 4)
+            plan.read[:] = rng.random(4) < 0.15
+            plan.probe[:] = rng.random(plan.probe.shape) < 0.4
+            plan.stop[:] = rng.random(4) < 0.05
+            assert live.play(plan) == replay.play(plan)
+            assert_same(live, replay)
+            if not ahead and probe == "auto" and rules.accounting == "exact" and rules.token_budget is None:
+                assert [pool.ledger.branch_tokens for pool in live.live] == live.outcomes(False)[
+                    "total_tokens"
+                ].tolist()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("accounting", ["exact", "autotts"])
+def test_every_controller_decides_live_as_it_does_in_replay(name, accounting, tmp_path):
+    controller = make_controller(name, beta=0.6)
+    store = random_store(3, questions=8, pool=12, longest=60)
+    rules = Rules(max_branches=12, accounting=accounting)
+    questions = np.arange(8)
+    replay = replayed(store, rules, questions)
+    play(controller, replay, watch=lambda plan: None)
+    with source_of(store) as source:
+        probing = controller.needs_probes or bool(controller.use_of_probes)
+        live = source.begin(rules, questions, np.zeros(8, np.int64), probing)
+        play(controller, live, watch=lambda plan: None)
+    for key, values in replay.outcomes(True).items():
+        assert values.tolist() == live.outcomes(True)[key].tolist(), key
+    assert not live.failures
+
+
+def test_an_evaluation_is_like_any_other():
+    store = random_store(5, questions=5, pool=9)
+    with source_of(store) as source:
+        result = evaluate(make_controller("sc", branches=9), source, seeds=range(3), max_branches=9, answers=True)
+        assert (result.store, result.token_unit) == ("m/b", 1000)
+        assert result.correct.shape == (3, 5)
+        assert (result.total_tokens == np.add.reduceat(store.tokens, store.branch_offsets[:-1])).all()
+        assert len(source.outcomes) == 15
+        assert {outcome.ledger.probes for outcome in source.outcomes} == {0}  # self-consistency looks at none
+
+
+def test_without_gold_answers_agreement_is_not_known_but_answers_are():
+    store = random_store(5, questions=2, pool=4)
+    with source_of(store) as source:
+        source.tasks = [type(task)(task.id, task.text, None) for task in source.tasks]
+        result = evaluate(make_controller("sc", branches=4), source, seeds=[0], max_branches=4, answers=True)
+        assert not result.correct.any()
+        assert result.answers.shape == (1, 2)
+
+
+def test_a_signal_that_the_server_does_not_give_is_an_error():
+    with source_of(random_store(1)) as source, pytest.raises(ControllerError, match="expected a server that gives"):
+        evaluate(make_controller("deepconf"), source, seeds=[0])
+
+
+def test_the_episodes_of_a_dead_question_end_and_the_others_go_on():
+    store = random_store(6, questions=4, pool=5)
+    endpoint = Written(store)
+    endpoint.dead = {2}
+    with source_of(store, endpoint) as source:
+        with pytest.raises(EndpointError, match=r"1 of 4 episodes were ended by the server: written: it is dead"):
+            evaluate(make_controller("cmc", beta=0.5), source, seeds=[0], max_branches=5)
+        assert [bool(outcome.failure) for outcome in source.outcomes] == [False, False, True, False]
+        assert source.outcomes[2].answer is None
+        assert endpoint.open == 0
+
+
+def test_broken_streams_go_on_behind_their_last_token():
+    store = random_store(7, questions=3, pool=5, longest=60)
+    endpoint = Written(store, break_every=4)
+    rules, questions = Rules(max_branches=5), np.arange(3)
+    controller = make_controller("parallel_probe", beta=0.5)
+    replay = replayed(store, rules, questions)
+    play(controller, replay, watch=lambda plan: None)
+    with source_of(store, endpoint) as source:
+        live = source.begin(rules, questions, np.zeros(3, np.int64))
+        play(controller, live, watch=lambda plan: None)
+        assert_same(live, replay)
+        ledgers = [pool.ledger for pool in live.live]
+        assert sum(each.lost_tokens for each in ledgers) == 0
+        assert sum(each.branch_tokens + each.probe_tokens for each in ledgers) == endpoint.generated
+
+
+def test_what_is_generated_ahead_is_used_or_counted_as_vain():
+    store = random_store(8, questions=4, pool=5, longest=60)
+    endpoint = Written(store)
+    with source_of(store, endpoint, ahead=True) as source:
+        result = evaluate(make_controller("parallel_probe", beta=0.5), source, seeds=[0], max_branches=5)
+        ledgers = [outcome.ledger for outcome in source.outcomes]
+    used = [each.branch_tokens - each.vain_tokens for each in ledgers]
+    assert used == result.total_tokens[0].tolist()
+    assert sum(each.branch_tokens + each.probe_tokens for each in ledgers) == endpoint.generated
+
+
+def test_pruned_branches_are_cancelled_at_once():
+    store = random_store(9, questions=1, pool=4, longest=400, interval=100)
+    endpoint = Written(store, delay=0.005)
+    with source_of(store, endpoint, ahead=True) as source:
+        live = source.begin(Rules(max_branches=4), np.zeros(1, np.int64), np.zeros(1, np.int64))
+        plan = RoundPlan.empty(1, 4)
+        plan.open[:] = 4
+        live.play(plan)
+        active = int(live.pools["active"][0])
+        assert endpoint.open == active > 0  # the next interval of each is begun
+        plan.clear()
+        plan.prune[:] = True
+        live.play(plan)
+        deadline = time.monotonic() + 3
+        while endpoint.open:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert endpoint.cancelled == active
+
+
+def test_an_episode_without_an_answer_is_asked_for_one():
+    store = random_store(10, questions=1, pool=3, longest=60)
+    with source_of(store) as source:
+        live = source.begin(Rules(max_branches=3), np.zeros(1, np.int64), np.zeros(1, np.int64), probing=False)
+        plan = RoundPlan.empty(1, 3)
+        plan.open[:] = 3
+        live.play(plan)
+        assert live.pools["answers_seen"][0] == 0
+        plan.clear()
+        plan.stop[:] = True
+        live.play(plan)
+        place = int(store.probe_offsets[0])
+        shown = store.probes[place]
+        assert live.forced == ({0: store.answer(0, int(shown))} if shown >= 0 else {})
+
+
+def test_live_episodes_stay_in_their_process():
+    import copy
+    import pickle
+
+    with source_of(random_store(1)) as source:
+        live = source.begin(Rules(max_branches=2), np.zeros(1, np.int64), np.zeros(1, np.int64))
+        for work in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(AutottsError, match="cannot be sent to another process"):
+                work(live)
