@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotts_gym.cli.arguments import Subparsers, integer, label
 from autotts_gym.cli.ending import run_async
-from autotts_gym.collection import CLOSING, SUFFIX
+from autotts_gym.cli.models import DEFAULTS, add_columns, add_endpoint, add_probing, add_prompts, fill
 from autotts_gym.errors import AutottsError, StoreError, plain, quote
 
 if TYPE_CHECKING:
@@ -27,29 +27,6 @@ def add_parsers(subparsers: Subparsers) -> None:
 
 # -------------------------------------------------------------------- arguments
 
-_DEFAULTS: dict[str, Any] = {
-    "benchmark": "",
-    "question_column": "",
-    "answer_column": "",
-    "id_column": "",
-    "prompt": "auto",
-    "template": "{{ question }}",
-    "system": "",
-    "thinking": "default",
-    "interval": 500,
-    "suffix": SUFFIX,
-    "closing": CLOSING,
-    "probe_tokens": 32,
-}
-"""What is fixed when a collection begins. The parsers leave it None where it is not given: a journal has its own."""
-
-
-def _fill(arguments: argparse.Namespace) -> None:
-    """Fill in what a new collection is not told."""
-    for name, value in _DEFAULTS.items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, value)
-
 
 def _add_collect(subparsers: Subparsers, name: str) -> None:
     probes = name == "collect"
@@ -63,12 +40,12 @@ def _add_collect(subparsers: Subparsers, name: str) -> None:
     parser.add_argument(
         "questions", metavar="QUESTIONS", help="a .jsonl, .json, .csv or .parquet file, or hf:NAME[:CONFIG][:SPLIT]"
     )
-    _add_endpoint(parser)
+    add_endpoint(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder of stores")
     parser.add_argument("--benchmark", type=label, help="name of the benchmark (default: the name of the file)")
-    _add_columns(parser)
+    add_columns(parser)
     parser.add_argument("--limit", metavar="N", type=integer, help="only the first N questions")
-    _add_prompts(parser)
+    add_prompts(parser)
     sampling = parser.add_argument_group("sampling")
     for option, default, text in (
         ("branches", 128, "branches of a question"),
@@ -88,7 +65,7 @@ def _add_collect(subparsers: Subparsers, name: str) -> None:
         sampling.add_argument(
             f"--{option}", metavar="X", type=float, default=number, help=f"{text} (default: %(default)s)"
         )
-    _add_probing(parser, probes=probes)
+    add_probing(parser, probes=probes)
     _add_limits(parser)
     parser.add_argument(
         "--shard", metavar="K/N", default="1/1", help="only every N-th question, from the K-th on; autotts merge joins"
@@ -98,80 +75,6 @@ def _add_collect(subparsers: Subparsers, name: str) -> None:
     )
     _add_answers(parser)
     parser.set_defaults(run=_collect, sample_only=not probes)
-
-
-def _add_endpoint(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        metavar="ENDPOINT",
-        action="append",
-        required=True,
-        help="http://host:port/v1; local:FILE.gguf, served in this process; or tiny, which ships. May be repeated, "
-        "for several servers of one model",
-    )
-    group.add_argument("--model-name", metavar="NAME", default="", help="at a server that has several models")
-    group.add_argument(
-        "--server",
-        choices=("auto", "llama.cpp", "vllm", "sglang", "openai"),
-        default="auto",
-        help="kind of the server; openai: any other, by text (default: ask it)",
-    )
-    group.add_argument(
-        "--timeout", metavar="S", type=float, default=300.0, help="seconds of silence that end a request (default: 300)"
-    )
-    group.add_argument(
-        "--wait", metavar="S", type=float, default=600.0, help="seconds that a server may load its model (default: 600)"
-    )
-    group.add_argument("--retries", metavar="N", type=integer, default=8, help="after a failure (default: %(default)s)")
-    group.add_argument(
-        "--context", metavar="N", type=integer, help="of a local model (default: max-tokens and 1,024 more)"
-    )
-
-
-def _add_columns(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("columns")
-    for option in ("question", "answer", "id"):
-        more = "; none: there is none" if option == "answer" else ""
-        group.add_argument(f"--{option}-column", metavar="NAME", help=f"of the {option} (default: a usual name{more})")
-
-
-def _add_prompts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("prompts")
-    group.add_argument(
-        "--prompt",
-        choices=("auto", "chat", "text"),
-        help="chat: by the model's chat template; text: the template alone; auto: chat where there is one "
-        f"(default: {_DEFAULTS['prompt']})",
-    )
-    group.add_argument(
-        "--template",
-        metavar="TEXT",
-        help=f"Jinja, or @FILE; it may use question, id and all columns (default: {_DEFAULTS['template']})",
-    )
-    group.add_argument("--system", metavar="TEXT", help="the message of the system (default: none)")
-    group.add_argument(
-        "--thinking",
-        choices=("on", "off", "default"),
-        help="whether the chat template turns thinking on (default: as it does by itself)",
-    )
-
-
-def _add_probing(parser: argparse.ArgumentParser, *, probes: bool = True) -> None:
-    group = parser.add_argument_group("probing")
-    if probes:
-        group.add_argument(
-            "--probes", metavar="P", default="every", help="every, every:N (interval), or none (default: %(default)s)"
-        )
-    for option, metavar, kind, text in (
-        ("interval", "N", integer, "Δ, tokens between probes"),
-        ("suffix", "TEXT", str, "what a probe asks with"),
-        ("closing", "TEXT", str, "what ends an open thinking block before it"),
-        ("probe-tokens", "N", integer, "the most tokens of a probe"),
-    ):
-        value = _DEFAULTS[option.replace("-", "_")]
-        shown = plain(repr(value)).replace("%", "%%")
-        group.add_argument(f"--{option}", metavar=metavar, type=kind, help=f"{text} (default: {shown})")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -213,15 +116,15 @@ def _add_probe(subparsers: Subparsers) -> None:
     parser.add_argument(
         "source", metavar="SOURCE", help="a .journal, or a .jsonl, .json, .csv or .parquet file of branches"
     )
-    _add_endpoint(parser)
+    add_endpoint(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help="the folder of stores, for a log")
     parser.add_argument(
         "--benchmark", type=label, help="name of the benchmark, for a log (default: the name of the file)"
     )
-    _add_columns(parser)
+    add_columns(parser)
     parser.add_argument("--branches-column", metavar="NAME", help="of the branches, in a log (default: a usual name)")
-    _add_prompts(parser)
-    _add_probing(parser)
+    add_prompts(parser)
+    add_probing(parser)
     _add_limits(parser)
     _add_answers(parser)
     parser.set_defaults(run=_probe)
@@ -269,7 +172,7 @@ def _collect(arguments: argparse.Namespace) -> int:
     from autotts_gym.collection.settings import Settings, read_probes
     from autotts_gym.models import Sampling
 
-    _fill(arguments)
+    fill(arguments)
     shard = check_shard(arguments.shard)
     if arguments.limit is not None and arguments.limit < 1:
         raise AutottsError(f"limit: expected a whole number from 1, got {arguments.limit}")
@@ -327,7 +230,7 @@ def _probe(arguments: argparse.Namespace) -> int:
         raise AutottsError("probes: expected every or every:N, got none")
     source = Path(arguments.source)
     if source.suffix == ".journal":
-        for name in (*_DEFAULTS, "out", "branches_column"):
+        for name in (*DEFAULTS, "out", "branches_column"):
             if (value := getattr(arguments, name)) is not None:
                 raise AutottsError(
                     f"{name.replace('_', '-')}: expected none, since a journal keeps its own, got {quote(str(value))}"
@@ -349,7 +252,7 @@ def _probe(arguments: argparse.Namespace) -> int:
         return _finish(arguments, outcome, probes)
     if arguments.out is None:
         raise AutottsError("out: expected a folder for the store of a log (--out DIR)")
-    _fill(arguments)
+    fill(arguments)
     columns = Columns(arguments.question_column, arguments.answer_column, arguments.id_column)
     tasks, logs = read_logs(arguments.source, columns, arguments.branches_column or "")
     settings = Settings(

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from autotts_gym.cli import collection, diagnosis, evaluation, stores
+from autotts_gym.cli import collection, diagnosis, evaluation, live, stores
 from autotts_gym.cli.arguments import LineParser
 from autotts_gym.cli.ending import run
 
-COMMANDS = (stores, collection, evaluation, diagnosis)
+COMMANDS = (stores, collection, evaluation, diagnosis, live)
 """Modules with ``add_parsers(subparsers)``, each of whose parsers sets ``run``, a function from arguments to exit
 code."""
 

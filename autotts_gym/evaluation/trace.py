@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -244,30 +244,50 @@ def traces(
     questions, seeds = np.array(episodes, np.int64).T
     state.begin(every, questions)
     state.shuffle(every, seeds)
-    observers = [_Observer(state, n) for n in range(len(episodes))]
+    settings = [
+        Setting(
+            controller=controller.name,
+            params=controller.params,
+            store=store.name,
+            question=question,
+            seed=seed,
+            accounting=rules.accounting,
+            max_branches=rules.max_branches,
+            token_budget=rules.token_budget,
+        )
+        for question, seed in episodes
+    ]
+    return observe(controller, state, settings)
 
-    def watch(plan: RoundPlan) -> None:
+
+def observe(
+    controller: Controller,
+    state: PoolState,
+    settings: Sequence[Setting],
+    watch: Callable[[RoundPlan], None] = lambda plan: None,
+) -> list[Trace]:
+    """Let a controller play episodes that have begun, and keep what happened in each round.
+
+    Args:
+        controller: what decides.
+        state: N episodes that have begun.
+        settings: what each of them is.
+        watch: called after each round with what was planned.
+
+    Raises:
+        ControllerError: if the controller names an answer that it has not seen, or does not stop.
+    """
+    observers = [_Observer(state, n) for n in range(state.episodes)]
+
+    def every(plan: RoundPlan) -> None:
         for observer in observers:
             observer.watch(plan)
+        watch(plan)
 
-    play(controller, state, watch)
+    play(controller, state, every)
     return [
-        Trace(
-            Setting(
-                controller=controller.name,
-                params=controller.params,
-                store=store.name,
-                question=question,
-                seed=seed,
-                accounting=rules.accounting,
-                max_branches=rules.max_branches,
-                token_budget=rules.token_budget,
-            ),
-            tuple(observer.rounds),
-            observer.end(),
-            state.record(n),
-        )
-        for n, ((question, seed), observer) in enumerate(zip(episodes, observers, strict=True))
+        Trace(setting, tuple(observer.rounds), observer.end(), state.record(n))
+        for n, (setting, observer) in enumerate(zip(settings, observers, strict=True))
     ]
 
 

@@ -18,11 +18,19 @@ class Background:
         self._thread = threading.Thread(target=self._loop.run_forever, name="autotts live", daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine and wait for it; whatever interrupts the wait cancels it."""
+    def run(self, work: Coroutine[Any, Any, Result], timeout: float | None = None) -> Result:
+        """Run a coroutine and wait for it; whatever interrupts the wait cancels it.
+
+        Args:
+            work: the coroutine.
+            timeout: the most seconds to wait; None: no limit.
+
+        Raises:
+            TimeoutError: it takes longer.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result()
+            return future.result(timeout)
         except BaseException:
             if not future.done():
                 future.cancel()

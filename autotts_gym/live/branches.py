@@ -172,7 +172,6 @@ class Served:
                 )
             except asyncio.CancelledError:
                 ledger.branch_tokens += came
-                ledger.vain_tokens += came
                 raise
         ledger.prompt_tokens += max(done.prompt_tokens, 0)
         ledger.cached_tokens += max(done.cached_tokens, 0)
@@ -299,8 +298,8 @@ class LivePool:
             if growing.next is not None:
                 growing.next.cancel()
 
-    async def finish(self) -> None:
-        """Close all branches, and count what was generated in vain."""
+    async def finish(self, read: int) -> None:
+        """Close all branches, and count what was generated in vain: all but the tokens that rounds have read."""
         tasks = []
         for branch, growing in self._branches.items():
             self.close(branch)
@@ -309,7 +308,7 @@ class LivePool:
         for done in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(done, Completion):
                 self._count(done)
-                self.ledger.vain_tokens += len(done.ends)
+        self.ledger.vain_tokens = self.ledger.branch_tokens - read
 
     async def ask_now(self, branch: int) -> str | None:
         """What a branch would answer now, asked beside the ledger: for an episode that has no answer.

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,70 @@ def live_settings(endpoint: Any, options: Mapping[str, Any]) -> LiveSettings:
     return LiveSettings(Settings(**generation), **own)
 
 
+class _Opened:
+    """A server that is opened when it is needed, and its event loop; sources that ask other questions share it."""
+
+    def __init__(self, spec: Any, model: str, server: str, timeout: float, settings: LiveSettings) -> None:
+        self._spec, self._model, self._server, self._timeout, self._settings = spec, model, server, timeout, settings
+        self._background: Background | None = None
+        self._endpoint: Endpoint | None = None
+        self._capabilities: Capabilities | None = None
+        self._served: dict[bool, Served] = {}
+
+    def close(self) -> None:
+        """Close the connections; a server that was given stays open."""
+        if self._background is not None:
+            if self._endpoint is not None and self._endpoint is not self._spec:
+                self._background.run(self._endpoint.close())
+            self._background.close()
+        self._endpoint, self._background, self._served = None, None, {}
+
+    @property
+    def background(self) -> Background:
+        """The loop in which the server is asked."""
+        if self._background is None:
+            self._background = Background()
+        return self._background
+
+    def served(self, probing: bool) -> Served:
+        """The model, which is asked what it can do first."""
+        if probing not in self._served:
+            self._served[probing] = self.background.run(self._open(probing))
+        return self._served[probing]
+
+    async def _open(self, probing: bool) -> Served:
+        settings = self._settings
+        if self._endpoint is None:
+            self._endpoint = (
+                self._spec
+                if isinstance(self._spec, Endpoint)
+                else await open_endpoint(
+                    self._spec,
+                    model=self._model,
+                    server=self._server,
+                    timeout=self._timeout,
+                    patience=settings.patience,
+                    slots=settings.concurrency,
+                    context=settings.generation.max_tokens + 1024,
+                )
+            )
+            self._capabilities = await settings.patience.call(self._endpoint.capabilities)
+        assert self._capabilities is not None
+        served = Served(
+            self._endpoint,
+            self._capabilities,
+            settings.generation,
+            extract=extractor(settings.extractor),
+            merge=merger(settings.equivalence),
+            concurrency=settings.concurrency,
+            patience=settings.patience,
+            probing=probing,
+            ahead=settings.ahead,
+        )
+        await served.prepare()
+        return served
+
+
 class LiveSource(Source):
     """A served model and questions, which ``evaluate`` takes in the place of a store.
 
@@ -152,15 +217,10 @@ class LiveSource(Source):
         self.settings = live_settings(endpoint, options)
         self.tasks, name = _tasks(questions, columns, limit)
         self.benchmark = benchmark or name
-        self._spec, self._model, self._server, self._timeout = endpoint, model, server, timeout
-        self._endpoint: Endpoint | None = None
-        self._background: Background | None = None
-        self._served: dict[bool, Served] = {}
-        self.capabilities: Capabilities | None = None
-        """What the server can do; None before it has been asked."""
         self.token_unit = self.settings.unit
         self.outcomes: list[Outcome] = []
         """Of all episodes that were played, in their order."""
+        self._opened = _Opened(endpoint, model, server, timeout, self.settings)
 
     def __enter__(self) -> Self:
         return self
@@ -170,18 +230,27 @@ class LiveSource(Source):
 
     def close(self) -> None:
         """Close the connections; may be called twice."""
-        if self._background is not None:
-            if self._endpoint is not None:
-                self._background.run(self._endpoint.close())
-            self._background.close()
-        self._endpoint, self._background, self._served = None, None, {}
+        self._opened.close()
 
     @property
     def background(self) -> Background:
         """The loop in which the server is asked."""
-        if self._background is None:
-            self._background = Background()
-        return self._background
+        return self._opened.background
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server can do.
+
+        Raises:
+            EndpointError: there is no such server or model.
+        """
+        return self.served().capabilities
+
+    def asking(self, question: str) -> Self:
+        """The same served model for another question."""
+        other = copy(self)
+        other.tasks, other.outcomes = [Task("0", question, None)], []
+        return other
 
     def served(self, probing: bool = True) -> Served:
         """The model, opened and asked what it can do.
@@ -189,47 +258,11 @@ class LiveSource(Source):
         Raises:
             EndpointError: there is no such server or model.
         """
-        if probing not in self._served:
-            self._served[probing] = self.background.run(self._open(probing))
-        return self._served[probing]
-
-    async def _open(self, probing: bool) -> Served:
-        settings = self.settings
-        if self._endpoint is None:
-            self._endpoint = (
-                self._spec
-                if isinstance(self._spec, Endpoint)
-                else await open_endpoint(
-                    self._spec,
-                    model=self._model,
-                    server=self._server,
-                    timeout=self._timeout,
-                    patience=settings.patience,
-                    slots=settings.concurrency,
-                    context=settings.generation.max_tokens + 1024,
-                )
-            )
-            self.capabilities = await settings.patience.call(self._endpoint.capabilities)
-        assert self.capabilities is not None
-        served = Served(
-            self._endpoint,
-            self.capabilities,
-            settings.generation,
-            extract=extractor(settings.extractor),
-            merge=merger(settings.equivalence),
-            concurrency=settings.concurrency,
-            patience=settings.patience,
-            probing=probing,
-            ahead=settings.ahead,
-        )
-        await served.prepare()
-        return served
+        return self._opened.served(probing)
 
     @property
     def model(self) -> str:
         """Name of the model."""
-        self.served()
-        assert self.capabilities is not None
         return self.capabilities.model.rsplit("/", 1)[-1]
 
     @property
@@ -292,7 +325,7 @@ class LiveSource(Source):
                 "equivalence": settings.equivalence,
                 "extractor": settings.extractor,
                 "generation": plain_values(settings.generation.fixed()),
-                "identity": dict(self.capabilities.identity) if self.capabilities else {},
+                "identity": dict(self.capabilities.identity),
             },
         )
 

@@ -63,6 +63,10 @@ class LiveState(PoolState):
         """Answers of episodes that had none when they were stopped: of a probe that was asked then."""
         self.rounds: list[tuple[float, int]] = []
         """Of each round, the seconds that it took, and the sequential tokens of all episodes together."""
+        self.deadline: float | None = None
+        """When all episodes are stopped with the answers that they have then, by ``time.monotonic``; None: never."""
+        self.late = False
+        """Whether it has come."""
 
     def __getstate__(self) -> dict[str, Any]:
         """A live episode stays in its process.
@@ -100,7 +104,13 @@ class LiveState(PoolState):
         """Generate what a round needs, and play it; as ``PoolState.play``."""
         running = self.running
         began, waited = time.monotonic(), int(self.pools["sequential_tokens"].sum())
-        self.generate(lambda copy: copy.play(plan))
+        try:
+            self.generate(lambda copy: copy.play(plan))
+        except TimeoutError:
+            self.late = True
+            plan = RoundPlan.empty(*self.slots.shape)
+            plan.stop[:] = True
+            self._reread()  # a branch may have ended in time
         super().play(plan)
         self.settle(running)
         self.rounds.append((time.monotonic() - began, int(self.pools["sequential_tokens"].sum()) - waited))
@@ -116,6 +126,7 @@ class LiveState(PoolState):
 
         Raises:
             ControllerError: an episode is stopped with an answer that it has not seen.
+            TimeoutError: it would take longer than the deadline.
         """
         while True:
             self._reread()
@@ -124,7 +135,8 @@ class LiveState(PoolState):
             wanted = self._wanted()
             if not wanted:
                 return
-            for n, error in self._background.run(_reach(wanted)).items():
+            left = None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
+            for n, error in self._background.run(_reach(wanted), left).items():
                 self.failures[n] = error
                 ended = np.zeros(self.episodes, np.bool_)
                 ended[n] = True
@@ -170,7 +182,14 @@ class LiveState(PoolState):
                 self._background.call(pool.close, i)
         over = {n: self.live[n] for n in np.flatnonzero(ended).tolist()}
         if over:
-            self.forced |= self._background.run(_finish({n: p for n, p in over.items() if p}, self._unanswered(over)))
+            work = {n: (pool, self._read(n)) for n, pool in over.items() if pool}
+            self.forced |= self._background.run(_finish(work, self._unanswered(over)))
+
+    def _read(self, n: int) -> int:
+        """The tokens of branches that the rounds of an episode have read."""
+        slots = self.slots[n, : self.pools["opened"][n]]
+        whole = self.arrays.hidden_slots["tokens"][n, : len(slots)]
+        return int(np.where(slots["status"] == FINISHED, whole, slots["depth"] * self.bank.interval).sum())
 
     def ended(self, controller: Controller, seeds: Sequence[int]) -> list[Outcome]:
         """How all episodes ended.
@@ -246,12 +265,12 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _finish(over: dict[int, LivePool], unanswered: dict[int, int]) -> dict[int, str]:
+async def _finish(over: dict[int, tuple[LivePool, int]], unanswered: dict[int, int]) -> dict[int, str]:
     """Cancel all of some episodes, and ask those without an answer for one."""
     answers = {}
     for n, branch in unanswered.items():
-        answer = await over[n].ask_now(branch)
+        answer = await over[n][0].ask_now(branch)
         if answer is not None:
             answers[n] = answer
-    await asyncio.gather(*(pool.finish() for pool in over.values()))
+    await asyncio.gather(*(pool.finish(read) for pool, read in over.values()))
     return answers

@@ -134,8 +134,9 @@ def source_of(store: ReplayStore, endpoint: Written | None = None, **options: An
         "patience": Patience(retries=3, first_wait=0.001),
         "equivalence": "exact",
         "prompt": "text",
+        "benchmark": store.benchmark,
     } | options
-    source = LiveSource(endpoint, tasks, benchmark=store.benchmark, **options)
+    source = LiveSource(endpoint, tasks, **options)
     served = source.served
     pool = int(np.diff(store.branch_offsets).min())
 
