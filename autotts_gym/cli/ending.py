@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 from autotts_gym.errors import AutottsError, plain
 
@@ -78,43 +78,51 @@ def run(work: Callable[[], int], name: str = "", after: Callable[[], str] = lamb
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine. SIGTERM cancels it, as an interrupt does under ``asyncio.run``.
+    """Run a coroutine; an interrupt or SIGTERM cancels it, and a second one ends the process at once.
 
-    An exception of a signal handler must not come up inside the event loop: where a callback runs, the loop logs it and
-    goes on.
+    No exception of a signal handler may come up inside the event loop: where a callback runs, the loop logs it and goes
+    on, and where the loop is being closed, it may wait for ever.
 
     Returns:
         What it returned.
 
     Raises:
+        KeyboardInterrupt: an interrupt came.
         Terminated: SIGTERM came.
     """
     if threading.current_thread() is not threading.main_thread():
         return asyncio.run(work)
+    came: list[int] = []
 
-    async def cancellable() -> Result:
+    async def cancellable() -> Result | None:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        terminated = False
 
         def cancel(number: int, frame: FrameType | None) -> None:
-            nonlocal terminated
-            terminated = True
-            signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-            loop.call_soon_threadsafe(task.cancel)
+            came.append(number)
+            signal.signal(number, _end)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
 
-        earlier = signal.signal(signal.SIGTERM, cancel)
+        for number in handlers:
+            signal.signal(number, cancel)
         try:
             return await work
         except asyncio.CancelledError:
-            if terminated:
-                raise Terminated from None
+            if came:
+                return None
             raise
-        finally:
-            if not terminated:
-                signal.signal(signal.SIGTERM, earlier)
 
-    return asyncio.run(cancellable())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = asyncio.run(cancellable())
+    finally:
+        if not came:  # else a second signal ends the process at once, until ``run`` has reported the first
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    if came:
+        raise Terminated if came[0] == signal.SIGTERM else KeyboardInterrupt
+    return cast(Result, result)
 
 
 def _refusal(error: OSError) -> str:
@@ -202,13 +210,25 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    earlier = signal.signal(signal.SIGTERM, _terminate)
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    signal.signal(number, _end)
     raise Terminated
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End the process at once, as a second signal does.
+
+    It is a handler, not the system's own, from the first signal on: Python complains of a signal that comes while the
+    one is exchanged for the other.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)

@@ -5,6 +5,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from autotts_gym.collection import signals
 from autotts_gym.collection.extraction import Extractor, extractor
 from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalError, JournalWriter, Record, lock_file, read_journal
-from autotts_gym.collection.settings import difference
+from autotts_gym.collection.probing import answer_part, asked_text
+from autotts_gym.collection.settings import Settings, difference
 from autotts_gym.errors import plain, quote
 from autotts_gym.files import replacing
 from autotts_gym.replay.equivalence import merger
@@ -31,6 +34,7 @@ class Built:
         store: the store.
         questions: questions of the collection without a branch that is complete.
         branches: branches that lack probes.
+        refused: branches that the server refuses, such as those of a question that does not fit its context.
         truncated: branches that ended at the limit of tokens or at that of the context.
         bare: branches without log-probabilities, for which the store has no signals, while others have them.
     """
@@ -38,6 +42,7 @@ class Built:
     store: ReplayStore
     questions: int
     branches: int
+    refused: int
     truncated: int
     bare: int
 
@@ -92,17 +97,13 @@ def build(
     ready = {key for key, positions in wanted.items() if index.ready(key, positions)}
     unit = default_token_unit(np.array([index.tokens[key] for key in ready], np.int64)) if ready else 1
     group = signals.window(unit)
-    kept, answers, certain = _read(path, ready, wanted, function, fixed["suffix"], group)
+    kept, answers, certain = _read(index, ready, wanted, function, fixed["suffix"], group)
     bare = sum(not each.signals for each in kept.values())
     certainties = certain if header["capabilities"]["logprobs"] else None
     pools: list[tuple[int, list[Branch]]] = []
-    for number in range(len(header["tasks"])):
-        keys = [key for key in wanted if key[0] == number and key in ready]
-        if keys:
-            pool = [
-                _branch(kept[key], key, wanted[key], interval, stride, answers, certainties, not bare) for key in keys
-            ]
-            pools.append((number, pool))
+    for number, keys in groupby((key for key in wanted if key in ready), itemgetter(0)):
+        pool = [_branch(kept[key], key, wanted[key], interval, stride, answers, certainties, not bare) for key in keys]
+        pools.append((number, pool))
     if not pools:
         raise JournalError(f"{plain(path)}: expected a branch with all its probes, got none of {len(index.tokens)}")
     tasks = index.tasks()
@@ -119,48 +120,44 @@ def build(
         store,
         questions=len(tasks) - len(pools),
         branches=len(index.tokens) - len(ready),
+        refused=len(index.refused),
         truncated=sum(count for finish, count in finishes.items() if finish != "stop"),
         bare=bare if bare < len(kept) else 0,
     )
 
 
 def _stride(index: Index) -> int:
-    return int(index.sessions[-1]["probes"]) if index.sessions else 1
+    asked = index.asked()
+    return int(asked["probes"]) if asked else 1
 
 
 def _read(
-    path: Path, ready: set[Key], wanted: Mapping[Key, range], function: Extractor, suffix: str, group: int
+    index: Index, ready: set[Key], wanted: Mapping[Key, range], function: Extractor, suffix: str, group: int
 ) -> tuple[dict[Key, _Kept], dict[tuple[Key, int], str | None], dict[tuple[Key, int], float]]:
     """What the store needs of each branch and of each probe, in one pass."""
     kept: dict[Key, _Kept] = {}
     answers: dict[tuple[Key, int], str | None] = {}
     certain: dict[tuple[Key, int], float] = {}
-    for record, _ in read_journal(path):
+    for record, place in read_journal(index.path):
         if record.kind not in ("branch", "probe"):
             continue
         values = record.values
         key = (int(values["question"]), int(values["branch"]))
-        if key not in ready:
+        counts = index.places.get(key) if record.kind == "branch" else index.probes.get(key, {}).get(int(values["at"]))
+        if key not in ready or place != counts:  # what another model wrote does not count
             continue
         if record.kind == "branch":
             known = {name: record.arrays[name] for name in signals.NAMES if name in record.arrays}
-            text = str(values["text"])
-            answer = text[_answer_begins(record.arrays["widths"], int(values["think_end"])) :]
             kept[key] = _Kept(
                 int(values["tokens"]),
-                function(answer) if values["finish"] == "stop" else None,
+                function(answer_part(str(values["text"]))) if values["finish"] == "stop" else None,
                 str(values["finish"]),
                 signals.of_intervals(known, wanted[key], group) if len(known) == len(signals.NAMES) else {},
             )
         elif (at := int(values["at"])) in wanted[key]:
-            answers[key, at] = function(suffix + str(values["text"]))
+            answers[key, at] = function(asked_text(suffix, str(values["text"])))
             certain[key, at] = float(values["certainty"])
     return kept, answers, certain
-
-
-def _answer_begins(widths: NDArray[np.int32], think_end: int) -> int:
-    """The character after the thinking block; 0 where there is none."""
-    return int(widths[:think_end].sum()) if think_end > 0 else 0
 
 
 def _branch(
@@ -189,6 +186,7 @@ def _attributes(
     """Where the store came from."""
     header = index.header
     capabilities, fixed = header["capabilities"], header["settings"]
+    asked = index.asked()
     dates = sorted(str(session["date"]) for session in index.sessions)
     attributes = {
         "source": "autotts collect",
@@ -207,7 +205,7 @@ def _attributes(
         "accounts": index.accounts.to_dict(),
         "finish": {name: finishes[name] for name in sorted(finishes)},
         "truncated": sum(count for name, count in finishes.items() if name != "stop"),
-        "branches_asked": int(index.sessions[-1]["branches"]) * len(header["tasks"]) if index.sessions else branches,
+        "branches_asked": int(asked["branches"]) * len(header["tasks"]) if asked else branches,
         "dates": [dates[0], dates[-1]] if dates else [],
         "versions": index.sessions[-1]["versions"] if index.sessions else {},
         "token_unit": unit,
@@ -263,6 +261,10 @@ def merge_journals(sources: Sequence[Path], output: Path, partial: bool = False)
                 + (f", as {plain(seen[number])} is" if number in seen else "")
             )
         seen[number] = index.path
+    asked = [index.asked() for index in indices]
+    for index, session in zip(indices, asked, strict=True):
+        if (told := _lack(index, session, asked[0])) and not partial:
+            raise JournalError(f"{plain(index.path)}: {told}; --partial joins it as it is")
     if len(seen) < total and not partial:
         missing = ", ".join(f"{number}/{total}" for number in range(1, total + 1) if number not in seen)
         raise JournalError(f"expected all {total} shards, got none of {missing}; --partial joins without them")
@@ -279,6 +281,23 @@ def merge_journals(sources: Sequence[Path], output: Path, partial: bool = False)
                         journal.add(record)
         lock_file(temporary).unlink(missing_ok=True)
     return Index.read(output)
+
+
+def _lack(index: Index, asked: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> str:
+    """What a shard lacks of what was asked of it and of the first one, in words; empty: nothing."""
+    if asked is None or first is None:
+        return "expected a shard that was collected, got one of dry runs only"
+    for name in ("branches", "probes"):
+        if asked[name] != first[name]:
+            return f"{name}: expected {first[name]}, as the first shard has, got {asked[name]}"
+    settings = Settings.of(index.header["settings"], int(asked["branches"]), int(asked["probes"]))
+    number, of = index.header["shard"]
+    keys = [(q, b) for q in range(number - 1, len(index.header["tasks"]), of) for b in range(settings.branches)]
+    lacks = sum(
+        not (key in index.refused or (key in index.tokens and index.ready(key, settings.positions(index.tokens[key]))))
+        for key in keys
+    )
+    return f"expected {len(keys)} branches with their probes, but {lacks} are not there yet" if lacks else ""
 
 
 def _number(item: tuple[str, Any]) -> int:

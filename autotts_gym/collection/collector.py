@@ -82,7 +82,8 @@ class Collector:
         self._concurrency, self._patience = concurrency, patience or Patience()
         self._notice, self._on_branch, self._on_tokens = notice, on_branch, on_tokens
         self._on_complete = on_complete
-        self._max_tokens = settings.max_tokens
+        self._rooms: dict[int, int] = {}
+        """The most tokens of the branches of questions of which the server said that they do not fit."""
         self._prober = Prober(settings, capabilities)
         self.stopped = False
         """Whether a budget ended the work."""
@@ -107,9 +108,15 @@ class Collector:
                 workers = [group.create_task(self._work(jobs, sample, probe)) for _ in range(self._workers)]
                 await asyncio.gather(*workers)
                 watch.cancel()
+            await self._check(begun)
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
-        await self._check(begun)
+            error = _first(failures)
+            if isinstance(error, ModelChangedError):
+                self._add(Record("changed", {}))
+            raise error from None
+        except ModelChangedError:
+            self._add(Record("changed", {}))
+            raise
 
     @property
     def _workers(self) -> int:
@@ -122,7 +129,7 @@ class Collector:
             for branch in range(self._settings.branches):
                 tokens = self._index.tokens.get((question, branch))
                 if tokens is None:
-                    if sample:
+                    if sample and (question, branch) not in self._index.refused:
                         yield question, branch
                 elif probe and not self._index.ready((question, branch), self._settings.positions(tokens)):
                     yield question, branch
@@ -142,6 +149,9 @@ class Collector:
             except BudgetReachedError:
                 self.stopped = True
                 return
+            except ContextError as error:
+                self._notice(f"question {plain(self._tasks[key[0]].id)}, branch {key[1]}: left out: {error}")
+                self._add(Record("refused", {"question": key[0], "branch": key[1], "reason": str(error)}))
             except EndpointError as error:
                 task = self._tasks[key[0]]
                 raise type(error)(f"question {plain(task.id)}, branch {key[1]}: {error}") from error
@@ -161,8 +171,10 @@ class Collector:
             changed = sorted(name for name in begun.keys() | now.keys() if begun.get(name) != now.get(name))
             raise ModelChangedError(
                 f"{self._endpoint.name}: expected the model of the beginning, but it has another: {', '.join(changed)} "
-                f"changed; go on with the first model, or begin a collection of its own"
+                f"changed; what came since it was last seen is left out. Go on with the first model, or begin a "
+                f"collection of its own"
             )
+        self._add(Record("checked", {}))
 
     # ---------------------------------------------------------------- sampling
 
@@ -171,8 +183,8 @@ class Collector:
         task, prompt = self._tasks[question], self._prompts[question]
         seed = self._settings.branch_seed(task.id, branch)
         began = time.monotonic()
-        most = self._room(prompt.prompt)
         while True:
+            most = self._room(question)
             request = Request(
                 prompt.prompt,
                 most,
@@ -185,11 +197,11 @@ class Collector:
             try:
                 done = await self._ask(request)
                 break
-            except ContextError:  # a server that did not say how long its context is
-                if self._capabilities.context is not None or most == 1:
+            except ContextError:  # a server of text, or one that did not say how long its context is
+                counted = self._capabilities.context is not None and not isinstance(prompt.prompt, str)
+                if counted or most == 1:
                     raise
-                most //= 2
-                self._max_tokens = min(self._max_tokens, most)
+                self._rooms[question] = min(self._rooms.get(question, most), most // 2)
             finally:
                 self._budget.free(aside)
         if done.finish == "length" and most < self._settings.max_tokens:
@@ -204,9 +216,7 @@ class Collector:
             "finish": done.finish,
             "tokens": widths.size,
             "generated": max(widths.size, done.total_tokens),
-            "lost_tokens": done.lost_tokens,
-            "prompt_tokens": done.prompt_tokens,
-            "cached_tokens": done.cached_tokens,
+            **_read(done, request),
             "text": done.text,
             "think_begin": drawn.think_begin,
             "think_end": drawn.think_end,
@@ -224,13 +234,14 @@ class Collector:
         self._on_branch(question, done.text, done.finish == "stop")
         return drawn, done.place or place
 
-    def _room(self, prompt: Prompt) -> int:
+    def _room(self, question: int) -> int:
         """The most tokens that a branch may have: its last probe must fit the context, too."""
-        context = self._capabilities.context
+        context, prompt = self._capabilities.context, self._prompts[question].prompt
+        most = self._rooms.get(question, self._settings.max_tokens)
         if context is None or isinstance(prompt, str):
-            return self._max_tokens
+            return most
         tail = self._prober.tail + self._settings.probe_tokens
-        room = min(self._max_tokens, context - len(prompt) - tail)
+        room = min(most, context - len(prompt) - tail)
         if room < 1:
             raise ContextError(
                 f"expected room for a branch: prompt {len(prompt)}, probe {tail}, context {context} tokens"
@@ -253,7 +264,7 @@ class Collector:
         Returns:
             Where the server has it in its cache.
         """
-        known = self._index.probes.get(key, set())
+        known: Mapping[int, int] = self._index.probes.get(key, {})
         missing = [at for at in reversed(self._settings.positions(len(drawn.ends))) if at not in known]
         prompt = len(self._prompts[key[0]].prompt)
         asides = [
@@ -262,7 +273,7 @@ class Collector:
         try:
             for at in missing:
                 place = await self._probe(key, drawn, at, place) or place
-                self._budget.free(asides.pop())
+                self._budget.free(asides.pop(0))
         finally:
             for aside in asides:
                 self._budget.free(aside)
@@ -291,9 +302,7 @@ class Collector:
             "finish": done.finish,
             "certainty": round(self._prober.certainty(done), 6),
             "generated": max(len(done.ends), done.total_tokens),
-            "lost_tokens": done.lost_tokens,
-            "prompt_tokens": done.prompt_tokens,
-            "cached_tokens": done.cached_tokens,
+            **_read(done, request),
         }
         self._add(Record("probe", values))
         return done.place
@@ -301,18 +310,41 @@ class Collector:
     # ---------------------------------------------------------------- both
 
     async def _ask(self, request: Request, until: Callable[[str], bool] | None = None) -> Completion:
-        return await complete(
-            self._endpoint,
-            request,
-            self._patience,
-            until=until,
-            on_tokens=self._on_tokens,
-            on_lost=self._budget.lose,
-            notice=self._notice,
-        )
+        came = 0
+
+        def count(tokens: int) -> None:
+            nonlocal came
+            came += tokens
+            self._on_tokens(tokens)
+
+        def lose(tokens: int) -> None:
+            nonlocal came
+            came = 0
+            if tokens:
+                self._add(Record("lost", {"tokens": tokens, "prompt_tokens": len(request.prompt)}))
+                self._budget.check()
+
+        try:
+            return await complete(
+                self._endpoint, request, self._patience, until=until, on_tokens=count, on_lost=lose, notice=self._notice
+            )
+        except BaseException:
+            if came:
+                self._add(Record("lost", {"tokens": came, "prompt_tokens": len(request.prompt)}))
+            raise
 
     def _add(self, record: Record) -> None:
-        self._index.add(record, self._journal.add(record), paid=True)
+        self._index.add(record, self._journal.add(record))
+
+
+def _read(done: Completion, request: Request) -> dict[str, Any]:
+    """What a request read: as the server says, or the most that it can have been (of text, a token a character)."""
+    unknown = done.prompt_tokens < 0
+    return {
+        "prompt_tokens": len(request.prompt) if unknown else done.prompt_tokens,
+        "cached_tokens": max(done.cached_tokens, 0),
+        "unknown": unknown,
+    }
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -22,8 +22,9 @@ class Index:
         path: of the journal.
         header: values of its first record; empty until that was read.
         tokens: by branch, its tokens.
-        probes: by branch, after how many tokens it was probed.
+        probes: by branch, after how many tokens it was probed, and where the record of each begins.
         places: by branch, where its record begins.
+        refused: by branch that the server refuses, its reason.
         accounts: what was spent.
         sessions: values of each run.
     """
@@ -31,10 +32,13 @@ class Index:
     path: Path
     header: dict[str, Any] = field(default_factory=dict)
     tokens: dict[Key, int] = field(default_factory=dict)
-    probes: dict[Key, set[int]] = field(default_factory=dict)
+    probes: dict[Key, dict[int, int]] = field(default_factory=dict)
     places: dict[Key, int] = field(default_factory=dict)
+    refused: dict[Key, str] = field(default_factory=dict)
     accounts: Accounts = field(default_factory=Accounts)
     sessions: list[Mapping[str, Any]] = field(default_factory=list)
+    _unchecked: list[tuple[Key, int]] = field(default_factory=list)
+    """Branches (0) and probes (after how many tokens) since the model was last seen to be the first one."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -50,13 +54,12 @@ class Index:
             raise JournalError(f"{plain(path)}: expected a journal with settings, got one that was cut off before them")
         return index
 
-    def add(self, record: Record, place: int, paid: bool = False) -> None:
+    def add(self, record: Record, place: int) -> None:
         """Note a record.
 
         Args:
             record: the record.
             place: where it begins.
-            paid: whether the tokens that it lost are in the accounts already.
 
         Raises:
             JournalError: it does not fit those before it.
@@ -70,24 +73,35 @@ class Index:
                     self.header = dict(values)
                 case "session":
                     self.sessions.append(values)
+                    self._unchecked.clear()
+                case "checked":
+                    self._unchecked.clear()
+                case "changed":
+                    self._drop_unchecked()
+                case "lost":
+                    self.accounts.lose(int(values["tokens"]), int(values["prompt_tokens"]))
+                case "refused":
+                    self.refused[self._key(values)] = str(values["reason"])
                 case "branch":
                     key = self._key(values)
                     if key in self.tokens:
                         raise JournalError(f"{where}: expected branch {key[1]} of question {key[0]} once, got it twice")
                     self.tokens[key] = int(values["tokens"])
                     self.places[key] = place
-                    self._pay(values, "branch", paid)
+                    self._unchecked.append((key, 0))
+                    self._pay(values, "branch")
                 case "probe":
                     key, at = self._key(values), int(values["at"])
                     if key not in self.tokens or not 0 < at <= self.tokens[key]:
                         raise JournalError(f"{where}: expected a probe of a branch that is there, got {key} after {at}")
-                    known = self.probes.setdefault(key, set())
+                    known = self.probes.setdefault(key, {})
                     if at in known:
                         raise JournalError(
                             f"{where}: expected a probe once, got branch {key[1]} of question {key[0]} twice"
                         )
-                    known.add(at)
-                    self._pay(values, "probe", paid)
+                    known[at] = place
+                    self._unchecked.append((key, at))
+                    self._pay(values, "probe")
                 case _:
                     raise JournalError(f"{where}: expected a branch or a probe, got {plain(record.kind)}")
         except (KeyError, TypeError, ValueError) as error:
@@ -101,10 +115,23 @@ class Index:
             raise JournalError(f"{plain(self.path)}: expected a question that is there, got {question}")
         return question, branch
 
-    def _pay(self, values: Mapping[str, Any], kind: str, paid: bool) -> None:
-        names = ("generated", "lost_tokens", "prompt_tokens", "cached_tokens")
-        tokens, lost, prompt, cached = (int(values[name]) for name in names)
-        self.accounts.add(kind, tokens, 0 if paid else lost, prompt, cached)
+    def _pay(self, values: Mapping[str, Any], kind: str) -> None:
+        tokens, prompt, cached = (int(values[name]) for name in ("generated", "prompt_tokens", "cached_tokens"))
+        self.accounts.add(kind, tokens, prompt, cached, bool(values["unknown"]))
+
+    def _drop_unchecked(self) -> None:
+        """Forget what another model may have written; it stays in the accounts."""
+        for key, at in self._unchecked:
+            if at:
+                self.probes.get(key, {}).pop(at, None)
+            else:
+                del self.tokens[key], self.places[key]
+                self.probes.pop(key, None)
+        self._unchecked.clear()
+
+    def asked(self) -> Mapping[str, Any] | None:
+        """What the last run asked for that was not a dry one; None: there was none."""
+        return next((session for session in reversed(self.sessions) if not session["dry"]), None)
 
     def tasks(self) -> list[Task]:
         """The questions."""
@@ -112,4 +139,4 @@ class Index:
 
     def ready(self, key: Key, positions: Sequence[int] | range) -> bool:
         """Whether a branch is there with all of these probes."""
-        return key in self.tokens and self.probes.get(key, set()).issuperset(positions)
+        return key in self.tokens and self.probes.get(key, {}).keys() >= set(positions)

@@ -45,7 +45,7 @@ class Record:
     """One entry.
 
     Attributes:
-        kind: "settings", "session", "branch" or "probe".
+        kind: what it is: "settings", "session", "branch", "probe" …
         values: its JSON-able values.
         arrays: its arrays, by name.
     """

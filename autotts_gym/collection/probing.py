@@ -139,5 +139,16 @@ class Prober:
         return signals.certainty(done.logprobs, min(count, len(done.ends)))
 
 
+def asked_text(suffix: str, text: str) -> str:
+    """What a probe asked with and what came back, up to the brace that closes it, where the suffix opens one."""
+    end = matching_brace(text) if suffix.rstrip().endswith("{") else -1
+    return suffix + (text[: end + 1] if end >= 0 else text)
+
+
+def answer_part(text: str) -> str:
+    """A branch's text after its thinking block; all of it where none is closed."""
+    return text[text.rfind(THINK_END) + len(THINK_END) :] if THINK_END in text else text
+
+
 def _closed(text: str) -> bool:
     return matching_brace(text) >= 0

@@ -19,7 +19,7 @@ from autotts_gym.collection.extraction import extractor
 from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalError, JournalWriter, Record
 from autotts_gym.collection.logs import LogBranch
-from autotts_gym.collection.probing import TaskPrompt
+from autotts_gym.collection.probing import TaskPrompt, answer_part
 from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
 from autotts_gym.collection.questions import Task, digest
 from autotts_gym.collection.settings import Settings, difference
@@ -94,8 +94,7 @@ class Tally:
 
     def add(self, question: int, text: str, finished: bool) -> None:
         """Count a branch that was sampled."""
-        thought = text.rfind(THINK_END)
-        answer = self._extract(text[thought + len(THINK_END) :] if thought >= 0 else text) if finished else None
+        answer = self._extract(answer_part(text)) if finished else None
         answers, verdicts, gold = self._answers[question], self._verdicts[question], self._tasks[question].answer
         answers[answer] = answers.get(answer, 0) + 1
         self._branches[question] += 1
@@ -199,7 +198,7 @@ async def run(
     tally = Tally(tasks, extract, equivalence)
     if prompts is None:
         prompts = await prepare_prompts(endpoint, capabilities, settings, tasks, limits.patience)
-    header = await _header(endpoint, capabilities, settings, tasks, prompts, benchmark, shard)
+    header = await _header(endpoint, capabilities, settings, tasks, prompts, benchmark, shard, limits.patience)
     chosen = list(range(len(tasks)))[shard[0] - 1 :: shard[1]]
     if dry:
         chosen = chosen[:: max(1, len(chosen) // DRY_QUESTIONS)][:DRY_QUESTIONS]
@@ -229,8 +228,9 @@ async def run(
                 nonlocal came
                 came += count
 
+            among = set(chosen)
             for question, branch in index.tokens:
-                wanted = question in chosen and branch < branches
+                wanted = question in among and branch < branches
                 if wanted and _is_complete(index, (question, branch), settings, probe):
                     tally.complete(question)
 
@@ -286,11 +286,12 @@ async def _header(
     prompts: Mapping[int, TaskPrompt],
     benchmark: str,
     shard: tuple[int, int],
+    patience: Patience,
 ) -> dict[str, Any]:
     """The values of a journal's first record."""
-    suffix = {}
+    suffix: dict[str, Any] = {}
     for name, text in (("open", settings.closing + settings.suffix), ("closed", settings.suffix)):
-        suffix[name] = list(await endpoint.tokenize(text)) if capabilities.ids else text
+        suffix[name] = list(await patience.call(partial(endpoint.tokenize, text))) if capabilities.ids else text
     return {
         "form": FORM,
         "model": capabilities.model.rsplit("/", 1)[-1],
@@ -383,9 +384,9 @@ async def _logged(
         "finish": log.finish,
         "tokens": int(widths.size),
         "generated": 0,
-        "lost_tokens": 0,
         "prompt_tokens": 0,
         "cached_tokens": 0,
+        "unknown": False,
         "text": log.text,
         "think_begin": begin,
         "think_end": end,

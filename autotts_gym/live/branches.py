@@ -11,8 +11,7 @@ import numpy as np
 
 from autotts_gym.collection import signals
 from autotts_gym.collection.extraction import Extractor
-from autotts_gym.collection.probing import Drawn, Prober, TaskPrompt
-from autotts_gym.collection.prompts import THINK_END
+from autotts_gym.collection.probing import Drawn, Prober, TaskPrompt, answer_part, asked_text
 from autotts_gym.collection.questions import Task
 from autotts_gym.collection.settings import Settings
 from autotts_gym.live.bank import LiveBank, Merge
@@ -415,12 +414,10 @@ class LivePool:
         return done
 
     def _answer_of_probe(self, done: Completion) -> str | None:
-        return self._served.extract(self._served.settings.suffix + done.text)
+        return self._served.extract(asked_text(self._served.settings.suffix, done.text))
 
     def _end(self, branch: int, growing: _Growing, stopped: bool) -> None:
-        text = growing.drawn.text
-        thought = text.rfind(THINK_END)
-        answer = self._served.extract(text[thought + len(THINK_END) :] if thought >= 0 else text) if stopped else None
+        answer = self._served.extract(answer_part(growing.drawn.text)) if stopped else None
         tokens = max(len(growing.drawn.ends), 1)
         self._bank.end(self._pool, branch, tokens, growing.depth, self._number(answer))
         self.ended[branch] = True

@@ -140,6 +140,31 @@ def test_kill_and_go_on(questions, tmp_path):
     assert len(index.tokens) == 16
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)])
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+def test_a_second_signal_ends_it_at_once(questions, tmp_path, numbers, pause):
+    with serving(delay=0.01) as server:
+        words = command("collect", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)
+        for _ in range(4):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "autotts_gym.cli.main", *words],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            deadline = time.monotonic() + 60
+            before = len(server.asked)
+            while len(server.asked) < before + 14 and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            for number in numbers:
+                process.send_signal(number)
+                time.sleep(pause)
+            errors = process.communicate(timeout=20)[1].decode()
+            assert process.returncode in (-numbers[0], 128 + numbers[0]), errors
+            assert "Traceback" not in errors
+    assert Index.read(tmp_path / "out" / "chars" / "quiz.journal").sessions
+
+
 def test_a_second_process_is_refused(questions, tmp_path, capsys):
     out = tmp_path / "out"
     with serving(delay=0.01) as server:

@@ -1,6 +1,7 @@
 """Collecting from a scripted server: what is asked, kept and built; interrupted runs go on as if they had not been."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scripted
 from scripted import EOS, SUFFIX, Scripted, branch_text, next_text, serving
 
 from autotts_gym.collection import collector as collector_module
@@ -120,7 +122,8 @@ def test_wrong_usage_is_not_believed(kind, tmp_path):
         outcome = collect(server, tmp_path / "a.journal")
     store = build(tmp_path / "a.journal").store
     assert outcome.index.accounts.branch_tokens == store.tokens.sum() < 12 * 400
-    assert outcome.index.accounts.branch_prompt_tokens == 0
+    read = sum(len(each.text) * 4 for each in TASKS)  # the most that it can have been: a token a character
+    assert outcome.index.accounts.branch_prompt_tokens == read
     assert outcome.index.accounts.unknown == 12 + sum(map(len, outcome.index.probes.values()))
 
 
@@ -277,9 +280,156 @@ def test_the_context_ends_a_branch(kind, tmp_path):
     assert built.truncated > 0
 
 
-def test_no_room_for_a_branch_is_an_error(tmp_path):
-    with serving(context=40) as server, pytest.raises(EndpointError, match=r"question a.*room"):
-        collect(server, tmp_path / "a.journal")
+def test_questions_without_room_are_left_out_and_the_others_go_on(tmp_path):
+    path = tmp_path / "a.journal"
+    tasks = [Task("long", "L" * 380, "1"), *TASKS]
+    with serving(context=400) as server:
+        outcome = collect(server, path, tasks=tasks)
+        asked = len(server.asked)
+        collect(server, path, tasks=tasks)
+        assert len(server.asked) - asked < 10  # nothing is asked twice, only what the server can do
+    assert set(outcome.index.refused) == {(0, branch) for branch in range(4)}
+    assert "expected room for a branch" in outcome.index.refused[0, 0]
+    built = build(path)
+    assert (built.refused, built.questions, built.store.num_branches) == (4, 1, 12)
+
+
+@pytest.mark.parametrize("kind", ["openai", "text"])
+def test_a_long_question_does_not_shorten_the_others(kind, tmp_path):
+    """Of text nobody knows the tokens: the limit is halved until it fits, for this question alone."""
+    tasks = [Task("long", "L" * 300, "1"), *TASKS]
+    options = {"kind": "vllm", "ids": False} if kind == "text" else {"kind": kind}
+    with serving(context=400, **options) as server:
+        outcome = collect(server, tmp_path / "a.journal", tasks=tasks, limits=Limits(concurrency=1, patience=QUICK))
+    assert not outcome.index.refused
+    finishes = {}
+    for record, _ in read_journal(tmp_path / "a.journal"):
+        if record.kind == "branch":
+            finishes.setdefault(record.values["question"], set()).add(record.values["finish"])
+    assert finishes.pop(0) <= {"context", "stop"}
+    assert set.union(*finishes.values()) == {"stop"}
+
+
+def test_what_another_model_wrote_is_not_used(tmp_path, monkeypatch):
+    whole, path = tmp_path / "whole.journal", tmp_path / "a.journal"
+    one = Limits(concurrency=1, patience=QUICK)
+    with serving(kind="vllm") as server:
+        collect(server, whole)
+        first = scripted.branch_text
+
+        def swap(number: int, prompt: str) -> None:
+            if path.exists() and server.context == 4096 and len(Index.read(path).tokens) == 3:
+                server.context = 2048
+                monkeypatch.setattr(scripted, "branch_text", lambda prompt, seed: "Mine is \\boxed{999}.")
+
+        server.fault = swap
+        with pytest.raises(ModelChangedError, match="left out"):
+            collect(server, path, limits=one)
+        kept = Index.read(path)
+        assert not kept.tokens  # nobody had looked at the server yet
+        assert kept.accounts.branch_tokens > 0
+        monkeypatch.setattr(scripted, "branch_text", first)
+        server.context, server.fault = 4096, lambda number, prompt: None
+        collect(server, path, limits=one)
+    assert content(build(path).store) == content(build(whole).store)
+    assert "999" not in str(content(build(path).store)["answers"])
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
+def test_no_budget_is_passed_over_several_runs(kind, tmp_path):
+    """Tokens of broken streams count, whichever run they were lost in."""
+    with serving(kind=kind) as server:
+        generated = 0
+        piece = server._piece
+
+        def counted(body: Any, prompt: str, each: int, place: int) -> dict[str, Any]:
+            nonlocal generated
+            generated += any(prompt.startswith(task.text) for task in TASKS)
+            return piece(body, prompt, each, place)
+
+        server._piece = counted  # type: ignore[method-assign]
+        server.fault = lambda number, prompt: "cut" if prompt.startswith("How") else None
+        limits = Limits(concurrency=2, tokens=60, patience=replace(QUICK, retries=0))
+        for _ in range(15):
+            with contextlib.suppress(EndpointError):
+                collect(server, tmp_path / "a.journal", replace(SETTINGS, max_tokens=20), probe=False, limits=limits)
+    lost = Index.read(tmp_path / "a.journal").accounts
+    assert 0 < generated <= 60
+    assert generated - 10 <= lost.generated <= generated  # a stream that is cut has tokens on their way
+    assert lost.lost_prompt_tokens > 0
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
+def test_no_budget_of_money_is_passed_where_reading_costs(kind, tmp_path):
+    read = 0
+
+    def count(number: int, prompt: str) -> str | None:
+        nonlocal read
+        if any(prompt.startswith(task.text) for task in TASKS):
+            read += len(prompt)
+            return "cut" if number % 9 == 5 else None
+        return None
+
+    with serving(kind=kind) as server:
+        server.fault = count
+        limits = Limits(concurrency=1, usd=4.0, price=Price(input=1000.0, cached=1000.0, output=0.0), patience=QUICK)
+        outcome = collect(server, tmp_path / "a.journal", replace(SETTINGS, max_tokens=100), limits=limits)
+    assert outcome.stopped
+    assert 1.5 < read / 1000 <= 4
+
+
+@pytest.mark.parametrize("tokens", [8, 32])
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
+def test_an_answer_ends_at_its_brace_for_every_extractor(kind, tokens, tmp_path, monkeypatch):
+    answer = scripted.next_text
+
+    def more(prompt: str, seed: int) -> str:
+        return "4} or 7, \\boxed{9}" if prompt.endswith(SUFFIX) else answer(prompt, seed)
+
+    monkeypatch.setattr(scripted, "next_text", more)
+    path = tmp_path / "a.journal"
+    with serving(kind=kind) as server:
+        collect(server, path, replace(SETTINGS, probe_tokens=tokens))
+    for extract in ("number", "boxed"):
+        store = build(path, extract=extract).store
+        shown = {store.answers(q)[a] for q, a in _probed(store)}
+        assert shown == {"4"}
+
+
+def _probed(store: ReplayStore) -> set[tuple[int, int]]:
+    """The answers that probes show, with their questions."""
+    questions = np.repeat(np.arange(store.num_questions), np.diff(store.branch_offsets))
+    rows = np.repeat(questions, np.diff(store.probe_offsets))
+    return set(zip(rows.tolist(), store.probes.tolist(), strict=True))
+
+
+def test_shards_that_are_not_complete_are_no_shards(tmp_path):
+    paths = [tmp_path / f"{number}.journal" for number in (1, 2)]
+    merged = tmp_path / "m.journal"
+    with serving() as server:
+        collect(server, paths[0], shard=(1, 2))
+        collect(server, paths[1], shard=(2, 2), dry=True)
+        with pytest.raises(JournalError, match="dry runs only"):
+            merge_journals(paths, merged)
+        collect(server, paths[1], replace(SETTINGS, branches=2), shard=(2, 2))
+        with pytest.raises(JournalError, match="branches: expected 4, as the first shard has, got 2"):
+            merge_journals(paths, merged)
+        collect(server, paths[1], shard=(2, 2), limits=Limits(concurrency=1, tokens=300, patience=QUICK))
+        with pytest.raises(JournalError, match=r"expected 4 branches with their probes, but \d are not there yet"):
+            merge_journals(paths, merged)
+        assert len(merge_journals(paths, merged, partial=True).tokens) >= 8
+        collect(server, paths[1], shard=(2, 2))
+    merged.unlink()
+    assert len(merge_journals(paths, merged).tokens) == 12
+
+
+def test_the_answer_of_a_logged_branch_is_behind_its_thinking(tmp_path):
+    texts = ["<think>It is \\boxed{7}.</think> So it is \\boxed{5}.", "<think>first \\boxed{9}</think> I do not know."]
+    path = tmp_path / "a.journal"
+    with serving() as server:
+        collect(server, path, tasks=TASKS[:1], sample=False, logs={0: [LogBranch(text) for text in texts]})
+    store = build(path).store
+    assert [store.answer(0, final) if final >= 0 else None for final in store.finals.tolist()] == ["5", None]
 
 
 def test_probes_at_other_intervals_and_none(tmp_path):
