@@ -153,7 +153,9 @@ def test_the_options_of_proposers_are_listed_with_their_defaults(monkeypatch):
                 assert float(found[1]) == defaults[option], f"{kind}: {option}"
 
 
-@pytest.mark.parametrize(("document", "controller"), [("README.md", "cmc"), ("docs/controllers.md", "controller")])
+@pytest.mark.parametrize(
+    ("document", "controller"), [("README.md", "cmc"), ("docs/controllers.md", "controller"), ("docs/live.md", "cmc")]
+)
 def test_the_python_of_a_document_runs(document, controller, tmp_path, monkeypatch):
     """From top to bottom; a block that is marked with a name is a file."""
     monkeypatch.chdir(tmp_path)
@@ -168,7 +170,7 @@ def test_the_python_of_a_document_runs(document, controller, tmp_path, monkeypat
 
 def test_every_document_with_python_is_run_or_repeats_what_is():
     documents = [path for path in DOCUMENTS if any(kind == "python" for _, kind, _ in BLOCK.findall(path.read_text()))]
-    run = {"README.md", "docs/controllers.md"}
+    run = {"README.md", "docs/controllers.md", "docs/live.md"}
     repeats = {"docs/environment.md", "docs/sandbox.md"}
     assert {path.relative_to(ROOT).as_posix() for path in documents} == run | repeats
     text = "".join((ROOT / name).read_text() for name in run)

@@ -95,7 +95,7 @@ def imports(path, at_import=False):
 
 LAYERS = (
     *("extensions", "replay", "engine", "observation", "actions"),
-    *("sandbox", "controllers", "envs", "evaluation", "models", "collection", "cli"),
+    *("sandbox", "controllers", "envs", "evaluation", "models", "collection", "live", "cli"),
 )
 MAY_IMPORT = {
     "extensions": {"extensions"},
@@ -105,10 +105,11 @@ MAY_IMPORT = {
     "actions": {"extensions", "engine", "actions"},
     "sandbox": {"replay", "engine", "sandbox"},
     "controllers": {"extensions", "replay", "engine", "observation", "actions", "sandbox", "controllers"},
-    "envs": {"replay", "engine", "observation", "actions", "envs"},
+    "envs": {"replay", "engine", "observation", "actions", "models", "collection", "live", "envs"},
     "evaluation": {"replay", "engine", "sandbox", "controllers", "evaluation"},
     "models": {"models"},
     "collection": {"extensions", "replay", "models", "collection"},
+    "live": {"replay", "engine", "controllers", "evaluation", "models", "collection", "live"},
     "cli": set(LAYERS),
 }
 
