@@ -1,11 +1,11 @@
-"""What rules lose on twins of the store that ships: the noise that a verdict of ``autotts evaluate --twin`` allows."""
+"""What rules lose on twins of ``synthetic/search``: the noise that a verdict of ``autotts evaluate --twin`` allows."""
 
 import argparse
 from pathlib import Path
 
 from autotts_gym import evaluate, make_controller
 from autotts_gym.evaluation.twin import compare_with_twin
-from autotts_gym.replay import resolve_stores
+from autotts_gym.replay import load_store
 from autotts_gym.replay.variants import twin
 from benchmarks import run
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--twins", type=int, default=8, help="seeds 0, 1, ... of the twins (default: %(default)s)")
     twins = range(parser.parse_args().twins)
-    (store,) = resolve_stores(None)
+    store = load_store("synthetic/search")
     rules = [make_controller(name, branches=16) for name in ("sc", "answer_consistency")]
     rules += [make_controller(name) for name in ("asc", "parallel_probe", "short_m")]
     rules += [make_controller("cmc", beta=beta) for beta in (0.2, 0.5, 1.0)]

@@ -1,6 +1,6 @@
 """A way to answer of your own, in one file: short branches count more.
 
-    autotts evaluate synthetic/search --controller sc --aggregator examples/aggregator.py:short_votes
+    autotts evaluate tiny/search --controller sc --aggregator examples/aggregator.py:short_votes
     gym.make("AutoTTS-Replay-v0", aggregator="examples/aggregator.py:short_votes")
     evaluate(controller, store, aggregator="examples/aggregator.py:short_votes")
 

@@ -1,6 +1,6 @@
 """A controller of your own, in one file: read complete branches until one answer leads by a margin.
 
-    autotts evaluate synthetic/search --controller examples/controller.py:Margin --param lead=3
+    autotts evaluate tiny/search --controller examples/controller.py:Margin --param lead=3
     make_controller("examples/controller.py:Margin", lead=3)
 
 It decides for N episodes at once, from the arrays of ``autotts_gym.engine.layout``: ``revealed.pools`` holds a record

@@ -23,7 +23,7 @@ import autotts_gym  # noqa: F401 - registers the environments
 class Args:
     """Arguments."""
 
-    store: str = "synthetic/search"  # name or path of the store to learn
+    store: str = "tiny/search"  # name or path of the store to learn
     env: str = "AutoTTS-ReplayRounds-v0"  # one macro action a round
     seed: int = 0  # of everything random
     num_envs: int = 256  # environments side by side

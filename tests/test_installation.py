@@ -20,7 +20,7 @@ pools, slots = np.zeros(1, layout.POOL), np.zeros((1, 2), layout.SLOT)
 words = [np.zeros(2, np.int64) for _ in range(3)]
 print(find_growth(pools, slots, np.zeros(1, np.int64), np.zeros((1, 2), np.int32), *words))
 """
-WHERE = "import autotts_gym; print(autotts_gym.__file__); print(autotts_gym.load_store('synthetic/search').name)"
+WHERE = "import autotts_gym; print(autotts_gym.__file__); print(autotts_gym.load_store('tiny/search').name)"
 
 
 def run(*command, **options):
@@ -81,7 +81,7 @@ def test_installed_run_installed_as_editable_and_uninstalled_leaves_nothing(sour
     assert not (site / "autotts_gym").exists()
     where, store = run(python, "-c", WHERE, **options).splitlines()
     assert Path(where) == source / "autotts_gym" / "__init__.py"
-    assert store == "synthetic/search"
+    assert store == "tiny/search"
 
     run(*pip, "uninstall", "--yes", "autotts_gym", **options)
     assert files(site) == before

@@ -62,8 +62,8 @@ def test_the_wheel_works_outside_the_checkout_with_the_store_that_ships(installe
 
 
 def test_the_command_of_the_wheel_shows_the_store_that_ships(installed, tmp_path):
-    command = (installed, "-m", "autotts_gym.cli.main", "info", "synthetic/search")
-    assert "synthetic" in run(*command, cwd=tmp_path, env=clean_environment())
+    command = (installed, "-m", "autotts_gym.cli.main", "info", "tiny/search")
+    assert "autotts collect" in run(*command, cwd=tmp_path, env=clean_environment())
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -20,7 +20,7 @@ DOUBT = 0.04
 """Loss of accuracy on a twin that makes a verdict doubtful, for any interval.
 
 A table of few questions lowers the mean, but many resamples leave these questions out, so that the interval still
-reaches 0. On eight twins of the store that ships no rule lost more than 3.3 points with 8 seeds, 2.2 with 20
+reaches 0. On eight twins of ``synthetic/search`` no rule lost more than 3.3 points with 8 seeds, 2.2 with 20
 (``python -m benchmarks.twins``).
 """
 

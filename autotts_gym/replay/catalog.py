@@ -14,7 +14,7 @@ from autotts_gym.errors import StoreError, plain
 from autotts_gym.replay.store import ReplayStore
 from autotts_gym.validation import check
 
-DEFAULT_STORE = "synthetic/search"
+DEFAULT_STORE = "tiny/search"
 """What ``store=None`` means."""
 
 _EXPECTED = "the name of a store, a path, a ReplayStore, or several of these"

@@ -2,8 +2,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
-from agents.extractors import EXTRACTORS
+from agents.extractors import EXTRACTORS, SetExtractor
 from autotts_gym.observation import branches, pool
 
 M = 10
@@ -21,18 +22,26 @@ def observations() -> dict[str, torch.Tensor]:
     return {key: torch.as_tensor(value) for key, value in found.items()}
 
 
+def extractor(name: str) -> tuple[SetExtractor, int]:
+    """One for the store that ships, whose branch slots have signals besides; and the features of a slot."""
+    space = gym.make("AutoTTS-Replay-v0", max_branches=M).observation_space
+    of_branch = spaces.utils.flatdim(space["branches"]) // M  # type: ignore[index]
+    assert of_branch == len(branches.FEATURES) + 4 * 4
+    return EXTRACTORS[name](space, width=16, of_branch=of_branch), of_branch  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_the_order_of_the_branches_and_the_number_of_closed_slots_do_not_matter(name: str) -> None:
     torch.manual_seed(0)
-    space = gym.make("AutoTTS-Replay-v0", max_branches=M).observation_space
-    extract = EXTRACTORS[name](space, width=16).eval()  # type: ignore[arg-type]
+    extract, of_branch = extractor(name)
+    extract.eval()
     batch = observations()
     features = extract(batch)
     assert features.shape == (5, extract.features_dim)
-    slots = batch["branches"].reshape(5, M, len(branches.FEATURES))
+    slots = batch["branches"].reshape(5, M, of_branch)
     turned = slots[:, torch.randperm(M)]
     assert not torch.equal(turned, slots)
-    padded = torch.cat([turned, torch.zeros(5, 6, len(branches.FEATURES))], dim=1)
+    padded = torch.cat([turned, torch.zeros(5, 6, of_branch)], dim=1)
     for changed in (turned, padded):
         again = extract({"pool": batch["pool"], "branches": changed.reshape(5, -1)})
         torch.testing.assert_close(features, again, rtol=1e-5, atol=1e-6)
@@ -43,9 +52,8 @@ def test_the_order_of_the_branches_and_the_number_of_closed_slots_do_not_matter(
 
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_a_pool_without_an_open_branch_has_finite_features_and_gradients(name: str) -> None:
-    space = gym.make("AutoTTS-Replay-v0", max_branches=M).observation_space
-    extract = EXTRACTORS[name](space, width=16)  # type: ignore[arg-type]
-    nothing = {"pool": torch.rand(2, len(pool.FEATURES)), "branches": torch.zeros(2, M * len(branches.FEATURES))}
+    extract, of_branch = extractor(name)
+    nothing = {"pool": torch.rand(2, len(pool.FEATURES)), "branches": torch.zeros(2, M * of_branch)}
     features = extract(nothing)
     features.sum().backward()
     assert torch.isfinite(features).all()

@@ -13,7 +13,7 @@ POLICY = Path(agents.__file__).parent / "trained" / "default.zip"
 
 def test_the_default_policy_plays_as_a_controller_and_spends_less_where_tokens_cost_more():
     frugal, lavish = (
-        evaluate(make_controller(POLICY, beta=beta), "synthetic/heldout", seeds=range(2), accounting="autotts")
+        evaluate(make_controller(POLICY, beta=beta), "tiny/heldout", seeds=range(2), accounting="autotts")
         for beta in (0.0, 1.0)
     )
     assert frugal.controller == "default"
@@ -22,19 +22,19 @@ def test_the_default_policy_plays_as_a_controller_and_spends_less_where_tokens_c
 
 
 def test_the_default_policy_means_the_same_where_all_tokens_are_others():
-    heldout = load_store("synthetic/heldout")
+    heldout = load_store("tiny/heldout")
     one, other = (
         evaluate(make_controller(POLICY, beta=0.3), store, seeds=range(2)) for store in (heldout, scaled(heldout, 8))
     )
     assert (8 * one.total_tokens == other.total_tokens).all()
     assert (one.correct == other.correct).all()
     assert one.mean_return(0.3) == pytest.approx(other.mean_return(0.3))
-    dear = evaluate(make_controller(POLICY, beta=0.3), heldout, seeds=range(2), token_unit=50_000)
+    dear = evaluate(make_controller(POLICY, beta=0.3), heldout, seeds=range(2), token_unit=heldout.token_unit // 20)
     assert dear.mean_tokens < one.mean_tokens
 
 
 def test_the_default_policy_gives_the_same_episodes_for_any_number_of_workers():
     policy = make_controller(POLICY, beta=0.3)
-    one, two = (evaluate(policy, "synthetic/heldout", seeds=range(2), workers=workers) for workers in (1, 2))
+    one, two = (evaluate(policy, "tiny/heldout", seeds=range(2), workers=workers) for workers in (1, 2))
     assert (one.total_tokens == two.total_tokens).all()
     assert (one.correct == two.correct).all()

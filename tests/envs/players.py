@@ -25,7 +25,7 @@ def small(questions: int = 4, pool: int = 9, seed: int = 0) -> ReplayStore:
 
 
 def shipped() -> ReplayStore:
-    """A synthetic store like the one that ships, smaller."""
+    """A synthetic store like those that ship, smaller."""
     return synthesize(questions=3, branches=20, seed=4)
 
 

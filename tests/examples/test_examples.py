@@ -35,17 +35,17 @@ def run(*command, **options):
 
 def test_the_controller_stops_once_an_answer_leads():
     controller = make_controller(f"{EXAMPLES / 'controller.py'}:Margin", lead=3)
-    result = evaluate(controller, "synthetic/search", seeds=range(10))
-    assert evaluate(make_controller("sc", branches=3), "synthetic/search", seeds=range(10)).accuracy < result.accuracy
+    result = evaluate(controller, "tiny/search", seeds=range(10))
+    assert evaluate(make_controller("sc", branches=3), "tiny/search", seeds=range(10)).accuracy < result.accuracy
     assert result.branches_opened.min() >= 3
-    assert result.mean_tokens < evaluate(make_controller("sc"), "synthetic/search", seeds=range(10)).mean_tokens / 2
-    done = run("autotts_gym.cli.main", "evaluate", "synthetic/search", "--seeds", 2, "--controller",
+    assert result.mean_tokens < evaluate(make_controller("sc"), "tiny/search", seeds=range(10)).mean_tokens / 2
+    done = run("autotts_gym.cli.main", "evaluate", "tiny/search", "--seeds", 2, "--controller",
                "examples/controller.py:Margin", "--param", "lead=2")  # fmt: skip
     assert "margin(branches=64, lead=2)" in done.stdout
 
 
 def test_the_reward_halves_what_a_right_answer_is_worth():
-    env = gym.make("AutoTTS-Replay-v0", reward=f"{EXAMPLES / 'reward.py'}:patience")
+    env = gym.make("AutoTTS-Replay-v0", store="synthetic/search", reward=f"{EXAMPLES / 'reward.py'}:patience")
     seen = 0
     for seed in range(20):
         _, info = env.reset(seed=seed)
@@ -74,7 +74,7 @@ def test_the_aggregator_counts_short_branches_more():
 
 def test_the_macro_widens_only_in_doubt():
     macros = ["stop", "deepen_all", f"{EXAMPLES / 'macro.py'}:widen_in_doubt"]
-    env = gym.make("AutoTTS-ReplayRounds-v0", macros=macros)
+    env = gym.make("AutoTTS-ReplayRounds-v0", store="synthetic/search", macros=macros)
     _, info = env.reset(seed=0)
     assert info["action_mask"].tolist() == [1, 0, 1]
     doubts = 0
@@ -135,14 +135,14 @@ def test_the_observation_is_a_list_of_features_of_the_episode_and_of_branches():
 
 def test_an_agent_is_trained_with_them_and_its_policy_is_played(tmp_path):
     pytest.importorskip("sb3_contrib")
-    run("agents.train", "--config", "maskable_ppo", "--store", "synthetic/search", "--total-steps", 1024, "--num-envs",
+    run("agents.train", "--config", "maskable_ppo", "--store", "tiny/search", "--total-steps", 1024, "--num-envs",
         16, "--n-steps", 64, "--threads", 1, "--env-threads", 1, "--eval-seeds", 1, "--eval-points", 2, "--samples", 0,
         "--log-dir", tmp_path, "--name", "run", "--reward", "examples/reward.py:patience", "--macros", "stop",
         "read_1", "examples/macro.py:widen_in_doubt", "examples/macro.py:grow_leader",
         "--observation", "examples/observation.py:DOUBT")  # fmt: skip
-    done = run("autotts_gym.cli.main", "evaluate", "synthetic/heldout", "--seeds", 1, "--controller",
+    done = run("autotts_gym.cli.main", "evaluate", "tiny/heldout", "--seeds", 1, "--controller",
                tmp_path / "run" / "final.zip")  # fmt: skip
-    assert "synthetic/heldout" in done.stdout
+    assert "tiny/heldout" in done.stdout
 
 
 def test_ppo_in_a_single_file_learns_the_store_that_ships():
@@ -150,7 +150,7 @@ def test_ppo_in_a_single_file_learns_the_store_that_ships():
     lines = run("examples.ppo_single_file", "--total-steps", 100_000, timeout=300).stdout.splitlines()
     returns = [float(line.split("mean return ")[1].split(",")[0]) for line in lines if "mean return" in line]
     assert np.mean(returns[-3:]) > np.mean(returns[:3]) + 0.2
-    assert np.mean(returns[-3:]) > 0.6
+    assert np.mean(returns[-3:]) > 0.4
 
 
 LOG = """\

@@ -16,7 +16,7 @@ def outputs(notebook: Any) -> list[Any]:
 
 def test_the_four_notebooks_are_there():
     assert [path.stem for path in NOTEBOOKS] == [
-        "01_quickstart", "02_train_an_agent", "03_bring_your_own_branches", "04_explorer",
+        "01_quickstart", "02_train_an_agent", "03_collect_branches", "04_explorer",
     ]  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import shutil
@@ -6,6 +7,7 @@ import pytest
 
 import autotts_gym.replay.catalog as catalog
 from autotts_gym.errors import StoreError
+from autotts_gym.models.local import file_hash, model_file
 from autotts_gym.replay import (
     default_store,
     list_stores,
@@ -30,7 +32,8 @@ def test_a_name_is_looked_up_in_order_and_then_among_what_ships(folder):
     assert load_store("m/one").num_questions == 1
     assert load_store("m/two.5").num_questions == 3
     assert load_store("synthetic/search").attributes["synthetic"] is True
-    assert list_stores() == ["m/one", "m/two.5", "synthetic/heldout", "synthetic/search"]
+    shipped = [f"{model}/{name}" for model in ("micro", "synthetic", "tiny") for name in ("heldout", "search")]
+    assert list_stores() == sorted(["m/one", "m/two.5", *shipped])
 
 
 def test_a_path_is_opened_as_it_is(folder, monkeypatch):
@@ -51,8 +54,8 @@ def test_an_unknown_name_lists_where_it_looked_and_what_there_is(folder):
 
 
 def test_none_is_the_store_that_ships():
-    assert default_store().name == "synthetic/search"
-    assert [store.name for store in resolve_stores(None)] == ["synthetic/search"]
+    assert default_store().name == "tiny/search"
+    assert [store.name for store in resolve_stores(None)] == ["tiny/search"]
 
 
 def test_a_store_argument_may_be_a_name_a_path_a_store_or_several(folder):
@@ -84,7 +87,7 @@ def test_an_installed_package_finds_the_stores_inside_it(tmp_path, monkeypatch):
     shutil.copytree(catalog.shipped_folder(), package / "trajectories")
     monkeypatch.setattr(catalog.validation, "__file__", str(package / "validation.py"))
     assert catalog.shipped_folder() == package / "trajectories"
-    assert default_store().path == package / "trajectories/synthetic/search.h5"
+    assert default_store().path == package / "trajectories/tiny/search.h5"
 
 
 @pytest.mark.parametrize("name", ["synthetic/search", "synthetic/heldout"])
@@ -98,6 +101,24 @@ def test_what_ships_is_what_the_readme_says_makes_it(name):
     assert (store.num_questions, store.num_branches) == (30, 3840)
     assert store.path is not None
     assert store.path.stat().st_size < 400_000
+
+
+@pytest.mark.parametrize(("model", "branches"), [("tiny", 128), ("micro", 64)])
+@pytest.mark.parametrize("split", ["search", "heldout"])
+def test_the_collected_stores_that_ship_are_of_the_model_and_the_questions_that_ship(model, branches, split):
+    store = load_store(f"{model}/{split}")
+    assert (store.num_questions, store.num_branches) == (30, 30 * branches)
+    rows = map(json.loads, (catalog.shipped_folder() / "tiny" / f"{split}.jsonl").read_text().splitlines())
+    expected = [(row["question"], row["answer"]) for row in rows]
+    golds = [store.answers(q)[gold] for q, gold in enumerate(store.gold)]
+    assert list(zip(store.questions, golds, strict=True)) == expected
+    attributes = store.attributes
+    assert attributes["source"] == "autotts collect"
+    assert attributes["model_identity"]["file_sha256"] == file_hash(model_file(model))
+    assert attributes["license"] == "MIT"
+    assert not store.synthetic
+    readme = (catalog.shipped_folder() / "README.md").read_text()
+    assert f"trajectories/tiny/{split}.jsonl --model {model} --out stores --branches {branches} " in readme
 
 
 @pytest.mark.parametrize(("seed", "branches"), [(0, 1), (0, 128), (99, 128), (7, 5)])

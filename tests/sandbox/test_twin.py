@@ -11,12 +11,12 @@ from autotts_gym import evaluate, make_controller
 from autotts_gym.cli.main import main
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.twin import TwinReport, compare_with_twin
-from autotts_gym.replay import Branch, Question, build_store, resolve_stores, synthesize
+from autotts_gym.replay import Branch, Question, build_store, load_store, synthesize
 from autotts_gym.replay.variants import twin
 from autotts_gym.sandbox import check_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-(STORE,) = resolve_stores(None)
+STORE = load_store("synthetic/search")
 TWIN = twin(STORE)
 
 
