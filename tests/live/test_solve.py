@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from scripted import serving
+from scripted import SUFFIX, serving
 from written import Written, random_store, source_of
 
 from autotts_gym import evaluate, make_controller
@@ -30,8 +30,9 @@ CONTROLLERS = [
 ]
 
 
-def test_a_question_is_answered():
-    with serving() as server:
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
+def test_a_question_is_answered(kind):
+    with serving(kind=kind) as server:
         solution = solve(
             "How many?",
             server.address,
@@ -48,6 +49,20 @@ def test_a_question_is_answered():
     assert solution.ledger.branch_tokens - solution.ledger.vain_tokens == solution.total_tokens
     assert solution.sc_tokens() > 0
     assert solution.trace.rounds[-1].ledger.total_tokens == solution.total_tokens
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
+def test_branches_are_probed_between_chunks(kind):
+    """The scripted model begins its branch anew at each chunk, so that none ends: all end at the limit."""
+    with serving(kind=kind) as server:
+        options = {"interval": 20, "max_tokens": 70, "max_branches": 2}
+        solution = solve("How many?", server.address, "parallel_probe", knobs={"beta": 0.0}, **options)
+    assert solution.ledger.probes == 2 * 3
+    assert solution.total_tokens == 2 * 70
+    asked = [body["prompt"] for body in server.asked]
+    texts = [each if isinstance(each, str) else "".join(map(chr, each)) for each in asked]
+    mine = [text for text in texts if text.startswith("How many?Perhaps")]
+    assert {len(text.removesuffix(SUFFIX)) for text in mine} == {9 + 20, 9 + 40, 9 + 60}
 
 
 def test_it_works_inside_a_running_loop():
