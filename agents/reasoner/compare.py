@@ -6,6 +6,7 @@ largest value are the range that the others are held against; a value outside of
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -98,6 +99,24 @@ def _wrong(pool: Pool) -> NDArray[np.int64]:
     return np.bincount(finals[(finals >= 0) & ~pool.right[:POOL]], minlength=1)
 
 
+def first_probes(store: ReplayStore) -> tuple[float, float]:
+    """How far the first probes of a question agree, and how often they are right together.
+
+    Returns:
+        Means over questions: the share of the branches that show the most frequent answer at their first probe, and
+        how often that answer is right; each in [0, 1].
+    """
+    begins, probes = store.probe_offsets[:-1], np.diff(store.probe_offsets)
+    shares, right = [], []
+    for q, gold in enumerate(store.gold.tolist()):
+        part = slice(*store.branch_offsets[q : q + 2].tolist())
+        shown = store.probes[begins[part][probes[part] > 0]]
+        if votes := Counter(shown[shown >= 0].tolist()).most_common(1):
+            shares.append(votes[0][1] / shown.size)
+            right.append(float(votes[0][0] == gold))
+    return _mean(shares), _mean(right)
+
+
 def _clustering(pools: Sequence[Pool]) -> float:
     """Share of wrong votes on the most frequent wrong answer."""
     wrong = [votes for pool in pools if (votes := _wrong(pool)).sum() >= 2]
@@ -137,6 +156,7 @@ def measures(store: ReplayStore) -> list[Measure]:
     chances = np.array([pool.right.mean() for pool in pools])
     tokens, probes = store.tokens, np.diff(store.probe_offsets)
     means = [float(pool.tokens.mean()) for pool in pools]
+    agree, together = first_probes(store)
     return [
         ("pass@1", float(chances.mean()), _percent),
         *(
@@ -149,6 +169,8 @@ def measures(store: ReplayStore) -> list[Measure]:
             (f"probe = final answer at {100 * at:.0f} % of depth", share, _percent)
             for at, share in zip(DEPTHS, agreement, strict=True)
         ),
+        ("first probes on their most frequent answer", agree, _percent),
+        ("that answer is right", together, _percent),
         ("wrong branches longer than right ones, ratio of means", _mean([_longer(p) for p in _mixed(pools)]), _ratio),
         ("rank correlation of length and correctness", _mean([_rank_correlation(p) for p in _mixed(pools)]), _ratio),
         ("branches without a final answer", float((store.finals < 0).mean()), _percent),

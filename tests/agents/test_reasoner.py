@@ -325,6 +325,8 @@ def test_measures_of_a_store_that_was_counted_by_hand() -> None:
     assert taken["coverage@64"] == 1.0
     assert taken["majority@64"] == 1.0
     assert taken["probe = final answer at 50 % of depth"] == pytest.approx(3 / 7)
+    assert taken["first probes on their most frequent answer"] == 7 / 8
+    assert taken["that answer is right"] == 0.0
     assert taken["branches without a final answer"] == 1 / 8
     assert taken["share of finished votes for the leader"] == pytest.approx(4 / 7)
     assert taken["wrong answers in 64 branches"] == 1
