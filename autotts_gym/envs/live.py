@@ -90,6 +90,17 @@ class LiveRoundEpisodes(RoundEpisodes):
         _begin(self, chosen, options)
         self._masks = None
 
+    def step_one(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
+        """Generate what a macro in episode 0 needs, play it, and encode it.
+
+        Raises:
+            AutottsError: the action is not in the action space.
+            EndpointError: the server failed the episode, which has ended.
+        """
+        step = super().step_one(action)
+        _raise_failure(self.state)
+        return step
+
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """The step of ``step_all``, behind what it needs."""
         plan = RoundPlan.empty(*self.state.slots.shape)

@@ -118,18 +118,19 @@ def test_a_vector_of_live_episodes(name, mode):
         envs.close()
 
 
-def test_an_episode_that_the_server_fails_ends():
+@pytest.mark.parametrize(("name", "opening"), [(IDS[0], 1), (IDS[1], 6)])
+def test_an_episode_that_the_server_fails_ends(name, opening):
     store = random_store(14, questions=2, pool=4)
     endpoint = Written(store)
     with source_of(store, endpoint) as source:
-        env = gym.make(IDS[0], source=source, max_branches=4)
+        env = gym.make(name, source=source, max_branches=4)
         env.reset(seed=0, options={"question": 0, "branch_seed": 0})
         endpoint.dead = {0}
         with pytest.raises(EndpointError, match="it is dead"):
-            env.step(1)
-        envs = gym.make_vec(IDS[0], num_envs=2, source=source, max_branches=4)
+            env.step(opening)
+        envs = gym.make_vec(name, num_envs=2, source=source, max_branches=4)
         envs.reset(seed=0, options={"question": np.array([0, 1]), "branch_seed": 0})
-        _, _, terminations, truncations, info = envs.step(np.array([1, 1]))
+        _, _, terminations, truncations, info = envs.step(np.array([opening, opening]))
         assert (terminations.tolist(), truncations.tolist()) == ([False, False], [True, False])
         assert info["stop_reason"].tolist() == ["truncated", "running"]
         assert info["answer"].tolist() == ["", ""]
