@@ -109,10 +109,10 @@ def write_outcome(addresses, outcomes):
 @inline
 def _step(s, n, action, restart, again, encoder, results):
     """Step an episode; see step_all. Returns whether it has ended."""
-    reward, valid = 0.0, True
+    reward, valid = 0.0, restart
     if restart:
         call_begin(s.begin, s, n, np.int64(-1))
-    else:
+    elif s.pools[n].stop_reason == RUNNING:  # a live episode may have been ended by its server
         reward, valid = _advance(s, n, action)
     ended = _conclude(s, n, reward, valid, results)
     if ended and again:
@@ -144,10 +144,10 @@ def step_all(addresses, first, end, actions, restart, again, encoder, results, a
 @inline
 def _step_round(s, n, action, restart, again, encoder, compiled, plan, masks_before, masks_after, results):
     """Play the macro of an episode; see step_rounds. Returns whether it has ended."""
-    reward, valid = 0.0, True
+    reward, valid = 0.0, restart
     if restart:
         call_begin(s.begin, s, n, np.int64(-1))
-    else:
+    elif s.pools[n].stop_reason == RUNNING:
         valid = masks_before[n, action] != 0
         code = compiled[action, 0] if valid else PLAIN
         if code != PLAIN or not valid:
