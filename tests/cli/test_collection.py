@@ -245,7 +245,19 @@ def test_bad_use_is_one_line(questions, tmp_path, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("template", ["{{ nothing }}", "{{ question", "{{ 1 / 0 }}", "{% for %}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ nothing }}",
+        "{{ question",
+        "{{ 1 / 0 }}",
+        "{% for %}",
+        "{{ '%(a)s' % {} }}",
+        "{{ [].pop() }}",
+        "{{ question.split(1) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    ],
+)
 def test_bad_templates(questions, tmp_path, capsys, template):
     with serving() as server:
         words = command("collect", questions, "--model", server.address, "--out", tmp_path, "--template", template)
