@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from autotts_gym.errors import plain, quote
 from autotts_gym.models.base import Endpoint, EndpointError
@@ -81,11 +80,6 @@ async def open_endpoint(
         local = _Local(connection, props, model=model or path.stem, hashes={"file_sha256": file_hash(path)})
         local.server = running
         return local
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise EndpointError(
-            f"endpoint: expected http://host:port/v1, local:FILE.gguf or {' or '.join(SHIPPED)}, got {quote(text)}"
-        )
     if server not in ("auto", "llama.cpp", "vllm", "sglang", "openai"):
         raise EndpointError(f"server: expected auto, llama.cpp, vllm, sglang or openai, got {quote(server)}")
     address = text.rstrip("/").removesuffix("/v1")

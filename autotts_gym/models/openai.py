@@ -199,13 +199,13 @@ async def served_models(connection: Connection) -> list[dict[str, Any]]:
     """The models of a server, as ``/v1/models`` lists them.
 
     Raises:
-        EndpointError: it lists none.
-        RetryableError: it cannot be reached.
+        EndpointError: it refuses.
+        RetryableError: it cannot be reached, or sends no list.
     """
     reply = await connection.get("/v1/models")
     rows = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise EndpointError(f"{connection.address}: /v1/models: expected a list of models, got {quote(reply)}")
+        raise RetryableError(f"{connection.address}: /v1/models: expected a list of models, got {quote(reply)}")
     return rows
 
 

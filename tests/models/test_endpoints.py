@@ -1,11 +1,14 @@
 """Endpoints: what they ask of servers, what they make of what comes, and which failures are waited for."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aiohttp import web
 from scripted import EOS, Scripted, branch_text, serving
 
 from autotts_gym.models import (
@@ -16,6 +19,7 @@ from autotts_gym.models import (
     EndpointError,
     Patience,
     Request,
+    RetryableError,
     Sampling,
     complete,
     open_endpoint,
@@ -206,6 +210,12 @@ def test_a_server_without_ids_back_is_one_of_text():
     [
         ("ftp://x", "expected http"),
         ("nonsense", "expected http"),
+        ("http://[::1/v1", "expected http"),
+        ("http://h:99999/v1", "expected http"),
+        ("http://h:abc/v1", "expected http"),
+        ("http://:80/v1", "expected http"),
+        ("http://h/v1?x=1", "expected http"),
+        (f"http://{'a' * 300}/v1", "expected an address"),
         ("local:/no/such/file.gguf", "expected a .gguf file, got none"),
         (f"local:{__file__}", "expected a .gguf file, got another"),
         ([], "at least one"),
@@ -221,6 +231,95 @@ def test_nobody_at_an_address():
         address = server.address
     with pytest.raises(EndpointError, match=r"after 4 calls"):
         asyncio.run(open_endpoint(address, patience=QUICK))
+
+
+class Telling(Scripted):
+    """A server of text that refuses everybody, and says what came."""
+
+    async def _models(self, request: web.Request) -> web.Response:
+        seen = request.headers.get("Authorization", "")
+        return web.json_response({"error": {"message": f"{'x' * 150} no such key: {seen}"}}, status=401)
+
+
+@pytest.mark.parametrize(
+    ("key", "user", "message"),
+    [
+        (" sk-SECRET\n", "", r"no such key: Bearer \*\*\*$"),
+        ("", "me:SECRET@", r"no such key: Basic \*\*\*$"),
+        ("sk-SECRET", "me:SECRET@", "expected a key or a user in the address, got both"),
+        ("sk-\tSECRET", "", "expected a key of printable ASCII characters"),
+        ("SECRÉT", "", "expected a key of printable ASCII characters"),
+        ("", "SECRET:SECRET@[", "expected http"),
+    ],
+)
+def test_keys_and_passwords_are_never_shown(monkeypatch, key, user, message):
+    monkeypatch.setenv("AUTOTTS_API_KEY", key)
+    with serving(Telling(kind="openai")) as server, pytest.raises(EndpointError, match=message) as caught:
+        asyncio.run(open_endpoint(server.address.replace("//", f"//{user}"), patience=QUICK))
+    assert not any(word in str(caught.value) for word in ("SECR", "U0VDUkVU", "OlNF"))
+
+
+def test_a_user_in_an_address_is_sent():
+    with serving(kind="openai") as server:
+        address = server.address.replace("//", "//me:pass%40word@")
+
+        async def run() -> tuple[str, dict[str, str]]:
+            async with await open_endpoint(address, patience=QUICK) as endpoint:
+                return endpoint.name, endpoint._connection._headers
+
+        name, headers = asyncio.run(run())
+    assert "pass" not in name
+    assert headers == {"Authorization": "Basic bWU6cGFzc0B3b3Jk"}
+
+
+@dataclass
+class Odd(Scripted):
+    """A server that answers a stream with something else, after its first requests."""
+
+    body: bytes = b""
+    form: str = "application/json"
+
+    async def _answer(
+        self, request: web.Request, body: dict[str, Any], prompt: str, fault: str | None
+    ) -> web.StreamResponse:
+        return web.Response(body=self.body, content_type=self.form)
+
+
+@pytest.mark.parametrize("form", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize(
+    ("error", "calls", "message"),
+    [
+        ({"message": "credits exhausted", "code": 402}, 1, "HTTP 402: credits exhausted"),
+        ("busy", 4, "HTTP 500: busy"),
+        (None, 4, "expected .*weather"),
+    ],
+)
+def test_an_error_in_the_place_of_a_stream_is_told(form, error, calls, message):
+    with serving(Odd(kind="openai", form=form)) as server:
+        value = json.dumps({"error": error} if error else "weather").encode()
+        server.body = value if form == "application/json" else b"data: " + value  # without the end of the line
+
+        async def work(endpoint: Endpoint) -> None:
+            with pytest.raises(EndpointError, match=message):
+                await complete(endpoint, Request("q", 4, 1, GREEDY), QUICK)
+            assert len(server.asked) == calls
+
+        ask(server, work)
+
+
+def test_an_odd_answer_while_the_model_is_watched_may_pass():
+    class Busy(Scripted):
+        async def _models(self, request: web.Request) -> web.Response:
+            return web.json_response({"detail": "busy"}) if self.delay else await super()._models(request)
+
+    with serving(Busy(kind="vllm")) as server:
+
+        async def work(endpoint: Endpoint) -> None:
+            server.delay = 1.0
+            with pytest.raises(RetryableError, match="expected a list of models"):
+                await endpoint.identity()
+
+        ask(server, work)
 
 
 def test_an_unknown_model_is_refused():
