@@ -314,9 +314,10 @@ def _run(
             patience=patience,
             slots=arguments.concurrency,
             context=arguments.context or most + 1024,
+            notice=say,
         )
         async with endpoint:
-            capabilities = await patience.call(endpoint.capabilities, say)
+            capabilities = await endpoint.capabilities(patience, say)
             for line in capabilities.lines():
                 say(line)
             name = capabilities.model

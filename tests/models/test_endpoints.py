@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from autotts_gym.models import (
     complete,
     open_endpoint,
 )
+from autotts_gym.models.llama_cpp import LlamaCpp
 
 QUICK = Patience(retries=3, loading=3.0, first_wait=0.01, longest_wait=0.05)
 KINDS = ("llama.cpp", "vllm", "openai")
@@ -366,3 +368,232 @@ def test_a_fleet_of_two_models_is_none():
                     await endpoint.capabilities()
 
         asyncio.run(run())
+
+
+@dataclass
+class Leaving(Scripted):
+    """A server that may be away."""
+
+    away: bool = True
+
+    async def _props(self, request: web.Request) -> web.Response:
+        return web.Response(status=503) if self.away else await super()._props(request)
+
+
+def test_a_fleet_begins_without_one_that_is_away_and_takes_it_back():
+    with serving() as one, serving(Leaving()) as two:
+        lines: list[str] = []
+        away = Patience(retries=1, first_wait=0.01)
+
+        async def run() -> None:
+            async with await open_endpoint([one.address, two.address], patience=away, notice=lines.append) as endpoint:
+                assert "left out" in lines[-1]
+                assert two.address.removesuffix("/v1") in lines[-1]
+                assert (await endpoint.capabilities(away)).slots == 8
+                before = await endpoint.identity()
+                two.away = False
+                assert await endpoint.identity() == before
+                asked = len(two.asked)
+                done = [complete(endpoint, Request((65,), 400, seed, GREEDY), QUICK) for seed in range(4)]
+                await asyncio.gather(*done)
+                assert len(two.asked) == asked + 2
+
+        asyncio.run(run())
+
+
+def test_a_fleet_of_nobody_or_of_a_wrong_address_closes_what_it_opened(monkeypatch):
+    closed: list[str] = []
+    close = LlamaCpp.close
+
+    async def counted(self: LlamaCpp) -> None:
+        closed.append(self.name)
+        await close(self)
+
+    monkeypatch.setattr(LlamaCpp, "close", counted)
+    with serving() as one:
+        with pytest.raises(EndpointError, match="expected http"):
+            asyncio.run(open_endpoint([one.address, "nonsense"], patience=QUICK))
+        assert closed == [one.address.removesuffix("/v1")]
+        address = one.address
+    with pytest.raises(EndpointError, match="after 4 calls"):
+        asyncio.run(open_endpoint([address, address], patience=QUICK))
+
+
+def test_patience_is_heeded_while_a_server_is_tried():
+    with serving(kind="openai", fault=lambda number, prompt: "500") as server:
+        lines: list[str] = []
+
+        async def work(endpoint: Endpoint) -> None:
+            with pytest.raises(EndpointError, match="HTTP 500"):
+                await endpoint.capabilities(Patience(retries=1, first_wait=0.01), lines.append)
+
+        ask(server, work)
+        assert len(server.asked) == 2
+        assert len(lines) == 1
+
+
+def test_a_server_that_is_away_does_not_pass_for_one_of_few_logprobs():
+    def fault(number: int, prompt: str) -> str | None:
+        return "500" if server.asked[number].get("logprobs") == 20 else None
+
+    with serving(kind="openai") as server:
+        server.fault = fault
+
+        async def work(endpoint: Endpoint) -> None:
+            with pytest.raises(EndpointError, match="HTTP 500"):
+                await endpoint.capabilities(QUICK)
+            server.fault = lambda number, prompt: "400" if server.asked[number].get("logprobs") == 20 else None
+            assert (await endpoint.capabilities(QUICK)).logprobs == 5
+
+        ask(server, work)
+
+
+@dataclass
+class Bent(Scripted):
+    """A server whose events a test bends."""
+
+    bend: Callable[[dict[str, Any], dict[str, Any]], None] = lambda body, event: None
+
+    def _piece(self, body: dict[str, Any], prompt: str, each: int, place: int) -> dict[str, Any]:
+        event = super()._piece(body, prompt, each, place)
+        self.bend(body, event)
+        return event
+
+    def _last(self, body: dict[str, Any], prompt: str, ids: list[int], finish: str, fault: Any) -> dict[str, Any]:
+        event = super()._last(body, prompt, ids, finish, fault)
+        self.bend(body, event)
+        return event
+
+
+def put(**values: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """Replace values that an event has, or the first of its choices."""
+
+    def bend(body: dict[str, Any], event: dict[str, Any]) -> None:
+        for part in (event, *event.get("choices", [])):
+            part.update({name: value for name, value in values.items() if name in part})
+
+    return bend
+
+
+@pytest.mark.parametrize(
+    ("kind", "bend", "message"),
+    [
+        ("vllm", put(finish_reason=[]), "finish_reason: expected stop or length"),
+        ("llama.cpp", put(stop_type=[]), "stop_type: expected one of"),
+        ("vllm", put(token_ids=[2**40]), "expected text and token_ids"),
+        ("vllm", put(token_ids=[True]), "expected text and token_ids"),
+        ("llama.cpp", put(tokens=[2**40]), "expected tokens and content"),
+        ("llama.cpp", put(tokens=[True]), "expected tokens and content"),
+        ("llama.cpp", put(timings=[1]), None),
+        ("llama.cpp", put(id_slot=10**30), None),
+        ("openai", put(usage=[1]), None),
+    ],
+)
+def test_values_that_cannot_be(kind, bend, message):
+    with serving(Bent(kind=kind)) as server:
+
+        async def work(endpoint: Endpoint) -> None:
+            server.bend = bend
+            request = Request(prompt_of(kind, "q"), 400, 1, GREEDY)
+            if message is None:
+                assert (await complete(endpoint, request, QUICK)).text == branch_text("q", 1)
+            else:
+                with pytest.raises(EndpointError, match=message):
+                    await complete(endpoint, request, QUICK)
+
+        ask(server, work)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("value", "kept"), [(1000.0, None), (math.inf, None), (10**400, None), (1e-6, 0.0)])
+def test_log_probabilities_above_zero(kind, value, kept):
+    def bend(body: dict[str, Any], event: dict[str, Any]) -> None:
+        for choice in event.get("choices", []):
+            if "logprobs" in choice:
+                choice["logprobs"] = {"token_logprobs": [value], "top_logprobs": [{"a": value}]}
+        if "completion_probabilities" in event:
+            event["completion_probabilities"] = [{"logprob": value, "top_logprobs": [{"logprob": value}]}]
+
+    with serving(Bent(kind=kind)) as server:
+
+        async def work(endpoint: Endpoint) -> Completion:
+            server.bend = bend
+            return await complete(endpoint, Request(prompt_of(kind, "q"), 4, 1, GREEDY, top_logprobs=1), QUICK)
+
+        done = ask(server, work)
+    assert list(done.logprobs) == ([] if kept is None else [kept] * 4)
+
+
+@dataclass
+class Deaf(Scripted):
+    """A server that does not heed the most tokens."""
+
+    async def _answer(
+        self, request: web.Request, body: dict[str, Any], prompt: str, fault: str | None
+    ) -> web.StreamResponse:
+        name = "n_predict" if self.kind == "llama.cpp" else "max_tokens"
+        return await super()._answer(request, body | {name: 1000}, prompt, fault)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_beyond_the_most_are_not_kept(kind):
+    with serving(Deaf(kind=kind)) as server:
+
+        async def work(endpoint: Endpoint) -> None:
+            done = await complete(endpoint, Request(prompt_of(kind, "q"), 7, 1, GREEDY), QUICK)
+            assert (done.finish, done.text) == ("length", branch_text("q", 1)[:7])
+            assert len(done.ends) == 7
+            request = Request(prompt_of(kind, "q"), 7, 1, GREEDY, whole=True)
+            if kind != "openai":  # whose pieces may be of any number of tokens
+                with pytest.raises(EndpointError, match="expected at most 7 tokens, got"):
+                    await complete(endpoint, request, QUICK)
+
+        ask(server, work)
+
+
+@dataclass
+class Forgetful(Scripted):
+    """A llama.cpp that leaves ids out of every stream after some tokens, and is silent before a long whole answer."""
+
+    after: int = 6
+
+    def _piece(self, body: dict[str, Any], prompt: str, each: int, place: int) -> dict[str, Any]:
+        event = super()._piece(body, prompt, each, place)
+        if self.after and place == self.after:
+            event["tokens_predicted"] += 1
+        return event
+
+    async def _answer(
+        self, request: web.Request, body: dict[str, Any], prompt: str, fault: str | None
+    ) -> web.StreamResponse:
+        if not body["stream"]:
+            await asyncio.sleep(0.002 * body["n_predict"])
+        return await super()._answer(request, body, prompt, fault)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_ids_that_a_stream_leaves_out_are_asked_for_in_a_short_piece(resume):
+    texts = []
+    for _ in range(2):
+        with serving(Forgetful()) as server:
+            lost: list[int] = []
+            came: list[int] = []
+
+            async def work(
+                endpoint: Endpoint, server: Forgetful = server, lost: list[int] = lost, came: list[int] = came
+            ) -> Completion:
+                request = Request(tuple(map(ord, "q")), 300, 1, Sampling(), top_logprobs=4)
+                options = {"resume": resume, "on_lost": lost.append, "on_tokens": came.append}
+                return await complete(endpoint, request, Patience(retries=0), **options)
+
+            done = ask(server, work, timeout=0.4)
+        assert done.finish == "length"
+        assert done.ids.tolist() == [*map(ord, done.text)]
+        assert len(done.ends) == len(done.logprobs) == len(done.ids) == sum(came) == done.total_tokens == 300
+        assert [body["stream"] for body in server.asked] == [True, False] * 8
+        assert all(body["n_predict"] <= 32 for body in server.asked if not body["stream"])
+        assert all(body["n_predict"] + len(body["prompt"]) <= 301 for body in server.asked)
+        assert lost == [2] * 8
+        assert done.lost_tokens == 16
+        texts.append(done.text)
+    assert texts[0] == texts[1]
