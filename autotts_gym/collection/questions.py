@@ -164,15 +164,10 @@ def read_tasks(source: str, columns: Columns | None = None, limit: int | None = 
     Raises:
         StoreError: there is no such file or column, a row lacks something, two have one id, or there is no question.
     """
-    return tasks_of(source, read_rows(source), columns or Columns(), limit)
-
-
-def tasks_of(source: str, rows: Sequence[Mapping[str, Any]], columns: Columns, limit: int | None = None) -> list[Task]:
-    """The questions of rows; see ``read_tasks``."""
-    rows, where = rows[:limit], plain(source)
+    rows, where = read_rows(source)[:limit], plain(source)
     if not rows:
         raise StoreError(f"{where}: expected at least one question, got none")
-    return distinct_tasks(where, rows, columns.found(where, rows))
+    return distinct_tasks(where, rows, (columns or Columns()).found(where, rows))
 
 
 def distinct_tasks(where: str, rows: Sequence[Mapping[str, Any]], columns: Columns) -> list[Task]:

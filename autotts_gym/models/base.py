@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 from autotts_gym.errors import AutottsError
 from autotts_gym.validation import MAX_INTEGER, check, is_integer, is_real
@@ -301,7 +301,7 @@ class Endpoint(ABC):
         """Close what is open."""
 
 
-def are_ids(value: Any) -> bool:
+def are_ids(value: Any) -> TypeGuard[list[int]]:
     """Whether what a server sent is a list of token ids."""
     return isinstance(value, list) and all(type(each) is int and 0 <= each <= MAX_INTEGER for each in value)
 

@@ -98,7 +98,7 @@ class LlamaCpp(Endpoint):
             "/tokenize", {"content": text, "add_special": begins, "parse_special": True}
         )
         tokens = reply.get("tokens") if isinstance(reply, dict) else None
-        if not isinstance(tokens, list) or not are_ids(tokens):
+        if not are_ids(tokens):
             raise RetryableError(f"{self.name}: /tokenize: expected tokens, got {quote(reply)}")
         return tuple(tokens)
 
@@ -159,12 +159,7 @@ class LlamaCpp(Endpoint):
     def _piece(self, event: Mapping[str, Any]) -> Piece:
         ids, text = event.get("tokens"), event.get("content")
         probabilities = event.get("completion_probabilities", [])
-        if (
-            not isinstance(ids, list)
-            or not are_ids(ids)
-            or not isinstance(text, str)
-            or not isinstance(probabilities, list)
-        ):
+        if not are_ids(ids) or not isinstance(text, str) or not isinstance(probabilities, list):
             raise RetryableError(f"{self.name}: expected tokens and content, got {quote(event)}")
         piece = Piece(ids=ids, text=text, count=len(ids))
         timings = event.get("timings")

@@ -110,7 +110,7 @@ class OpenAI(Endpoint):
     async def _tokenized(self, body: Mapping[str, Any]) -> tuple[int, ...]:
         reply = await self._connection.post("/tokenize", {"model": self._model, **body})
         tokens = reply.get("tokens") if isinstance(reply, dict) else None
-        if not isinstance(tokens, list) or not are_ids(tokens):
+        if not are_ids(tokens):
             raise EndpointError(f"{self.name}: /tokenize: expected tokens, got {quote(reply)}")
         return tuple(tokens)
 
