@@ -61,6 +61,13 @@ def label(text: str) -> str:
     return text
 
 
+def file_label(text: str) -> str:
+    """Read a name of something that is stored in a file of this name."""
+    if text.startswith(".") or "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(f"expected a name without slashes, and no dot in front, got {quote(text)}")
+    return label(text)
+
+
 def knob(text: str) -> tuple[str, Any]:
     """Read ``NAME=VALUE``; a value that is a JSON scalar is that, any other is a string."""
     name, equals, value = text.partition("=")

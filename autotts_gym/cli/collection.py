@@ -1,11 +1,13 @@
 """``autotts collect``, ``sample``, ``probe``, ``extract`` and ``merge``: from a served model to a store."""
 
 import argparse
+import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotts_gym.cli.arguments import Subparsers, integer, label
+from autotts_gym.cli.arguments import Subparsers, file_label, integer, label
 from autotts_gym.cli.ending import run_async
 from autotts_gym.cli.models import DEFAULTS, add_columns, add_endpoint, add_probing, add_prompts, fill
 from autotts_gym.errors import AutottsError, StoreError, plain, quote
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from autotts_gym.collection.building import Built
     from autotts_gym.collection.runs import Outcome
     from autotts_gym.models.prices import Price
+
+
+_ENDING = re.compile(r"(\.(jsonl|json|csv|parquet))?(\.gz)?$", re.IGNORECASE)
+"""Of a file of questions or of a log."""
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -42,7 +48,7 @@ def _add_collect(subparsers: Subparsers, name: str) -> None:
     )
     add_endpoint(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder of stores")
-    parser.add_argument("--benchmark", type=label, help="name of the benchmark (default: the name of the file)")
+    parser.add_argument("--benchmark", type=file_label, help="name of the benchmark (default: the name of the file)")
     add_columns(parser)
     parser.add_argument("--limit", metavar="N", type=integer, help="only the first N questions")
     add_prompts(parser)
@@ -119,7 +125,7 @@ def _add_probe(subparsers: Subparsers) -> None:
     add_endpoint(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help="the folder of stores, for a log")
     parser.add_argument(
-        "--benchmark", type=label, help="name of the benchmark, for a log (default: the name of the file)"
+        "--benchmark", type=file_label, help="name of the benchmark, for a log (default: the name of the file)"
     )
     add_columns(parser)
     parser.add_argument("--branches-column", metavar="NAME", help="of the branches, in a log (default: a usual name)")
@@ -141,7 +147,7 @@ def _add_extract(subparsers: Subparsers) -> None:
     parser.add_argument("--probes", metavar="P", help="every, every:N, or none (default: as collected)")
     parser.add_argument("--model-label", type=label, help="name of the model in the store (default: as collected)")
     parser.add_argument("--benchmark", type=label, help="name of the benchmark in the store (default: as collected)")
-    parser.add_argument("--force", action="store_true", help="replace a store that exists")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     _add_answers(parser)
     parser.set_defaults(run=_extract)
 
@@ -157,7 +163,7 @@ def _add_merge(subparsers: Subparsers) -> None:
         "-o", "--output", metavar="DST", type=Path, required=True, help="the .h5 file to write; the journal lies beside"
     )
     parser.add_argument("--partial", action="store_true", help="join even where shards are missing")
-    parser.add_argument("--force", action="store_true", help="replace a store that exists")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     _add_answers(parser)
     parser.set_defaults(run=_merge)
 
@@ -287,6 +293,7 @@ def _run(
     from autotts_gym.collection.building import same_answer
     from autotts_gym.collection.extraction import extractor
     from autotts_gym.collection.runs import Limits, run
+    from autotts_gym.collection.settings import stored_name
     from autotts_gym.models import Patience, open_endpoint
     from autotts_gym.validation import check, is_real
     from autotts_gym.validation import integer as checked
@@ -314,23 +321,24 @@ def _run(
             patience=patience,
             slots=arguments.concurrency,
             context=arguments.context or most + 1024,
+            notice=say,
         )
         async with endpoint:
-            capabilities = await patience.call(endpoint.capabilities, say)
+            capabilities = await endpoint.capabilities(patience, say)
             for line in capabilities.lines():
                 say(line)
-            name = capabilities.model
+            name = stored_name(capabilities.model)
             limits = Limits(
                 concurrency=arguments.concurrency,
                 tokens=arguments.budget_tokens,
                 usd=arguments.budget_usd,
-                price=_price_of(arguments, name),
+                price=_price_of(arguments, capabilities.model),
                 patience=patience,
             )
             return await run(
                 endpoint,
                 capabilities,
-                path(_folder(name)),
+                path(_file_name(name)),
                 settings,
                 tasks,
                 benchmark=benchmark,
@@ -344,16 +352,15 @@ def _run(
     return run_async(work())
 
 
-def _folder(model: str) -> str:
-    """The folder of a model: the last part of its name, without what no folder's name has."""
-    name = model.rsplit("/", 1)[-1].strip(". ") or "model"
-    return "".join(each if each.isprintable() and each not in '\\:*?"<>|' else "_" for each in name)
+def _file_name(text: str) -> str:
+    """A name without what no file's name has."""
+    return "".join(each if each.isprintable() and each not in '/\\:*?"<>|' else "_" for each in text.strip(". "))
 
 
 def _stem(source: str) -> str:
-    if source.startswith("hf:"):
-        return source.split(":")[1].rsplit("/", 1)[-1]
-    return Path(source).name.split(".")[0] or "questions"
+    """The name of a file or of a data set, without its ending."""
+    name = source.split(":")[1] if source.startswith("hf:") else source
+    return _file_name(_ENDING.sub("", Path(name).name)) or "questions"
 
 
 def _price_of(arguments: argparse.Namespace, model: str) -> "Price | None":
@@ -389,18 +396,25 @@ def _finish(arguments: argparse.Namespace, outcome: "Outcome", probes: int) -> i
         probes=probes,
         license_name=arguments.license,
     )
+    path = outcome.index.path.with_suffix(".h5")
+    picture = _save(built, path)
     _report_run(outcome, _price(arguments, outcome))
-    _write(built, outcome.index.path.with_suffix(".h5"))
+    _report_store(built, path, picture)
     return 0
 
 
-def _write(built: "Built", path: Path) -> None:
+def _save(built: "Built", path: Path) -> Path:
+    """Write a store and the picture of it, whose path is returned."""
     from autotts_gym.collection import summary
 
-    store = built.store
-    store.save(path)
-    picture = summary.draw(store, path.with_suffix(".png"))
-    for line in summary.lines(store):
+    built.store.save(path)
+    return summary.draw(built.store, path.with_suffix(".png"))
+
+
+def _report_store(built: "Built", path: Path, picture: Path) -> None:
+    from autotts_gym.collection import summary
+
+    for line in summary.lines(built.store):
         print(line)
     for count, what in (
         (built.questions, "questions without a complete branch were left out"),
@@ -410,40 +424,45 @@ def _write(built: "Built", path: Path) -> None:
     ):
         if count:
             print(f"{count:,} {what}")
-    print(f"{path}: {store.name}; picture: {picture}")
+    print(f"{path}: {built.store.name}; picture: {picture}")
 
 
 def _estimate(outcome: "Outcome", settings: Any, questions: int, price: "Price | None") -> None:
     """Say what all of a collection will take, from what a few branches took."""
     index = outcome.index
-    sampled = len(index.tokens)
-    if not sampled:
+    sampled, probed = len(index.tokens), sum(map(len, index.probes.values()))
+    asked = sum(len(settings.positions(tokens)) for tokens in index.tokens.values())
+    if not sampled or (asked and not probed):
         raise AutottsError("budget: expected enough for one branch and its probes, got less")
     factor = questions * settings.branches / sampled
-    accounts = index.accounts
+    of_probes = factor * asked / max(probed, 1)
+    scaled = type(index.accounts)(
+        **{
+            name: round(count * (of_probes if name.startswith("probe") else factor))
+            for name, count in asdict(index.accounts).items()
+        }
+    )
     print(
         f"from {sampled} branches, kept in {index.path}: all {questions * settings.branches:,} branches will take about"
     )
-    print(f"  {accounts.branch_tokens * factor:,.0f} tokens of branches, {accounts.branch_tokens / sampled:,.0f} each")
-    print(f"  {accounts.probe_tokens * factor:,.0f} tokens of probes")
-    read = accounts.branch_prompt_tokens + accounts.probe_prompt_tokens
-    cached = accounts.branch_cached_tokens + accounts.probe_cached_tokens
-    print(f"  {read * factor:,.0f} tokens of prompts, {cached / max(read, 1):.0%} of them from the server's cache")
+    print(f"  {scaled.branch_tokens:,} tokens of branches, {index.accounts.branch_tokens / sampled:,.0f} each")
+    print(f"  {scaled.probe_tokens:,} tokens of probes")
+    read = scaled.branch_prompt_tokens + scaled.probe_prompt_tokens
+    cached = scaled.branch_cached_tokens + scaled.probe_cached_tokens
+    print(f"  {read:,} tokens of prompts, {cached / max(read, 1):.0%} of them from the server's cache")
     if outcome.tokens:
-        hours = outcome.seconds / outcome.tokens * accounts.generated * factor / 3600
+        hours = outcome.seconds / outcome.tokens * scaled.generated / 3600
         speed = outcome.tokens / outcome.seconds
         print(f"  {hours:.2f} hours at {speed:,.0f} tokens a second, the speed of these branches")
     if price is not None:
-        print(f"  {accounts.usd(price) * factor:,.2f} USD")
+        print(f"  {scaled.usd(price):,.2f} USD")
 
 
 def _extract(arguments: argparse.Namespace) -> int:
     from autotts_gym.collection.building import build
     from autotts_gym.collection.settings import read_probes
-    from autotts_gym.replay.importers import refuse_existing
 
-    _check_store(arguments.output)
-    refuse_existing(arguments.output, arguments.force)
+    _check_outputs(arguments)
     built = build(
         arguments.journal,
         extract=arguments.extractor,
@@ -453,25 +472,34 @@ def _extract(arguments: argparse.Namespace) -> int:
         benchmark=arguments.benchmark,
         license_name=arguments.license,
     )
-    _write(built, arguments.output)
+    _report_store(built, arguments.output, _save(built, arguments.output))
     return 0
 
 
 def _merge(arguments: argparse.Namespace) -> int:
     from autotts_gym.collection.building import build, merge_journals
-    from autotts_gym.replay.importers import refuse_existing
+    from autotts_gym.files import replacing
 
-    _check_store(arguments.output)
-    refuse_existing(arguments.output, arguments.force)
     journal = arguments.output.with_suffix(".journal")
-    merge_journals(arguments.journals, journal, arguments.partial)
-    built = build(
-        journal, extract=arguments.extractor, equivalence=arguments.equivalence, license_name=arguments.license
-    )
-    _write(built, arguments.output)
+    _check_outputs(arguments, journal)
+    if journal.resolve() in [each.resolve() for each in arguments.journals]:
+        raise StoreError(f"{plain(arguments.output)}: expected another name than that of a shard, got the same")
+    with replacing(journal) as temporary:  # the journal is there once its store is
+        merge_journals(arguments.journals, temporary, arguments.partial)
+        built = build(
+            temporary, extract=arguments.extractor, equivalence=arguments.equivalence, license_name=arguments.license
+        )
+        picture = _save(built, arguments.output)
+    _report_store(built, arguments.output, picture)
     return 0
 
 
-def _check_store(path: Path) -> None:
+def _check_outputs(arguments: argparse.Namespace, *more: Path) -> None:
+    """Refuse a store that is not named as one, and files that exist."""
+    from autotts_gym.replay.importers import refuse_existing
+
+    path: Path = arguments.output
     if path.suffix != ".h5":
         raise StoreError(f"{plain(path)}: expected a name that ends in .h5 for a store, got another")
+    for each in (path, path.with_suffix(".png"), *more):
+        refuse_existing(each, arguments.force)

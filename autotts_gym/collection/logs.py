@@ -1,11 +1,12 @@
 """Branches that exist: rows of logs with their texts, and perhaps their token ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotts_gym.collection.questions import Columns, Task, read_rows, tasks_of
+from autotts_gym.collection.questions import Columns, Task, distinct_tasks, read_rows, task_of
 from autotts_gym.errors import StoreError, plain, quote
+from autotts_gym.validation import integers, is_integer
 
 LISTS = ("generations", "responses", "outputs", "completions", "samples")
 SINGLES = ("generation", "response", "output", "completion")
@@ -43,7 +44,7 @@ def read_logs(
     Args:
         source: as ``autotts_gym.collection.questions.read_rows`` takes it.
         columns: names of the columns of the question.
-        branches: name of the column with the branches; empty: the first of the usual ones that is there.
+        branches: name of the column with the branches; empty: the first of the usual ones that any row has.
 
     Returns:
         The questions, and the branches of each by its number.
@@ -55,13 +56,15 @@ def read_logs(
     where = plain(source)
     if not rows:
         raise StoreError(f"{where}: expected at least one row, got none")
-    name = branches or next((each for each in (*LISTS, *SINGLES) if each in rows[0]), "")
-    if name not in rows[0]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    name = branches or next((each for each in (*LISTS, *SINGLES) if each in names), "")
+    if name not in names:
         raise StoreError(
             f"{where}: expected a column of branches, one of {', '.join((*LISTS, *SINGLES))}, got "
-            f"{plain(', '.join(map(str, rows[0])))}; name it with --branches-column"
+            f"{plain(', '.join(map(str, names)))}; name it with --branches-column"
         )
-    grouped: dict[str, tuple[Mapping[str, Any], list[LogBranch]]] = {}
+    columns = (columns or Columns()).found(where, rows)
+    grouped: dict[tuple[str, str], tuple[Mapping[str, Any], list[LogBranch]]] = {}
     for number, row in enumerate(rows):
         value = row.get(name)
         items = value if isinstance(value, list) else [value]
@@ -72,23 +75,24 @@ def read_logs(
             _branch(f"{where}: row {number}: {plain(name)}", item, reasons[i] if reasons else row.get("finish_reason"))
             for i, item in enumerate(items)
         ]
-        (task,) = tasks_of(source, [row], columns or Columns())
-        label = task.text if task.id == "0" and "id" not in row else f"{task.id}\n{task.text}"
-        grouped.setdefault(label, (row, []))[1].extend(found)
-    tasks = tasks_of(source, [row for row, _ in grouped.values()], columns or Columns())
-    return tasks, {number: found for number, (_, found) in enumerate(grouped.values())}
+        key = (str(row.get(columns.id)) if columns.id else "", task_of(where, number, row, columns).text)
+        grouped.setdefault(key, (row, []))[1].extend(found)
+    return (
+        distinct_tasks(where, [row for row, _ in grouped.values()], columns),
+        {number: found for number, (_, found) in enumerate(grouped.values())},
+    )
 
 
 def _branch(where: str, item: Any, reason: Any) -> LogBranch:
-    ids: Sequence[int] = ()
+    ids: Any = ()
     text = item
     if isinstance(item, dict):
         text, reason = item.get("text"), item.get("finish_reason", reason)
         ids = item.get("token_ids") or ()
     if not isinstance(text, str) or not text:
         raise StoreError(f"{where}: expected a text, got {quote(item)}")
-    if not isinstance(ids, list | tuple) or not all(isinstance(each, int) for each in ids):
-        raise StoreError(f"{where}: token_ids: expected whole numbers, got {quote(ids)}")
+    if not isinstance(ids, list | tuple) or not all(map(is_integer, ids)):
+        raise StoreError(f"{where}: token_ids: expected {integers()}, each, got {quote(ids)}")
     if reason not in (None, "stop", "length", "eos"):
         raise StoreError(f"{where}: finish_reason: expected stop or length, got {quote(reason)}")
     return LogBranch(text.encode(errors="replace").decode(), tuple(ids), "length" if reason == "length" else "stop")

@@ -42,7 +42,7 @@ class PromptForm:
         """The template with a question filled in.
 
         Raises:
-            AutottsError: it names something that the row does not have.
+            AutottsError: it fails, such as where it names something that the row does not have.
         """
         import jinja2
         from jinja2.sandbox import SandboxedEnvironment
@@ -51,9 +51,9 @@ class PromptForm:
         values = {**task.columns, "question": task.text, "id": task.id}
         try:
             return environment.from_string(self.template).render(values)
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        except Exception as error:  # a template may call what raises anything
             raise AutottsError(
-                f"template: {quote(self.template)}: question {plain(task.id)}: {plain(error)}"
+                f"template: {quote(self.template)}: question {plain(task.id)}: {type(error).__name__}: {plain(error)}"
             ) from error
 
     async def prompt(self, endpoint: Endpoint, capabilities: Capabilities, task: Task) -> tuple[Prompt, bool]:

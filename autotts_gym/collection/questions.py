@@ -5,10 +5,12 @@ import gzip
 import hashlib
 import io
 import json
+import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from autotts_gym.errors import StoreError, plain, quote
 
@@ -41,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of the columns; empty: the first of the usual names that is there.
+    """The names of the columns; empty: the first of the usual names that any row has.
 
     Attributes:
         question: of the question.
@@ -52,6 +54,19 @@ class Columns:
     question: str = ""
     answer: str = ""
     id: str = ""
+
+    def found(self, where: str, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """The names in these rows; empty: none of them has answers, or ids.
+
+        Raises:
+            StoreError: no row has a column that is named, or that of the questions.
+        """
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return type(self)(
+            _column(where, "question", self.question, QUESTION_COLUMNS, names, needed=True),
+            "" if self.answer == "none" else _column(where, "answer", self.answer, ANSWER_COLUMNS, names),
+            _column(where, "id", self.id, ID_COLUMNS, names),
+        )
 
 
 def read_rows(source: str) -> list[dict[str, Any]]:
@@ -75,13 +90,18 @@ def read_rows(source: str) -> list[dict[str, Any]]:
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if suffixes[-1] == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise StoreError(f"{plain(source)}: cannot be read: {plain(error)}") from error
     if form == ".csv":
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+        table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         try:
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            header = list(table.fieldnames or ())
+            rows = list(table)
         except csv.Error as error:
             raise StoreError(f"{plain(source)}: expected a table, got {plain(error)}") from error
+        if twice := next((name for name in header if header.count(name) > 1), None):
+            raise StoreError(f"{plain(source)}: expected each column once, got {quote(twice)} twice")
         for number, row in enumerate(rows, 2):
             if None in row or None in row.values():
                 raise StoreError(f"{plain(source)}: row {number}: expected as many values as the header has names")
@@ -144,34 +164,42 @@ def read_tasks(source: str, columns: Columns | None = None, limit: int | None = 
     Raises:
         StoreError: there is no such file or column, a row lacks something, two have one id, or there is no question.
     """
-    return tasks_of(source, read_rows(source), columns or Columns(), limit)
-
-
-def tasks_of(source: str, rows: Sequence[Mapping[str, Any]], columns: Columns, limit: int | None = None) -> list[Task]:
-    """The questions of rows; see ``read_tasks``."""
-    rows = rows[:limit]
+    rows, where = read_rows(source)[:limit], plain(source)
     if not rows:
-        raise StoreError(f"{plain(source)}: expected at least one question, got none")
-    where = plain(source)
-    question = _column(where, "question", columns.question, QUESTION_COLUMNS, rows[0], needed=True)
-    answer = "" if columns.answer == "none" else _column(where, "answer", columns.answer, ANSWER_COLUMNS, rows[0])
-    identifier = _column(where, "id", columns.id, ID_COLUMNS, rows[0])
-    tasks = []
+        raise StoreError(f"{where}: expected at least one question, got none")
+    return distinct_tasks(where, rows, (columns or Columns()).found(where, rows))
+
+
+def distinct_tasks(where: str, rows: Sequence[Mapping[str, Any]], columns: Columns) -> list[Task]:
+    """The questions of rows, by columns that were found.
+
+    Raises:
+        StoreError: a row lacks something, or two have one id.
+    """
+    tasks = [task_of(where, number, row, columns) for number, row in enumerate(rows)]
     seen: set[str] = set()
-    for number, row in enumerate(rows):
-        text = row.get(question)
-        if not isinstance(text, str) or not text.strip():
-            raise StoreError(f"{where}: row {number}: {question}: expected a text, got {quote(text)}")
-        gold = row.get(answer) if answer else None
-        if isinstance(gold, bool) or not isinstance(gold, str | int | float | None):
-            raise StoreError(f"{where}: row {number}: {answer}: expected a text or a number, got {quote(gold)}")
-        label = str(row.get(identifier, number)) if identifier else str(number)
-        if label in seen:
-            raise StoreError(f"{where}: row {number}: {identifier}: expected each id once, got {quote(label)} twice")
-        seen.add(label)
-        written = None if gold is None else str(gold).strip() or None
-        tasks.append(Task(label, _whole(text), None if written is None else _whole(written), row))
+    for number, task in enumerate(tasks):
+        if task.id in seen:
+            raise StoreError(f"{where}: row {number}: {columns.id}: expected each id once, got {quote(task.id)} twice")
+        seen.add(task.id)
     return tasks
+
+
+def task_of(where: str, number: int, row: Mapping[str, Any], columns: Columns) -> Task:
+    """The question of a row, by columns that were found.
+
+    Raises:
+        StoreError: it has no question, or what is no answer.
+    """
+    text, gold, name = (row.get(each) if each else None for each in (columns.question, columns.answer, columns.id))
+    if not isinstance(text, str) or not text.strip():
+        raise StoreError(f"{where}: row {number}: {columns.question}: expected a text, got {quote(text)}")
+    if isinstance(gold, float) and math.isnan(gold):  # how tables write that there is none
+        gold = None
+    if isinstance(gold, bool) or not isinstance(gold, str | int | float | None) or gold in (math.inf, -math.inf):
+        raise StoreError(f"{where}: row {number}: {columns.answer}: expected a text or a number, got {quote(gold)}")
+    answer = None if gold is None else _whole(str(gold).strip()) or None
+    return Task(_whole(str(number if name is None else name)), _whole(text), answer, row)
 
 
 def _whole(text: str) -> str:
@@ -179,20 +207,14 @@ def _whole(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _column(
-    where: str, what: str, named: str, usual: Sequence[str], row: Mapping[str, Any], needed: bool = False
-) -> str:
-    if named:
-        if named not in row:
-            raise StoreError(
-                f"{where}: {what}: expected a column {quote(named)}, got {plain(', '.join(map(str, row)))}"
-            )
-        return named
-    found = next((name for name in usual if name in row), "")
-    if needed and not found:
+def _column(where: str, what: str, named: str, usual: Sequence[str], names: Sequence[str], needed: bool = False) -> str:
+    found = next((name for name in ([named] if named else usual) if name in names), "")
+    if not found and named:
+        raise StoreError(f"{where}: {what}: expected a column {quote(named)}, got {plain(', '.join(map(str, names)))}")
+    if not found and needed:
         raise StoreError(
             f"{where}: expected a column for the {what}, one of {', '.join(usual)}, got "
-            f"{plain(', '.join(map(str, row)))}; name it with --{what}-column"
+            f"{plain(', '.join(map(str, names)))}; name it with --{what}-column"
         )
     return found
 

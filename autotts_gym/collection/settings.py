@@ -83,6 +83,17 @@ class Settings:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") & 0x7FFFFFFF
 
 
+def stored_name(model: str) -> str:
+    """The name under which a store keeps a model: the last part of what a server calls it.
+
+    Raises:
+        AutottsError: no store can have it.
+    """
+    name = model.rsplit("/", 1)[-1]
+    check("model", model, bool(name.strip(". ")) and name.isprintable(), "a printable name that a store can have")
+    return name
+
+
 def read_probes(text: str) -> int:
     """What ``--probes`` says: ``every``, ``every:N`` or ``none``.
 

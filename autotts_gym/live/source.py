@@ -163,7 +163,7 @@ class _Opened:
                     context=settings.generation.max_tokens + 1024,
                 )
             )
-            self._capabilities = await settings.patience.call(self._endpoint.capabilities)
+            self._capabilities = await self._endpoint.capabilities(settings.patience)
         assert self._capabilities is not None
         served = Served(
             self._endpoint,

@@ -1,12 +1,15 @@
 """What a model server is to this project: one interface, whatever the server."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 
 from autotts_gym.errors import AutottsError
-from autotts_gym.validation import check, is_integer, is_real
+from autotts_gym.validation import MAX_INTEGER, check, is_integer, is_real
+
+if TYPE_CHECKING:
+    from autotts_gym.models.completion import Patience
 
 Prompt = tuple[int, ...] | str
 """Token ids, or text where a server takes no ids."""
@@ -17,6 +20,13 @@ Place = tuple[int, ...] | None
 Message = Mapping[str, str]
 """One message of a chat: ``role`` and ``content``."""
 
+Notice = Callable[[str], None]
+"""Gets a line on each failure that another call follows."""
+
+
+def quiet(line: str) -> None:
+    """The notice that tells nobody."""
+
 
 class EndpointError(AutottsError):
     """A model server refused something, or is not as expected; asking again does not help."""
@@ -24,6 +34,10 @@ class EndpointError(AutottsError):
 
 class ContextError(EndpointError):
     """A request does not fit the context of the model."""
+
+
+class GaveUpError(EndpointError):
+    """Something failed too often, each time in a way that may pass."""
 
 
 class ModelChangedError(EndpointError):
@@ -44,7 +58,15 @@ class RetryableError(AutottsError):
 
 
 class LostIdsError(RetryableError):
-    """A stream left token ids out, and they cannot be found again; an answer in one piece has them."""
+    """A stream left token ids out, and they cannot be found again; an answer in one piece has them.
+
+    Attributes:
+        tokens: that were generated since the last one whose id came.
+    """
+
+    def __init__(self, message: str, tokens: int) -> None:
+        super().__init__(message)
+        self.tokens = tokens
 
 
 @dataclass(frozen=True)
@@ -205,12 +227,15 @@ class Endpoint(ABC):
     name: str
 
     @abstractmethod
-    async def capabilities(self) -> Capabilities:
+    async def capabilities(self, patience: "Patience | None" = None, notice: Notice = quiet) -> Capabilities:
         """Ask what the server can do, by trying it.
 
+        Args:
+            patience: how long failures are waited for.
+            notice: gets a line on each failure that another call follows.
+
         Raises:
-            EndpointError: there is no such server or model.
-            RetryableError: it cannot be reached, or still loads.
+            EndpointError: there is no such server or model, or it failed too often.
         """
 
     @abstractmethod
@@ -274,3 +299,13 @@ class Endpoint(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close what is open."""
+
+
+def are_ids(value: Any) -> TypeGuard[list[int]]:
+    """Whether what a server sent is a list of token ids."""
+    return isinstance(value, list) and all(type(each) is int and 0 <= each <= MAX_INTEGER for each in value)
+
+
+def counted(value: Any) -> int:
+    """What a server sent for a count; -1 if it is none."""
+    return value if is_integer(value) else -1

@@ -5,14 +5,29 @@ import math
 import random
 import time
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from autotts_gym.models import uncertainty
-from autotts_gym.models.base import Endpoint, EndpointError, LostIdsError, Piece, Place, Request, RetryableError
+from autotts_gym.models.base import (
+    Endpoint,
+    EndpointError,
+    GaveUpError,
+    LostIdsError,
+    Notice,
+    Piece,
+    Place,
+    Request,
+    RetryableError,
+    quiet,
+)
+from autotts_gym.validation import MAX_INTEGER
 
 T = TypeVar("T")
+
+PART = 32
+"""Tokens that are asked for in one piece where a stream leaves ids out."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,7 @@ class Patience:
     first_wait: float = 0.5
     longest_wait: float = 60.0
 
-    async def call(self, work: Callable[[], Awaitable[T]], notice: Callable[[str], None] = lambda line: None) -> T:
+    async def call(self, work: Callable[[], Awaitable[T]], notice: Notice = quiet) -> T:
         """Do some work, again where it fails in a way that may pass.
 
         Args:
@@ -39,7 +54,8 @@ class Patience:
             notice: gets a line on each failure that another call follows.
 
         Raises:
-            EndpointError: it failed too often, or in a way that does not pass.
+            GaveUpError: it failed too often.
+            EndpointError: it failed in a way that does not pass.
         """
         failures, began = 0, time.monotonic()
         while True:
@@ -52,7 +68,7 @@ class Patience:
                 else:
                     failures += 1
                     if failures > self.retries:
-                        raise EndpointError(f"{error} (after {failures} calls)") from error
+                        raise GaveUpError(f"{error} (after {failures} calls)") from error
                     backoff = min(self.first_wait * 2 ** (failures - 1), self.longest_wait)
                     seconds = max(error.wait, backoff * random.uniform(0.5, 1.0))
                 notice(f"{error}; again in {seconds:.1f} s")
@@ -102,9 +118,12 @@ async def complete(
     resume: bool = False,
     on_tokens: Callable[[int], None] = lambda count: None,
     on_lost: Callable[[int], None] = lambda count: None,
-    notice: Callable[[str], None] = lambda line: None,
+    notice: Notice = quiet,
 ) -> Completion:
     """Ask for a whole answer.
+
+    Where a stream leaves token ids out, the next tokens are asked for in one short piece, and a stream goes on behind
+    them. What comes of a server beyond ``max_tokens`` is not kept.
 
     Args:
         endpoint: the server.
@@ -112,9 +131,10 @@ async def complete(
         patience: how long failures are waited for.
         until: ends the answer once it holds of the text so far; the request is cancelled.
         resume: after a failure go on behind the last token that came, where ids are known, not from the beginning. The
-            seed then begins anew, so that the tokens are others than those of an unbroken stream.
+            tokens are then others than those of an unbroken stream: what is asked behind T tokens has a seed T larger.
         on_tokens: gets the number of tokens of each piece.
-        on_lost: gets the number of tokens of an attempt that failed; what it raises ends the work.
+        on_lost: gets the number of tokens of an attempt that failed, or whose ids were left out; what it raises ends
+            the work.
         notice: gets a line on each failure that another call follows.
 
     Raises:
@@ -125,13 +145,25 @@ async def complete(
     lost = 0
     kept: tuple[Completion, list[str]] | None = None
 
+    def lose(count: int) -> None:
+        nonlocal lost
+        lost += count
+        on_lost(count)
+
     async def attempt() -> Completion:
-        nonlocal asked, lost, kept
+        nonlocal asked, kept
         done, parts = kept or (Completion(), [])
-        done.lost_tokens, before = lost, len(done.ends)
-        stream = endpoint.generate(asked)
+        before = len(done.ends)
+        stream = _pieces(endpoint, asked, lose)
         try:
             async for piece in stream:
+                if len(done.ends) + piece.count > request.max_tokens:  # a server that does not heed it
+                    if request.whole:
+                        raise EndpointError(
+                            f"{endpoint.name}: expected at most {request.max_tokens} tokens, got {piece.count}"
+                        )
+                    done.finish = "length"
+                    break
                 _add(done, parts, piece, asked.top_logprobs > 0)
                 if piece.count:
                     on_tokens(piece.count)
@@ -139,35 +171,70 @@ async def complete(
                     done.finish = "cut"
                     break
         except RetryableError as error:
-            lost_ids = isinstance(error, LostIdsError)
-            if resume and not lost_ids and done.ids and len(done.ids) == len(done.ends):
-                kept, asked = (done, parts), _behind(request, done)
+            if resume and isinstance(request.prompt, tuple) and len(done.ids) == len(done.ends):
+                kept, asked = (done, parts), _behind(request, done.ids)
                 if not asked.max_tokens:  # only the end was lost
                     done.finish = "length"
-                    return _closed(done, parts, request, before)
+                    return _closed(done, parts, request, before, lost)
             else:
-                kept, asked = None, replace(request, whole=request.whole or lost_ids)
-                lost += len(done.ends)
-                on_lost(len(done.ends))
+                kept, asked = None, replace(request, whole=request.whole or isinstance(error, LostIdsError))
+                lose(len(done.ends))
             raise
         finally:
             await stream.aclose()
         if not done.finish:
             raise RetryableError(f"{endpoint.name}: expected an answer that ends, got one that does not")
-        return _closed(done, parts, request, before)
+        return _closed(done, parts, request, before, lost)
 
     return await (patience or Patience()).call(attempt, notice)
 
 
-def _behind(request: Request, done: Completion) -> Request:
+async def _pieces(endpoint: Endpoint, request: Request, lose: Callable[[int], None]) -> AsyncGenerator[Piece, None]:
+    """The pieces of an answer, with those that a stream left out."""
+    came: array[int] = array("i")
+    part = False
+    while True:
+        before, asked = len(came), _behind(request, came)
+        if part:
+            asked = replace(asked, max_tokens=min(PART, asked.max_tokens), whole=True)
+        stream, goes_on = endpoint.generate(asked), False
+        try:
+            async for piece in stream:
+                came.extend(piece.ids)
+                goes_on = part and piece.finish == "length" and before < len(came) < request.max_tokens
+                if goes_on:
+                    piece.finish = None
+                if piece.total_tokens >= 0:
+                    piece.total_tokens += before
+                yield piece
+            if not goes_on:
+                return
+            part = False
+        except LostIdsError as error:
+            lose(error.tokens)
+            if isinstance(request.prompt, str) or len(came) >= request.max_tokens:
+                raise
+            part = True
+        finally:
+            await stream.aclose()
+
+
+def _behind(request: Request, came: "array[int]") -> Request:
     """What is left of a request after the tokens that came."""
+    if not came:
+        return request
     assert isinstance(request.prompt, tuple)
-    return replace(request, prompt=(*request.prompt, *done.ids), max_tokens=request.max_tokens - len(done.ids))
+    return replace(
+        request,
+        prompt=(*request.prompt, *came),
+        max_tokens=request.max_tokens - len(came),
+        seed=(request.seed + len(came)) & MAX_INTEGER,
+    )
 
 
-def _closed(done: Completion, parts: list[str], request: Request, before: int) -> Completion:
-    """An answer that has ended, whose last stream began after some tokens."""
-    done.text = "".join(parts)
+def _closed(done: Completion, parts: list[str], request: Request, before: int, lost: int) -> Completion:
+    """An answer that has ended, whose last attempt began after some tokens."""
+    done.text, done.lost_tokens = "".join(parts), lost
     if done.total_tokens >= 0:
         done.total_tokens += before
     if not len(done.ends) <= done.total_tokens <= request.max_tokens:  # a count that cannot be

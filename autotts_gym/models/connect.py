@@ -1,16 +1,15 @@
 """From the text that names an endpoint to the endpoint."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from autotts_gym.errors import plain, quote
-from autotts_gym.models.base import Endpoint, EndpointError
+from autotts_gym.models.base import Endpoint, EndpointError, Notice, counted, quiet
 from autotts_gym.models.completion import Patience
-from autotts_gym.models.fleet import Fleet
+from autotts_gym.models.fleet import open_fleet
 from autotts_gym.models.http import Connection
 from autotts_gym.models.llama_cpp import LlamaCpp
 from autotts_gym.models.local import SHIPPED, file_hash, model_file, serve
@@ -40,8 +39,11 @@ async def open_endpoint(
     patience: Patience | None = None,
     slots: int = 16,
     context: int = 4096,
+    notice: Notice = quiet,
 ) -> Endpoint:
     """Open an endpoint.
+
+    Of several servers, those that cannot be reached are left out, if one works; each is named to ``notice``.
 
     Args:
         spec: ``http://host:port/v1``, ``local:PATH`` (a .gguf file, served in this process), the name of a model that
@@ -52,28 +54,37 @@ async def open_endpoint(
         patience: how long a server that still loads is waited for.
         slots: of a local server: requests at once.
         context: of a local server: the most tokens of prompt and answer together.
+        notice: gets a line on each failure that another call follows.
 
     Raises:
         EndpointError: there is no such server, file or model.
     """
+    patience = patience or Patience()
     specs = [spec] if isinstance(spec, str) else list(spec)
     if not specs:
         raise EndpointError("endpoint: expected at least one, got none")
     if len(specs) > 1:
-        members = [
-            await open_endpoint(
-                each, model=model, server=server, timeout=timeout, patience=patience, slots=slots, context=context
+
+        def member(spec: str, patience: Patience) -> Awaitable[Endpoint]:
+            return open_endpoint(
+                spec,
+                model=model,
+                server=server,
+                timeout=timeout,
+                patience=patience,
+                slots=slots,
+                context=context,
+                notice=notice,
             )
-            for each in specs
-        ]
-        return Fleet(members)
+
+        return await open_fleet(specs, member, patience, notice)
     (text,) = specs
     if text in SHIPPED or text.startswith("local:"):
         path = model_file(text) if text in SHIPPED else Path(text.removeprefix("local:")).expanduser()
         running, address = serve(path, slots=slots, context=context)
         connection = Connection(address, timeout=timeout)
         try:
-            props = await (patience or Patience()).call(lambda: connection.get("/props"))
+            props = await patience.call(lambda: connection.get("/props"), notice)
         except BaseException:
             await connection.close()
             raise
@@ -81,17 +92,12 @@ async def open_endpoint(
         local = _Local(connection, props, model=model or path.stem, hashes={"file_sha256": file_hash(path)})
         local.server = running
         return local
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise EndpointError(
-            f"endpoint: expected http://host:port/v1, local:FILE.gguf or {' or '.join(SHIPPED)}, got {quote(text)}"
-        )
     if server not in ("auto", "llama.cpp", "vllm", "sglang", "openai"):
         raise EndpointError(f"server: expected auto, llama.cpp, vllm, sglang or openai, got {quote(server)}")
     address = text.rstrip("/").removesuffix("/v1")
     connection = Connection(address, key=os.environ.get(KEY, ""), timeout=timeout)
     try:
-        return await (patience or Patience()).call(lambda: _remote(connection, model, server))
+        return await patience.call(lambda: _remote(connection, model, server), notice)
     except BaseException:
         await connection.close()
         raise
@@ -120,7 +126,7 @@ async def _remote(connection: Connection, model: str, server: str) -> Endpoint:
     if context is None and kind == "sglang":
         info = await connection.find("/get_server_info")
         context = info.get("context_length") if isinstance(info, dict) else None
-    context = context if isinstance(context, int) and context > 0 else None
+    context = context if counted(context) > 0 else None
     ids = kind in ("vllm", "sglang") and await _gives_ids(connection, name)
     return OpenAI(connection, kind, number, name, context, ids)
 

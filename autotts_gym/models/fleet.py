@@ -2,25 +2,74 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from autotts_gym.errors import plain
 from autotts_gym.models.base import (
     Capabilities,
     Endpoint,
     EndpointError,
+    GaveUpError,
     Message,
+    Notice,
     Piece,
     Place,
     Prompt,
     Request,
     RetryableError,
+    quiet,
 )
+from autotts_gym.models.completion import Patience
 
 _REST = 5.0
 """Seconds that a server is left alone after a failure."""
+
+
+T = TypeVar("T")
+
+Opener = Callable[[str, Patience], Awaitable[Endpoint]]
+"""Opens a server by its address."""
+
+
+async def open_fleet(specs: Sequence[str], opener: Opener, patience: Patience, notice: Notice = quiet) -> "Fleet":
+    """Open servers of one model, all at once. Those that cannot be reached are left out, if one works.
+
+    Args:
+        specs: their addresses.
+        opener: opens one.
+        patience: how long failures are waited for.
+        notice: gets a line on each that is left out.
+
+    Raises:
+        EndpointError: one is no such server, or none can be reached.
+    """
+    tasks = [asyncio.ensure_future(opener(spec, patience)) for spec in specs]
+    try:
+        found = await _those_that_work(tasks, notice)
+    except BaseException:
+        opened = [task.result() for task in tasks if task.done() and not task.cancelled() and not task.exception()]
+        await asyncio.gather(*(member.close() for member in opened))
+        raise
+    away = [spec for spec, each in zip(specs, found, strict=True) if each is None]
+    return Fleet([each for each in found if each is not None], away, opener)
+
+
+async def _those_that_work(work: Sequence[Awaitable[T]], notice: Notice) -> list[T | None]:
+    """What came of work at several servers; None where one failed too often.
+
+    Raises:
+        EndpointError: all of them did, or one failed otherwise.
+    """
+    found = await asyncio.gather(*work, return_exceptions=True)
+    failures = [each for each in found if isinstance(each, BaseException)]
+    others = [each for each in failures if not isinstance(each, GaveUpError)]
+    if others or len(failures) == len(found):
+        raise (others or failures)[0]
+    for each in failures:
+        notice(f"{each}; left out until it works")
+    return [None if isinstance(each, BaseException) else each for each in found]
 
 
 class Fleet(Endpoint):
@@ -30,11 +79,14 @@ class Fleet(Endpoint):
     that failed is left alone for seconds, twice as long each time in a row.
 
     Args:
-        members: the servers.
+        members: the servers that could be opened.
+        away: addresses of others; ``identity`` opens them once they can be.
+        opener: opens one.
     """
 
-    def __init__(self, members: Sequence[Endpoint]) -> None:
+    def __init__(self, members: Sequence[Endpoint], away: Sequence[str], opener: Opener) -> None:
         self.name = f"{len(members)} servers ({', '.join(member.name for member in members)})"
+        self._away, self._opener = list(away), opener
         self._members = list(members)
         self._running = [0] * len(members)
         self._failures = [0] * len(members)
@@ -51,6 +103,13 @@ class Fleet(Endpoint):
             EndpointError: two of them have different models.
             RetryableError: none works.
         """
+        for spec in tuple(self._away):
+            with suppress(GaveUpError):
+                self._members.append(await self._opener(spec, Patience(retries=0, loading=0.0)))
+                self._away.remove(spec)
+                self._running.append(0)
+                self._failures.append(0)
+                self._back.append(0.0)
         found: dict[str, Any] | None = None
         failure: RetryableError | None = None
         for index, member in enumerate(self._members):
@@ -58,7 +117,7 @@ class Fleet(Endpoint):
                 identity = await member.identity()
             except RetryableError as error:
                 failure = error
-                self._failed(index, error)
+                self._failed(index, error.wait)
                 continue
             self._works(index)
             if found is not None and found != identity:
@@ -69,17 +128,20 @@ class Fleet(Endpoint):
             raise failure
         return found
 
-    async def capabilities(self) -> Capabilities:
+    async def capabilities(self, patience: Patience | None = None, notice: Notice = quiet) -> Capabilities:
         """What all of them can do.
 
         Raises:
             EndpointError: they have different models, or one speaks in token ids and another does not.
         """
-        all_of = await asyncio.gather(*(member.capabilities() for member in self._members))
+        told = await _those_that_work([member.capabilities(patience, notice) for member in self._members], notice)
+        all_of = [each for each in told if each is not None]
         first = all_of[0]
-        for member, each in zip(self._members, all_of, strict=True):
-            if (each.model, each.ids, each.identity) != (first.model, first.ids, first.identity):
-                raise EndpointError(f"{member.name}: expected the model of {plain(self._members[0].name)}, got another")
+        for index, (member, each) in enumerate(zip(self._members, told, strict=True)):
+            if each is None:
+                self._failed(index)
+            elif (each.model, each.ids, each.identity) != (first.model, first.ids, first.identity):
+                raise EndpointError(f"{member.name}: expected the model of the other servers, got another")
         contexts = [each.context for each in all_of if each.context is not None]
         slots = [each.slots for each in all_of if each.slots is not None]
         return replace(
@@ -98,7 +160,7 @@ class Fleet(Endpoint):
         try:
             return await self._members[index].tokenize(text, begins)
         except RetryableError as error:
-            self._failed(index, error)
+            self._failed(index, error.wait)
             raise
 
     async def render(self, messages: Sequence[Message], options: Mapping[str, Any]) -> tuple[Prompt, str]:
@@ -107,7 +169,7 @@ class Fleet(Endpoint):
         try:
             return await self._members[index].render(messages, options)
         except RetryableError as error:
-            self._failed(index, error)
+            self._failed(index, error.wait)
             raise
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
@@ -123,7 +185,7 @@ class Fleet(Endpoint):
                     self._works(index)
                 yield piece
         except RetryableError as error:
-            self._failed(index, error)
+            self._failed(index, error.wait)
             raise
         finally:
             self._running[index] -= 1
@@ -141,7 +203,7 @@ class Fleet(Endpoint):
     def _works(self, index: int) -> None:
         self._failures[index], self._back[index] = 0, 0.0
 
-    def _failed(self, index: int, error: RetryableError) -> None:
+    def _failed(self, index: int, wait: float = 0.0) -> None:
         self._failures[index] += 1
         rest = min(_REST * 2 ** (self._failures[index] - 1), 300.0)
-        self._back[index] = time.monotonic() + max(rest, error.wait)
+        self._back[index] = time.monotonic() + max(rest, wait)

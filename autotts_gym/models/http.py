@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiohttp
 
@@ -29,19 +32,38 @@ class Connection:
     """Talks to one server.
 
     Args:
-        address: ``http://host:port``, perhaps with a path, without a slash at the end.
+        address: ``http://host:port``, perhaps with a path or a user (``http://user:password@host:port``), without a
+            slash at the end.
         key: for the header Authorization; empty: none.
         timeout: seconds without a byte after which a request counts as lost.
         connections: the most at a time.
 
     Attributes:
+        address: without the user.
         closes_streams: whether the server closes the connection after a stream, and says nothing about it.
+
+    Raises:
+        EndpointError: the address is none, or no header can hold the key or the user.
     """
 
     def __init__(self, address: str, key: str = "", timeout: float = 300.0, connections: int = 1024) -> None:
-        self.address = address
+        parts, key = split_address(address), key.strip()
+        user, at, host = parts.netloc.rpartition("@")
+        self.address = parts._replace(netloc=host).geturl()
         self.closes_streams = False
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._secrets: list[str] = []
+        self._headers: dict[str, str] = {}
+        if key and at:
+            raise EndpointError(f"{self.address}: expected a key or a user in the address, got both")
+        if key:
+            if not (key.isascii() and key.isprintable()):
+                raise EndpointError(f"{self.address}: expected a key of printable ASCII characters, got others in it")
+            self._headers, self._secrets = {"Authorization": f"Bearer {key}"}, [key]
+        elif at:
+            name, colon, password = map(unquote, user.partition(":"))
+            basic = b64encode(f"{name}:{password}".encode()).decode()
+            self._headers, self._secrets = {"Authorization": f"Basic {basic}"}, [basic, name + colon + password]
+            self._secrets += [password] * bool(password)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=15.0, sock_read=timeout)
         self._limit = connections
         self._session: aiohttp.ClientSession | None = None
@@ -104,30 +126,37 @@ class Connection:
         """
         headers = {"Connection": "close"} if self.closes_streams else None
         async with self._answer("POST", path, body, headers) as response:
-            rest = b""
-            async for chunk in response.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                if len(rest) > LONGEST_EVENT:
-                    raise self._garbage(rest)
-                for line in lines:
-                    line = line.strip()
-                    if not line or line.startswith((b":", b"event:", b"id:", b"retry:")):
-                        continue
-                    if not line.startswith(b"data:"):
-                        raise self._garbage(line)
-                    data = line[5:].strip()
-                    if data == b"[DONE]":
-                        await _drain(response)
-                        return
-                    event = self._parsed(data)
-                    if not isinstance(event, dict):
-                        raise self._garbage(data)
-                    if event.get("error"):
-                        raise self._refusal(500, event)
-                    yield event
-                    if last(event):
-                        await _drain(response)
-                        return
+            if response.content_type == "application/json":  # no stream: most often an error
+                answer = await self._body(response)
+                self._parsed(answer)
+                raise self._garbage(answer, "events")
+            async for line in self._lines(response):
+                if not line or line.startswith((b":", b"event:", b"id:", b"retry:")):
+                    continue
+                if not line.startswith(b"data:"):
+                    raise self._garbage(line, "events")
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    await _drain(response)
+                    return
+                event = self._parsed(data)
+                if not isinstance(event, dict):
+                    raise self._garbage(data, "an object")
+                yield event
+                if last(event):
+                    await _drain(response)
+                    return
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The lines of a body, without blanks around them."""
+        rest = b""
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST_EVENT:
+                raise self._garbage(rest, "events")
+            for line in lines:
+                yield line.strip()
+        yield rest.strip()
 
     @asynccontextmanager
     async def _answer(
@@ -140,8 +169,10 @@ class Connection:
                     text = await self._body(response)
                     raise self._refusal(response.status, _json_or_text(text), response.headers.get("Retry-After"))
                 yield response
+        except (aiohttp.InvalidURL, UnicodeError) as error:
+            raise EndpointError(f"{self.address}: expected an address, got one that is none: {plain(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise RetryableError(f"{self.address}: {_reason(error)}") from error
+            raise RetryableError(f"{self.address}: {self._shown(_reason(error))}") from error
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -159,23 +190,38 @@ class Connection:
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > LONGEST_EVENT:
-                raise self._garbage(bytes(body))
+                raise self._garbage(bytes(body), "less")
         return bytes(body)
 
     def _parsed(self, data: bytes) -> Any:
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            raise self._garbage(data) from None
+        """The JSON value of some data.
 
-    def _garbage(self, data: bytes) -> RetryableError:
-        return RetryableError(f"{self.address}: expected JSON, got {quote(data[:200].decode(errors='replace'))}")
+        Raises:
+            EndpointError, RetryableError: it is none, or an error that the server tells.
+        """
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            raise self._garbage(data, "JSON") from None
+        if isinstance(value, dict) and value.get("error"):
+            raise self._refusal(500, value)
+        return value
+
+    def _garbage(self, data: bytes, expected: str) -> RetryableError:
+        shown = self._shown(data.decode(errors="replace"))
+        return RetryableError(f"{self.address}: expected {expected}, got {quote(shown)}")
+
+    def _shown(self, text: str) -> str:
+        """A foreign text as messages may show it: servers and proxies give keys and passwords back."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def _refusal(self, status: int, body: Any, retry_after: str | None = None) -> Exception:
         """The error of an answer that is not a good one."""
         error = body.get("error", body) if isinstance(body, dict) else body
         details = error if isinstance(error, dict) else {}
-        message = plain(details.get("message", error) if details else error) or "no reason given"
+        message = plain(self._shown(str(details.get("message", error)))) or "no reason given"
         kind = str(details.get("type", ""))
         if isinstance(details.get("code"), int) and 400 <= details["code"] < 600:
             status = details["code"]  # of an error inside a stream, whose own status is good
@@ -186,6 +232,26 @@ class Connection:
         if "exceed_context" in kind or (status in (400, 413) and _of_context(message)):
             return ContextError(text)
         return EndpointError(text)
+
+
+def split_address(text: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        EndpointError: it is none of HTTP.
+    """
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        good = good and not parts.query and not parts.fragment
+    except ValueError:  # such as a bracket that is not closed, or a port that is no number
+        good = False
+    if not good:
+        shown = re.sub(r"//[^/]*@", "//***@", text)
+        raise EndpointError(
+            f"endpoint: expected http://host:port/v1, local:FILE.gguf, tiny or micro, got {quote(shown)}"
+        )
+    return parts
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
@@ -204,7 +270,7 @@ def _json_or_text(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        return data[:500].decode(errors="replace")
+        return data.decode(errors="replace")
 
 
 def _reason(error: BaseException) -> str:

@@ -13,15 +13,21 @@ from autotts_gym.models.base import (
     EndpointError,
     LostIdsError,
     Message,
+    Notice,
     Piece,
     Prompt,
     Request,
     RetryableError,
     Sampling,
+    are_ids,
+    counted,
+    quiet,
 )
+from autotts_gym.models.completion import Patience
 from autotts_gym.models.http import Connection
 from autotts_gym.models.openai import served_models
-from autotts_gym.models.trial import gives_ids, most_logprobs, same_seed_same_tokens, tells_cached
+from autotts_gym.models.trial import Trial
+from autotts_gym.models.uncertainty import largest, logprob
 
 _FINISH = {"eos": "stop", "word": "stop", "limit": "length", "none": "length"}
 
@@ -57,24 +63,26 @@ class LlamaCpp(Endpoint):
             raise RetryableError(f"{self.name}: expected /props of llama.cpp, got {quote(props)}")
         return _identity(props) | self._hashes
 
-    async def capabilities(self) -> Capabilities:
+    async def capabilities(self, patience: Patience | None = None, notice: Notice = quiet) -> Capabilities:
         """Ask ``/props`` and try a few tokens."""
-        identity = await self.identity()
-        prompt = await self.tokenize("1 2 3", begins=True) or (1,)
-        template = self._props.get("chat_template")
-        lengths = (self._props["default_generation_settings"].get("n_ctx"), await self._trained_context())
-        context = min((each for each in lengths if isinstance(each, int) and each > 0), default=None)
+        trial = Trial(self, patience or Patience(), notice)
+        identity = await trial.call(self.identity)
+        trial.prompt = await trial.call(lambda: self.tokenize("1 2 3", begins=True)) or (1,)
+        settings = self._props["default_generation_settings"]
+        own = settings.get("n_ctx") if isinstance(settings, dict) else None
+        lengths = [counted(each) for each in (own, await trial.call(self._trained_context))]
+        slots = counted(self._props.get("total_slots"))
         return Capabilities(
             server="llama.cpp",
             version=str(self._props.get("build_info", "unknown")),
             model=self._model,
-            ids=await gives_ids(self, prompt),
-            logprobs=await most_logprobs(self, prompt),
-            context=context,
-            seed=await same_seed_same_tokens(self, prompt),
-            chat=bool(template),
-            cached=await tells_cached(self, prompt),
-            slots=self._props.get("total_slots"),
+            ids=await trial.gives_ids(),
+            logprobs=await trial.most_logprobs(),
+            context=min((each for each in lengths if each > 0), default=None),
+            seed=await trial.same_seed_same_tokens(),
+            chat=bool(self._props.get("chat_template")),
+            cached=await trial.tells_cached(),
+            slots=slots if slots > 0 else None,
             identity=identity,
         )
 
@@ -90,7 +98,7 @@ class LlamaCpp(Endpoint):
             "/tokenize", {"content": text, "add_special": begins, "parse_special": True}
         )
         tokens = reply.get("tokens") if isinstance(reply, dict) else None
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+        if not are_ids(tokens):
             raise RetryableError(f"{self.name}: /tokenize: expected tokens, got {quote(reply)}")
         return tuple(tokens)
 
@@ -105,7 +113,9 @@ class LlamaCpp(Endpoint):
             raise EndpointError(f"{self.name}: /apply-template: expected a prompt, got {quote(reply)}")
         bos = self._props.get("bos_token")
         ids = await self.tokenize(text, begins=True)
-        if bos and text.startswith(bos):  # the template begins with it, and so does every prompt that is tokenized
+        if (
+            isinstance(bos, str) and bos and text.startswith(bos)
+        ):  # the template begins with it, and so does every prompt that is tokenized
             twice = await self.tokenize(bos, begins=True)
             ids = ids[1:] if len(twice) == 2 and twice == ids[:2] else ids
         return ids, text
@@ -127,21 +137,21 @@ class LlamaCpp(Endpoint):
         if request.whole:
             yield self._last(await self._connection.post("/completion", body), request)
             return
-        counted, ended = 0, False
+        came, ended = 0, False
         events = self._connection.events("/completion", body, lambda event: event.get("stop") is True)
         async with aclosing(events):
             async for event in events:
                 if event.get("stop") is True:
                     last = self._last(event, request)
-                    last.count = max(last.total_tokens - counted, 0)  # of a character that was never finished
+                    last.count = max(min(last.total_tokens, request.max_tokens) - came, 0)  # of an unfinished character
                     ended = True
                     yield last
                     continue
                 piece = self._piece(event)
-                predicted = event.get("tokens_predicted")
-                if isinstance(predicted, int) and predicted - counted > piece.count:
-                    piece = await self._with_lost_ids(piece, predicted - counted)
-                counted += piece.count
+                new = counted(event.get("tokens_predicted")) - came
+                if new > piece.count:
+                    piece = await self._with_lost_ids(piece, new)
+                came += piece.count
                 yield piece
         if not ended:
             raise RetryableError(f"{self.name}: expected a last event, but the stream ended without one")
@@ -149,18 +159,14 @@ class LlamaCpp(Endpoint):
     def _piece(self, event: Mapping[str, Any]) -> Piece:
         ids, text = event.get("tokens"), event.get("content")
         probabilities = event.get("completion_probabilities", [])
-        if (
-            not isinstance(ids, list)
-            or not all(isinstance(each, int) for each in ids)
-            or not isinstance(text, str)
-            or not isinstance(probabilities, list)
-        ):
+        if not are_ids(ids) or not isinstance(text, str) or not isinstance(probabilities, list):
             raise RetryableError(f"{self.name}: expected tokens and content, got {quote(event)}")
         piece = Piece(ids=ids, text=text, count=len(ids))
-        timings = event.get("timings") or {}
-        cached, fresh = _count(timings.get("cache_n")), _count(timings.get("prompt_n"))
-        if min(cached, fresh) >= 0:
-            piece.prompt_tokens, piece.cached_tokens = cached + fresh, cached
+        timings = event.get("timings")
+        if isinstance(timings, dict):
+            cached, fresh = counted(timings.get("cache_n")), counted(timings.get("prompt_n"))
+            if min(cached, fresh) >= 0:
+                piece.prompt_tokens, piece.cached_tokens = cached + fresh, cached
         if probabilities:
             piece.logprobs, piece.tops = _logprobs(self.name, probabilities, len(ids))
         return piece
@@ -171,14 +177,14 @@ class LlamaCpp(Endpoint):
             raise RetryableError(f"{self.name}: expected an answer, got {quote(event)}")
         piece = self._piece(event)
         reason = event.get("stop_type")
-        if reason not in _FINISH:
+        if not isinstance(reason, str) or reason not in _FINISH:
             raise RetryableError(f"{self.name}: stop_type: expected one of {', '.join(_FINISH)}, got {quote(reason)}")
         piece.finish = _FINISH[reason]
-        piece.total_tokens = _count(event.get("tokens_predicted"))
+        piece.total_tokens = counted(event.get("tokens_predicted"))
         if piece.finish == "length" and 0 <= piece.total_tokens < request.max_tokens:
             piece.finish = "context"
-        slot = event.get("id_slot")
-        piece.place = (slot,) if isinstance(slot, int) and slot >= 0 else None
+        slot = counted(event.get("id_slot"))
+        piece.place = (slot,) if slot >= 0 else None
         return piece
 
     async def _with_lost_ids(self, piece: Piece, count: int) -> Piece:
@@ -192,7 +198,7 @@ class LlamaCpp(Endpoint):
         """
         ids = await self.tokenize(piece.text)
         if len(ids) != count or list(ids[-len(piece.ids) :]) != list(piece.ids):
-            raise LostIdsError(f"{self.name}: the ids of {quote(piece.text)} were left out of the stream")
+            raise LostIdsError(f"{self.name}: the ids of {quote(piece.text)} were left out of the stream", count)
         unknown = count - len(piece.ids)
         if piece.tops:
             piece.logprobs = [math.nan] * unknown + list(piece.logprobs)
@@ -239,15 +245,11 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 def _logprobs(name: str, items: list[Any], count: int) -> tuple[list[float], list[list[float]]]:
     try:
-        own = [float(item["logprob"]) for item in items]
-        tops = [[float(top["logprob"]) for top in item["top_logprobs"]] for item in items]
+        own = [logprob(item["logprob"]) for item in items]
+        tops = [largest(top["logprob"] for top in item["top_logprobs"]) for item in items]
     except (TypeError, KeyError, ValueError):
         raise RetryableError(f"{name}: expected log-probabilities, got {quote(items)}") from None
     unknown = count - len(own)
     if unknown < 0:
         own, tops, unknown = own[-count:], tops[-count:], 0
     return [math.nan] * unknown + own, [[]] * unknown + tops
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1

@@ -11,14 +11,20 @@ from autotts_gym.models.base import (
     Endpoint,
     EndpointError,
     Message,
+    Notice,
     Piece,
     Prompt,
     Request,
     RetryableError,
     Sampling,
+    are_ids,
+    counted,
+    quiet,
 )
+from autotts_gym.models.completion import Patience
 from autotts_gym.models.http import Connection
-from autotts_gym.models.trial import gives_ids, most_logprobs, same_seed_same_tokens, tells_cached
+from autotts_gym.models.trial import Trial
+from autotts_gym.models.uncertainty import largest, logprob
 
 _FINISH = {"stop": "stop", "eos": "stop", "length": "length", "abort": None}
 
@@ -54,21 +60,23 @@ class OpenAI(Endpoint):
                 return {name: row[name] for name in kept if name in row} | {"version": self._version}
         raise EndpointError(f"{self.name}: /v1/models: expected the model {quote(self._model)}, got others")
 
-    async def capabilities(self) -> Capabilities:
+    async def capabilities(self, patience: Patience | None = None, notice: Notice = quiet) -> Capabilities:
         """Try a few tokens."""
-        identity = await self.identity()
-        text = "1 2 3"
-        prompt: Prompt = await self.tokenize(text, begins=True) if self._ids else text
+        trial = Trial(self, patience or Patience(), notice)
+        identity = await trial.call(self.identity)
+        chat = self._server in ("vllm", "sglang") and await trial.call(self._renders)
+        if self._ids:
+            trial.prompt = await trial.call(lambda: self.tokenize("1 2 3", begins=True))
         return Capabilities(
             server=self._server,
             version=self._version,
             model=self._model,
-            ids=self._ids and await gives_ids(self, prompt),
-            logprobs=await most_logprobs(self, prompt),
+            ids=self._ids and await trial.gives_ids(),
+            logprobs=await trial.most_logprobs(),
             context=self._context,
-            seed=await same_seed_same_tokens(self, prompt),
-            chat=self._server in ("vllm", "sglang") and await self._renders(),
-            cached=await tells_cached(self, prompt),
+            seed=await trial.same_seed_same_tokens(),
+            chat=chat,
+            cached=await trial.tells_cached(),
             identity=identity,
         )
 
@@ -102,7 +110,7 @@ class OpenAI(Endpoint):
     async def _tokenized(self, body: Mapping[str, Any]) -> tuple[int, ...]:
         reply = await self._connection.post("/tokenize", {"model": self._model, **body})
         tokens = reply.get("tokens") if isinstance(reply, dict) else None
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+        if not are_ids(tokens):
             raise EndpointError(f"{self.name}: /tokenize: expected tokens, got {quote(reply)}")
         return tuple(tokens)
 
@@ -172,12 +180,13 @@ class OpenAI(Endpoint):
             raise RetryableError(f"{self.name}: expected choices, got {quote(event)}")
         choice = choices[0]
         text, ids = choice.get("text") or "", choice.get("token_ids") or []
-        if not isinstance(text, str) or not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
+        if not isinstance(text, str) or not are_ids(ids):
             raise RetryableError(f"{self.name}: expected text and token_ids, got {quote(choice)}")
         reason = choice.get("finish_reason")
+        finish = _FINISH.get(reason) if isinstance(reason, str) else None
         if self._ids and text and not ids:
             raise RetryableError(f"{self.name}: token_ids: expected those of {quote(text)}, got none")
-        if reason is not None and _FINISH.get(reason) is None:
+        if reason is not None and finish is None:
             raise RetryableError(f"{self.name}: finish_reason: expected stop or length, got {quote(reason)}")
         logprobs = choice.get("logprobs")
         own, tops = _logprobs(self.name, logprobs) if logprobs else ([], [])
@@ -191,7 +200,7 @@ class OpenAI(Endpoint):
             count=count,
             logprobs=own,
             tops=tops,
-            finish=None if reason is None else _FINISH[reason],
+            finish=finish,
         )
 
 
@@ -199,13 +208,13 @@ async def served_models(connection: Connection) -> list[dict[str, Any]]:
     """The models of a server, as ``/v1/models`` lists them.
 
     Raises:
-        EndpointError: it lists none.
-        RetryableError: it cannot be reached.
+        EndpointError: it refuses.
+        RetryableError: it cannot be reached, or sends no list.
     """
     reply = await connection.get("/v1/models")
     rows = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise EndpointError(f"{connection.address}: /v1/models: expected a list of models, got {quote(reply)}")
+        raise RetryableError(f"{connection.address}: /v1/models: expected a list of models, got {quote(reply)}")
     return rows
 
 
@@ -213,10 +222,10 @@ def _add_usage(piece: Piece, event: Mapping[str, Any]) -> None:
     usage = event.get("usage")
     if not isinstance(usage, dict):
         return
-    piece.prompt_tokens = _count(usage.get("prompt_tokens"))
-    piece.total_tokens = _count(usage.get("completion_tokens"))
+    piece.prompt_tokens = counted(usage.get("prompt_tokens"))
+    piece.total_tokens = counted(usage.get("completion_tokens"))
     details = usage.get("prompt_tokens_details")
-    piece.cached_tokens = _count(details.get("cached_tokens")) if isinstance(details, dict) else -1
+    piece.cached_tokens = counted(details.get("cached_tokens")) if isinstance(details, dict) else -1
 
 
 def _logprobs(name: str, logprobs: Any) -> tuple[list[float], list[list[float]]]:
@@ -224,18 +233,14 @@ def _logprobs(name: str, logprobs: Any) -> tuple[list[float], list[list[float]]]
     try:
         if "content" in logprobs:
             items = logprobs["content"]
-            own = [float(item["logprob"]) for item in items]
-            tops = [sorted((float(top["logprob"]) for top in item["top_logprobs"]), reverse=True) for item in items]
+            own = [logprob(item["logprob"]) for item in items]
+            tops = [largest(top["logprob"] for top in item["top_logprobs"]) for item in items]
         else:
-            own = [math.nan if each is None else float(each) for each in logprobs["token_logprobs"]]
+            own = [logprob(each) for each in logprobs["token_logprobs"]]
             rows = logprobs.get("top_logprobs") or [{}] * len(own)
-            tops = [sorted(map(float, (row or {}).values()), reverse=True) for row in rows]
+            tops = [largest((row or {}).values()) for row in rows]
         if len(own) != len(tops):
             raise ValueError("lengths differ")
     except (TypeError, KeyError, ValueError, AttributeError):
         raise RetryableError(f"{name}: expected log-probabilities, got {quote(logprobs)}") from None
     return own, tops
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1

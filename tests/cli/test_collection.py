@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from scripted import serving
 
+from autotts_gym.cli import collection
 from autotts_gym.cli.main import main
 from autotts_gym.collection.index import Index
 from autotts_gym.replay import load_store
@@ -91,6 +92,96 @@ def test_shards_and_their_merge(questions, tmp_path, capsys):
     assert main(command("merge", parts[0], "-o", tmp_path / "half.h5")) == 2
     assert not (tmp_path / "half.h5").exists()
     assert not (tmp_path / "half.journal").exists()
+
+
+def test_a_merge_may_be_made_again(questions, tmp_path, capsys):
+    with serving() as server:
+        for number in (1, 2):
+            words = command("sample", questions, "--model", server.address, "--out", tmp_path / "parts", *SMALL)
+            assert main([*words, "--shard", f"{number}/2"]) == 0
+    parts = sorted((tmp_path / "parts" / "chars").glob("*.journal"))
+    (tmp_path / "mine.py").write_text("def fails(text):\n    raise KeyError('x')\n")
+    words = command("merge", *parts, "-o", tmp_path / "merged.h5")
+    assert main([*words, "--extractor", f"{tmp_path / 'mine.py'}:fails"]) == 2
+    assert "KeyError" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*merged*"))
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "--force" in capsys.readouterr().err
+    before = (tmp_path / "merged.h5").read_bytes()
+    (tmp_path / "merged.journal").write_bytes(b"")
+    assert main([*words, "--force"]) == 0
+    assert (tmp_path / "merged.h5").read_bytes() == before
+    assert len(Index.read(tmp_path / "merged.journal").tokens) == 6
+    assert main(command("merge", *parts, "-o", parts[0].with_suffix(".h5"), "--force")) == 2
+    assert "another name than that of a shard" in capsys.readouterr().err
+
+
+def test_no_picture_of_others_is_replaced(questions, tmp_path, capsys):
+    with serving() as server:
+        assert main(command("sample", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)) == 0
+    picture = tmp_path / "a.png"
+    picture.write_text("mine")
+    words = command("extract", tmp_path / "out" / "chars" / "quiz.journal", "-o", tmp_path / "a.h5")
+    assert main(words) == 2
+    assert "a.png: exists already" in capsys.readouterr().err
+    assert picture.read_text() == "mine"
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "../esc", "..", ".hidden", "q/", "a\\b"])
+def test_names_that_lead_elsewhere(questions, tmp_path, capsys, name):
+    with pytest.raises(SystemExit):
+        main(command("collect", questions, "--model", "tiny", "--out", tmp_path / "out", "--benchmark", name))
+    assert "expected a name without slashes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("a/aime.2024.jsonl", "aime.2024"),
+        ("aime.jsonl.gz", "aime"),
+        ("x.CSV", "x"),
+        (".x.json", "x"),
+        ("hf:org/set:test", "set"),
+        ("a\nb.json", "a_b"),
+    ],
+)
+def test_names_of_files_are_those_of_benchmarks(source, name):
+    assert collection._stem(source) == name
+
+
+@pytest.mark.parametrize("name", ["", "org/", "x\ny", "\u202eevil", ".."])
+def test_a_name_that_no_store_can_have_is_refused_at_the_start(questions, tmp_path, capsys, name):
+    with serving(kind="vllm", model=name) as server:
+        assert main(command("collect", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)) == 2
+        assert not any("How" in "".join(map(chr, body["prompt"])) for body in server.asked)
+    assert "model: expected a printable name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_is_written_before_anything_is_printed(questions, tmp_path, monkeypatch):
+    def fails(outcome, price):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collection, "_report_run", fails)
+    with serving() as server:
+        assert main(command("sample", questions, "--model", server.address, "--out", tmp_path / "out", *SMALL)) == 130
+    assert load_store(tmp_path / "out" / "chars" / "quiz.h5").num_branches == 6
+
+
+def test_an_estimate_after_sampling_scales_probes_by_themselves(questions, tmp_path, capsys):
+    words = ("--out", tmp_path / "out", *SMALL, "--branches", 20)
+    with serving(kind="vllm") as server:
+        assert main(command("sample", questions, "--model", server.address, *words)) == 0
+        capsys.readouterr()
+        assert main(command("collect", questions, "--model", server.address, *words, "--dry-run")) == 0
+        out = capsys.readouterr().out
+        assert main(command("collect", questions, "--model", server.address, *words)) == 0
+    assert "from 40 branches" in out
+    estimate = int(next(line for line in out.splitlines() if "of probes" in line).split()[0].replace(",", ""))
+    truth = Index.read(tmp_path / "out" / "chars" / "quiz.journal").accounts.probe_tokens
+    assert 0.7 * truth < estimate < 1.4 * truth
 
 
 def test_a_dry_run_estimates_all(questions, tmp_path, capsys):
@@ -270,7 +361,19 @@ def test_bad_use_is_one_line(questions, tmp_path, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("template", ["{{ nothing }}", "{{ question", "{{ 1 / 0 }}", "{% for %}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ nothing }}",
+        "{{ question",
+        "{{ 1 / 0 }}",
+        "{% for %}",
+        "{{ '%(a)s' % {} }}",
+        "{{ [].pop() }}",
+        "{{ question.split(1) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    ],
+)
 def test_bad_templates(questions, tmp_path, capsys, template):
     with serving() as server:
         words = command("collect", questions, "--model", server.address, "--out", tmp_path, "--template", template)

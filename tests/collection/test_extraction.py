@@ -1,5 +1,8 @@
 r"""Extractors: what counts as the answer of a text."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +28,10 @@ from autotts_gym.errors import AutottsError
         ("choice", "I think A, no: B", "B"),
         ("choice", "Answer: D because A is wrong", "D"),
         ("choice", "Nothing here", None),
+        ("choice", "The answer is a dog", None),
+        ("choice", "THE ANSWER\n\nIS : ** (B) **", "B"),
+        ("number", "it is 1/2.", "1/2"),
+        ("number", "it is 1 / 2.5", "2.5"),
         ("last_line", "a\nb\n\n  \n", "b"),
         ("last_line", "", None),
         ("regex:x=(\\d+)", "x=1, x=23", "23"),
@@ -67,6 +74,58 @@ def test_a_matching_brace_balances(text):
         assert text[end] == "}"
         inside = text[:end].replace("\\\\", "").replace("\\{", "").replace("\\}", "")
         assert inside.count("{") == inside.count("}")
+
+
+@given(st.lists(st.sampled_from(["\\", "{", "}", "a", " ", "\\boxed{", "\\fbox {"]), max_size=16).map("".join))
+def test_the_last_box_that_is_closed(text):
+    boxes = [match.end() for match in re.finditer(r"\\(boxed|fbox)\s*\{", text)]
+    closed = [text[begin : matching_brace(text, begin)] for begin in boxes if matching_brace(text, begin) >= 0]
+    assert extractor("boxed")(text) == ((closed[-1].strip() or None) if closed else None)
+
+
+@given(
+    st.lists(st.sampled_from(["answer", "Option", " ", "\n", " is", ":", "*", "(", ")", "B", "b", "I"])).map("".join)
+)
+def test_the_letter_that_is_named(text):
+    simple = r"(?i:answer|option|choice)(?:\s+(?i:is))?\s*:?\s*\**\s*\(?([A-J])\)?(?![A-Za-z0-9'])"
+    if named := re.findall(simple, text):
+        assert extractor("choice")(text) == named[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("choice", "The answer{}x"),
+        ("choice", "The answer is{}:x"),
+        ("number", "1{}x"),
+        ("number", "1/{}x"),
+        ("boxed", "\\boxed{}x"),
+    ],
+)
+def test_blanks_take_no_more_time_than_other_characters(name, text):
+    assert growth(extractor(name), lambda size: text.replace("{}", "\n" * size), 2_000) < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("boxed", "\\boxed{"), ("boxed", "{"), ("choice", "answer "), ("number", "1,")]
+)
+def test_time_grows_as_texts_do(name, part):
+    assert growth(extractor(name), lambda size: part * size, 2_000) < 30
+
+
+def growth(work, text, size):
+    """How much longer a text ten times as long takes."""
+
+    def seconds(argument):
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            for _ in range(5):
+                work(argument)
+            times.append(time.process_time() - began)
+        return min(times)
+
+    return seconds(text(10 * size)) / seconds(text(size))
 
 
 @given(st.text(max_size=200))

@@ -71,6 +71,8 @@ def test_usual_and_named_columns(tmp_path):
         ("q.jsonl", '{"question": "x", "answer": [1]}', "answer: expected a text or a number"),
         ("q.jsonl", '{"question": "x", "id": 1}\n{"question": "y", "id": 1}', "each id once"),
         ("q.csv", "question,answer\na\n", "row 2"),
+        ("q.csv", "question,answer,answer\na,1,2\n", "each column once, got 'answer' twice"),
+        ("q.jsonl", '{"question": "x", "answer": 1e400}', "row 0: answer: expected a text or a number, got inf"),
         ("q.txt", "x", "expected a .jsonl"),
         ("q.jsonl", "[" * 99_999, "cannot be read"),
         ("q.parquet", "x", "cannot be read"),
@@ -84,6 +86,32 @@ def test_bad_files(tmp_path, name, text, message):
         read_tasks(str(path))
 
 
+def test_columns_are_looked_for_in_all_rows(tmp_path):
+    rows = [{"question": "a"}, {"question": "b", "id": "x", "answer": "1"}, {"question": "c", "answer": float("nan")}]
+    tasks = read_tasks(written(tmp_path / "q.jsonl", rows))
+    assert [(task.id, task.answer) for task in tasks] == [("0", None), ("x", "1"), ("2", None)]
+    rows = [{"question": "a", "note": "n"}, {"question": "b", "response": "x", "answer": 1}]
+    with pytest.raises(StoreError, match="row 0: response: expected a text, got None"):
+        read_logs(written(tmp_path / "l.jsonl", rows))
+    rows[0]["response"] = "y"
+    tasks, _ = read_logs(written(tmp_path / "l.jsonl", rows))
+    assert [task.answer for task in tasks] == [None, "1"]
+
+
+def test_a_long_field_of_a_table(tmp_path):
+    (task,) = read_tasks(written(tmp_path / "q.csv", [{"question": "a" * 300_000, "answer": 1}]))
+    assert len(task.text) == 300_000
+
+
+def test_a_damaged_archive(tmp_path):
+    path = tmp_path / "q.jsonl.gz"
+    data = bytearray(gzip.compress(b'{"question": "How a?"}\n' * 200))
+    for place in range(20, len(data) - 8):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        with pytest.raises(StoreError):
+            read_tasks(str(path))
+
+
 def test_no_file():
     with pytest.raises(StoreError, match="cannot be read"):
         read_tasks("/no/such.jsonl")
@@ -91,9 +119,9 @@ def test_no_file():
 
 def test_half_characters_become_whole(tmp_path):
     path = tmp_path / "q.jsonl"
-    path.write_text('{"question": "a\\ud83d"}')
+    path.write_text('{"question": "a\\ud83d", "id": "\\ud800"}')
     (task,) = read_tasks(str(path))
-    task.text.encode()
+    (task.text + task.id).encode()
     assert len(digest([task])) == 64
 
 
@@ -117,3 +145,17 @@ def test_logs_of_many_and_of_one_branch_a_row(tmp_path):
         read_logs(written(tmp_path / "n.jsonl", ROWS))
     with pytest.raises(StoreError, match="expected a text"):
         read_logs(written(tmp_path / "o.jsonl", [{"question": "p", "output": 3}]))
+    for ids in ([2**33], [True, False], "1"):
+        with pytest.raises(StoreError, match="token_ids: expected"):
+            read_logs(written(tmp_path / "p.jsonl", [{"question": "p", "output": {"text": "a", "token_ids": ids}}]))
+    with pytest.raises(StoreError, match="finish_reason"):
+        read_logs(written(tmp_path / "q.jsonl", [{"question": "p", "output": "a", "finish_reason": []}]))
+
+
+def test_rows_of_one_id_are_branches_of_one_question(tmp_path):
+    rows = [{"problem_id": number, "question": "p", "output": "a"} for number in ("0", "1", "0")]
+    tasks, logs = read_logs(written(tmp_path / "l.jsonl", rows))
+    assert [task.id for task in tasks] == ["0", "1"]
+    assert [len(logs[number]) for number in (0, 1)] == [2, 1]
+    tasks, _ = read_logs(written(tmp_path / "l.jsonl", rows), Columns(answer="none"))
+    assert [task.answer for task in tasks] == [None, None]

@@ -19,7 +19,7 @@ from autotts_gym.models import (
     Request,
     RetryableError,
 )
-from autotts_gym.models.base import Message
+from autotts_gym.models.base import Message, Notice, quiet
 from autotts_gym.replay import Branch, Question, ReplayStore, build_store
 
 LETTERS = ("1", "2", "3", "4")
@@ -57,7 +57,7 @@ class Written(Endpoint):
         self.seeds: dict[int, int] = {}
         """The branch of each seed of a first chunk."""
 
-    async def capabilities(self) -> Capabilities:
+    async def capabilities(self, patience: Patience | None = None, notice: Notice = quiet) -> Capabilities:
         return Capabilities("written", "1", "m", True, 0, 100_000, True, False, True)
 
     async def identity(self) -> dict[str, Any]:

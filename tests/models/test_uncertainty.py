@@ -28,3 +28,12 @@ def test_nothing_known(top):
 def test_impossible_tokens_do_not_count():
     assert uncertainty.confidence([-1.0, -math.inf]) == 1.0
     assert uncertainty.entropy([-1.0, -math.inf]) == 0.0
+
+
+@given(st.none() | st.integers() | st.floats() | st.just(10**400))
+def test_what_a_server_sent_is_a_log_probability_or_unknown(value):
+    number = uncertainty.logprob(value)
+    assert number <= 0 or math.isnan(number)
+    found = uncertainty.largest([-1.0, value, -0.5])
+    assert found == sorted(found, reverse=True)
+    assert len(found) == 3 - math.isnan(number)
