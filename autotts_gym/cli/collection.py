@@ -419,6 +419,7 @@ def _report_store(built: "Built", path: Path, picture: Path) -> None:
     for count, what in (
         (built.questions, "questions without a complete branch were left out"),
         (built.branches, "branches without all their probes were left out"),
+        (built.refused, "branches do not fit the context of the server and were left out"),
         (built.bare, "branches have no log-probabilities, so the store has no signals of them"),
         (built.truncated, "branches were cut off by a limit and have no final answer"),
     ):

@@ -22,7 +22,7 @@ from autotts_gym.collection.logs import LogBranch
 from autotts_gym.collection.probing import TaskPrompt, answer_part
 from autotts_gym.collection.prompts import THINK_BEGIN, THINK_END
 from autotts_gym.collection.questions import Task, digest
-from autotts_gym.collection.settings import Settings, difference
+from autotts_gym.collection.settings import Settings, difference, stored_name
 from autotts_gym.errors import plain
 from autotts_gym.models import Capabilities, Endpoint, EndpointError, Patience
 from autotts_gym.models.prices import Price
@@ -294,7 +294,7 @@ async def _header(
         suffix[name] = list(await patience.call(partial(endpoint.tokenize, text))) if capabilities.ids else text
     return {
         "form": FORM,
-        "model": capabilities.model.rsplit("/", 1)[-1],
+        "model": stored_name(capabilities.model),
         "benchmark": benchmark,
         "settings": settings.fixed(),
         "questions_sha256": digest(tasks),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from autotts_gym.collection.extraction import extractor
 from autotts_gym.collection.prompts import PromptForm
 from autotts_gym.collection.questions import Columns, Task, read_tasks
-from autotts_gym.collection.settings import Settings
+from autotts_gym.collection.settings import Settings, stored_name
 from autotts_gym.controllers import Controller
 from autotts_gym.controllers.base import as_controller
 from autotts_gym.engine import RoundPlan, Rules
@@ -263,7 +263,7 @@ class LiveSource(Source):
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.capabilities.model.rsplit("/", 1)[-1]
+        return stored_name(self.capabilities.model)
 
     @property
     def num_questions(self) -> int:

@@ -11,12 +11,13 @@ from autotts_gym import evaluate, load_store, make_controller
 POLICY = Path(agents.__file__).parent / "trained" / "default.zip"
 
 
-def test_the_default_policy_plays_as_a_controller_and_spends_less_where_tokens_cost_more():
+@pytest.mark.parametrize(("name", "store"), [("default", "tiny/heldout"), ("synthetic", "synthetic/heldout")])
+def test_a_policy_plays_as_a_controller_and_spends_less_where_tokens_cost_more(name, store):
+    policy = POLICY.with_name(f"{name}.zip")
     frugal, lavish = (
-        evaluate(make_controller(POLICY, beta=beta), "tiny/heldout", seeds=range(2), accounting="autotts")
-        for beta in (0.0, 1.0)
+        evaluate(make_controller(policy, beta=beta), store, seeds=range(2), accounting="autotts") for beta in (0.0, 1.0)
     )
-    assert frugal.controller == "default"
+    assert frugal.controller in (name, "default")  # by the name of its run, which the file holds
     assert frugal.mean_tokens < 0.5 * lavish.mean_tokens
     assert lavish.accuracy > 0.5
 
