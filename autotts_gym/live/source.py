@@ -2,6 +2,7 @@
 
 import json
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -116,30 +117,44 @@ def live_settings(endpoint: Any, options: Mapping[str, Any]) -> LiveSettings:
     return LiveSettings(Settings(**generation), **own)
 
 
+@dataclass
+class _Held:
+    """What must be closed."""
+
+    background: Background | None = None
+    endpoint: Endpoint | None = None
+
+    def close(self) -> None:
+        """Close it; may be called twice."""
+        background, endpoint = self.background, self.endpoint
+        self.background, self.endpoint = None, None
+        if background is not None:
+            if endpoint is not None:
+                background.run(endpoint.close())
+            background.close()
+
+
 class _Opened:
     """A server that is opened when it is needed, and its event loop; sources that ask other questions share it."""
 
     def __init__(self, spec: Any, model: str, server: str, timeout: float, settings: LiveSettings) -> None:
         self._spec, self._model, self._server, self._timeout, self._settings = spec, model, server, timeout, settings
-        self._background: Background | None = None
-        self._endpoint: Endpoint | None = None
+        self._held = _Held()
         self._capabilities: Capabilities | None = None
         self._served: dict[bool, Served] = {}
+        weakref.finalize(self, _Held.close, self._held)  # for callers that do not close
 
     def close(self) -> None:
         """Close the connections; a server that was given stays open."""
-        if self._background is not None:
-            if self._endpoint is not None and self._endpoint is not self._spec:
-                self._background.run(self._endpoint.close())
-            self._background.close()
-        self._endpoint, self._background, self._served = None, None, {}
+        self._held.close()
+        self._served = {}
 
     @property
     def background(self) -> Background:
         """The loop in which the server is asked."""
-        if self._background is None:
-            self._background = Background()
-        return self._background
+        if self._held.background is None:
+            self._held.background = Background()
+        return self._held.background
 
     def served(self, probing: bool) -> Served:
         """The model, which is asked what it can do first."""
@@ -149,24 +164,22 @@ class _Opened:
 
     async def _open(self, probing: bool) -> Served:
         settings = self._settings
-        if self._endpoint is None:
-            self._endpoint = (
-                self._spec
-                if isinstance(self._spec, Endpoint)
-                else await open_endpoint(
-                    self._spec,
-                    model=self._model,
-                    server=self._server,
-                    timeout=self._timeout,
-                    patience=settings.patience,
-                    slots=settings.concurrency,
-                    context=settings.generation.max_tokens + 1024,
-                )
+        endpoint = self._spec if isinstance(self._spec, Endpoint) else self._held.endpoint
+        if endpoint is None:
+            endpoint = self._held.endpoint = await open_endpoint(
+                self._spec,
+                model=self._model,
+                server=self._server,
+                timeout=self._timeout,
+                patience=settings.patience,
+                slots=settings.concurrency,
+                context=settings.generation.max_tokens + 1024,
             )
-            self._capabilities = await self._endpoint.capabilities(settings.patience)
+        if self._capabilities is None:
+            self._capabilities = await endpoint.capabilities(settings.patience)
         assert self._capabilities is not None
         served = Served(
-            self._endpoint,
+            endpoint,
             self._capabilities,
             settings.generation,
             extract=extractor(settings.extractor),
