@@ -318,7 +318,14 @@ class PoolState:
         self._deal(chosen, orders)
 
     def imitate(self, other: "PoolState") -> None:
-        """Take over the episodes of a state of the same bank, rules and size."""
+        """Take over the episodes of another state.
+
+        Raises:
+            AutottsError: it is none of the same bank, rules and size.
+        """
+        alike = isinstance(other, PoolState) and other.bank is self.bank and other.rules == self.rules
+        good = alike and other.episodes == self.episodes
+        check("other", other, good, "a state of the same bank, rules and size")
         recorded = int(other.pools["recorded"].max())
         for name in layout.BY_EPISODE:
             ours, theirs = getattr(self.arrays, name), getattr(other.arrays, name)

@@ -1,22 +1,16 @@
 """Model servers: what they are asked, and how each of them wants it."""
 
-from autotts_gym.models.base import (
-    GREEDY,
-    Capabilities,
+from autotts_gym.models.base import GREEDY, Capabilities, Endpoint, Piece, Place, Prompt, Request, Sampling
+from autotts_gym.models.completion import Completion, complete
+from autotts_gym.models.connect import open_endpoint
+from autotts_gym.models.failures import (
     ContextError,
-    Endpoint,
     EndpointError,
     GaveUpError,
     ModelChangedError,
-    Piece,
-    Place,
-    Prompt,
-    Request,
+    Patience,
     RetryableError,
-    Sampling,
 )
-from autotts_gym.models.completion import Completion, Patience, complete
-from autotts_gym.models.connect import open_endpoint
 
 __all__ = [
     "GREEDY",

@@ -1,15 +1,12 @@
 """What a model server is to this project: one interface, whatever the server."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self, TypeGuard
+from typing import Any, Self, TypeGuard
 
-from autotts_gym.errors import AutottsError
+from autotts_gym.models.failures import Notice, Patience, quiet
 from autotts_gym.validation import MAX_INTEGER, check, is_integer, is_real
-
-if TYPE_CHECKING:
-    from autotts_gym.models.completion import Patience
 
 Prompt = tuple[int, ...] | str
 """Token ids, or text where a server takes no ids."""
@@ -19,54 +16,6 @@ Place = tuple[int, ...] | None
 
 Message = Mapping[str, str]
 """One message of a chat: ``role`` and ``content``."""
-
-Notice = Callable[[str], None]
-"""Gets a line on each failure that another call follows."""
-
-
-def quiet(line: str) -> None:
-    """The notice that tells nobody."""
-
-
-class EndpointError(AutottsError):
-    """A model server refused something, or is not as expected; asking again does not help."""
-
-
-class ContextError(EndpointError):
-    """A request does not fit the context of the model."""
-
-
-class GaveUpError(EndpointError):
-    """Something failed too often, each time in a way that may pass."""
-
-
-class ModelChangedError(EndpointError):
-    """The server has another model than when the work began."""
-
-
-class RetryableError(AutottsError):
-    """A request failed in a way that may pass.
-
-    Attributes:
-        wait: seconds that the server asks to wait; 0: it does not say.
-        loading: whether the server says that it still loads its model.
-    """
-
-    def __init__(self, message: str, wait: float = 0.0, loading: bool = False) -> None:
-        super().__init__(message)
-        self.wait, self.loading = wait, loading
-
-
-class LostIdsError(RetryableError):
-    """A stream left token ids out, and they cannot be found again; an answer in one piece has them.
-
-    Attributes:
-        tokens: that were generated since the last one whose id came.
-    """
-
-    def __init__(self, message: str, tokens: int) -> None:
-        super().__init__(message)
-        self.tokens = tokens
 
 
 @dataclass(frozen=True)
@@ -227,7 +176,7 @@ class Endpoint(ABC):
     name: str
 
     @abstractmethod
-    async def capabilities(self, patience: "Patience | None" = None, notice: Notice = quiet) -> Capabilities:
+    async def capabilities(self, patience: Patience | None = None, notice: Notice = quiet) -> Capabilities:
         """Ask what the server can do, by trying it.
 
         Args:

@@ -1,78 +1,20 @@
 """One whole answer of a server, asked for again where that may help."""
 
-import asyncio
 import math
-import random
-import time
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from autotts_gym.models import uncertainty
-from autotts_gym.models.base import (
-    Endpoint,
-    EndpointError,
-    GaveUpError,
-    LostIdsError,
-    Notice,
-    Piece,
-    Place,
-    Request,
-    RetryableError,
-    quiet,
-)
+from autotts_gym.models.base import Endpoint, Piece, Place, Request
+from autotts_gym.models.failures import EndpointError, LostIdsError, Notice, Patience, RetryableError, quiet
 from autotts_gym.validation import MAX_INTEGER
 
 T = TypeVar("T")
 
 PART = 32
 """Tokens that are asked for in one piece where a stream leaves ids out."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long failures that may pass are waited for.
-
-    Attributes:
-        retries: calls after the first that failed.
-        loading: seconds that a server may take to load its model.
-        first_wait: seconds before the second call; twice as long each time, with jitter, up to ``longest_wait``.
-        longest_wait: in seconds.
-    """
-
-    retries: int = 8
-    loading: float = 600.0
-    first_wait: float = 0.5
-    longest_wait: float = 60.0
-
-    async def call(self, work: Callable[[], Awaitable[T]], notice: Notice = quiet) -> T:
-        """Do some work, again where it fails in a way that may pass.
-
-        Args:
-            work: what to do.
-            notice: gets a line on each failure that another call follows.
-
-        Raises:
-            GaveUpError: it failed too often.
-            EndpointError: it failed in a way that does not pass.
-        """
-        failures, began = 0, time.monotonic()
-        while True:
-            try:
-                return await work()
-            except RetryableError as error:
-                waited = time.monotonic() - began
-                if error.loading and waited < self.loading:
-                    seconds = max(error.wait, min(1.0, self.loading - waited))
-                else:
-                    failures += 1
-                    if failures > self.retries:
-                        raise GaveUpError(f"{error} (after {failures} calls)") from error
-                    backoff = min(self.first_wait * 2 ** (failures - 1), self.longest_wait)
-                    seconds = max(error.wait, backoff * random.uniform(0.5, 1.0))
-                notice(f"{error}; again in {seconds:.1f} s")
-            await asyncio.sleep(seconds)
 
 
 @dataclass

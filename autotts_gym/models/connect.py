@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autotts_gym.errors import plain, quote
-from autotts_gym.models.base import Endpoint, EndpointError, Notice, counted, quiet
-from autotts_gym.models.completion import Patience
+from autotts_gym.models.base import Endpoint, counted
+from autotts_gym.models.failures import EndpointError, Notice, Patience, quiet
 from autotts_gym.models.fleet import open_fleet
 from autotts_gym.models.http import Connection
 from autotts_gym.models.llama_cpp import LlamaCpp

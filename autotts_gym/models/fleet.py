@@ -7,21 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from autotts_gym.models.base import (
-    Capabilities,
-    Endpoint,
-    EndpointError,
-    GaveUpError,
-    Message,
-    Notice,
-    Piece,
-    Place,
-    Prompt,
-    Request,
-    RetryableError,
-    quiet,
-)
-from autotts_gym.models.completion import Patience
+from autotts_gym.models.base import Capabilities, Endpoint, Message, Piece, Place, Prompt, Request
+from autotts_gym.models.failures import EndpointError, GaveUpError, Notice, Patience, RetryableError, quiet
 
 _REST = 5.0
 """Seconds that a server is left alone after a failure."""

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import aiohttp
 
 from autotts_gym.errors import plain, quote
-from autotts_gym.models.base import ContextError, EndpointError, RetryableError
+from autotts_gym.models.failures import ContextError, EndpointError, RetryableError
 
 LONGEST_EVENT = 1 << 24
 """Bytes of one event or one answer; a server that sends more sends garbage."""

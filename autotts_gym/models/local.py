@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autotts_gym.errors import plain, quote
-from autotts_gym.models.base import EndpointError
+from autotts_gym.models.failures import EndpointError
 
 SHIPPED = ("tiny", "micro")
 """Models that ship with this package."""

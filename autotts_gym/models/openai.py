@@ -6,22 +6,8 @@ from contextlib import aclosing
 from typing import Any
 
 from autotts_gym.errors import quote
-from autotts_gym.models.base import (
-    Capabilities,
-    Endpoint,
-    EndpointError,
-    Message,
-    Notice,
-    Piece,
-    Prompt,
-    Request,
-    RetryableError,
-    Sampling,
-    are_ids,
-    counted,
-    quiet,
-)
-from autotts_gym.models.completion import Patience
+from autotts_gym.models.base import Capabilities, Endpoint, Message, Piece, Prompt, Request, Sampling, are_ids, counted
+from autotts_gym.models.failures import EndpointError, Notice, Patience, RetryableError, quiet
 from autotts_gym.models.http import Connection
 from autotts_gym.models.trial import Trial
 from autotts_gym.models.uncertainty import largest, logprob

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from autotts_gym.models.base import GREEDY, Endpoint, EndpointError, GaveUpError, Notice, Prompt, Request, Sampling
-from autotts_gym.models.completion import Completion, Patience, complete
+from autotts_gym.models.base import GREEDY, Endpoint, Prompt, Request, Sampling
+from autotts_gym.models.completion import Completion, complete
+from autotts_gym.models.failures import EndpointError, GaveUpError, Notice, Patience
 
 T = TypeVar("T")
 

@@ -153,7 +153,7 @@ def test_a_training_plays_variants_and_is_evaluated_on_real_questions(tmp_path: 
 
     def conductor_of(run: Any, counters: Any, env: Any, validation: Any, *more: Any) -> Any:
         seen["validated"] = list(validation)
-        assert more[1]["trained_on"] == ["synthetic/search"]
+        assert more[1]["trained_on"] == ["tiny/search"]
         return conductor(run, counters, env, validation, *more)
 
     monkeypatch.setattr(training, "make_vec_env", env_of)
@@ -162,8 +162,8 @@ def test_a_training_plays_variants_and_is_evaluated_on_real_questions(tmp_path: 
     assert training.train(run) == 0
     assert [line["steps"] for line in run.evaluations()] == [0, 256]
     names = [store.name for store in seen["trained"]]
-    assert names == ["synthetic/search", "synthetic~1/search", "synthetic~2/search"]
-    assert [store.name for store in seen["validated"]] == ["synthetic/search"]
+    assert names == ["tiny/search", "tiny~1/search", "tiny~2/search"]
+    assert [store.name for store in seen["validated"]] == ["tiny/search"]
     questions = {store.num_questions for store in seen["trained"]}
     assert questions == {30 - seen["validated"][0].num_questions} == {27}
 

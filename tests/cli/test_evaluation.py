@@ -183,7 +183,7 @@ def test_benchmark_without_arguments_takes_the_store_that_ships_and_writes_nothi
     command = ("benchmark", "--seeds", 1, "--resamples", 10, "--preset", "quick", "--accounting", "autotts")
     done = autotts(*command, "--workers", 1, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Accuracy and total tokens, synthetic/search, autotts accounting" in done.stdout
+    assert "Accuracy and total tokens, tiny/search, autotts accounting" in done.stdout
     assert os.listdir(tmp_path) == []
 
 

@@ -22,6 +22,7 @@ from autotts_gym.replay import synthesize
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 N, M = 3, 4
+BANK = Bank([synthesize(questions=2, branches=5, signals=True)])
 
 
 def everything(state: PoolState) -> list[Any]:
@@ -29,7 +30,7 @@ def everything(state: PoolState) -> list[Any]:
 
 
 def begun(probe: str = "auto", begin: bool = True) -> PoolState:
-    state = PoolState(Bank([synthesize(questions=2, branches=5, signals=True)]), N, Rules(max_branches=M, probe=probe))
+    state = PoolState(BANK, N, Rules(max_branches=M, probe=probe))
     if begin:
         state.begin(questions=np.array([0, 1, 0]))
     return state
@@ -55,6 +56,8 @@ def right_arguments(state: PoolState, rng: np.random.Generator) -> dict[str, tup
         "outcomes": (True,),
         "agreed": (),
         "require": ("begin", "play_round"),
+        "imitate": (state,),
+        "truncate": (every,),
     }
 
 

@@ -19,7 +19,8 @@ from autotts_gym.models import (
     Request,
     RetryableError,
 )
-from autotts_gym.models.base import Message, Notice, quiet
+from autotts_gym.models.base import Message
+from autotts_gym.models.failures import Notice, quiet
 from autotts_gym.replay import Branch, Question, ReplayStore, build_store
 
 LETTERS = ("1", "2", "3", "4")
