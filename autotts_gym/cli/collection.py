@@ -1,7 +1,6 @@
 """``autotts collect``, ``sample``, ``probe``, ``extract`` and ``merge``: from a served model to a store."""
 
 import argparse
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from autotts_gym.models.prices import Price
 
 
-_ENDING = re.compile(r"(\.(jsonl|json|csv|parquet))?(\.gz)?$", re.IGNORECASE)
 """Of a file of questions or of a log."""
 
 
@@ -174,14 +172,12 @@ def _add_merge(subparsers: Subparsers) -> None:
 def _collect(arguments: argparse.Namespace) -> int:
     from autotts_gym.collection.building import check_shard
     from autotts_gym.collection.prompts import PromptForm, read_template
-    from autotts_gym.collection.questions import Columns, read_tasks
+    from autotts_gym.collection.questions import Columns, read_tasks, source_name
     from autotts_gym.collection.settings import Settings, read_probes
     from autotts_gym.models import Sampling
 
     fill(arguments)
     shard = check_shard(arguments.shard)
-    if arguments.limit is not None and arguments.limit < 1:
-        raise AutottsError(f"limit: expected a whole number from 1, got {arguments.limit}")
     settings = Settings(
         branches=arguments.branches,
         interval=arguments.interval,
@@ -201,7 +197,7 @@ def _collect(arguments: argparse.Namespace) -> int:
         Columns(arguments.question_column, arguments.answer_column, arguments.id_column),
         arguments.limit,
     )
-    benchmark = arguments.benchmark or _stem(arguments.questions)
+    benchmark = arguments.benchmark or source_name(arguments.questions)
     if shard[1] > len(tasks):
         raise AutottsError(f"shard: expected at most {len(tasks)} shards, one a question, got {shard[1]}")
 
@@ -227,7 +223,7 @@ def _probe(arguments: argparse.Namespace) -> int:
     from autotts_gym.collection.index import Index
     from autotts_gym.collection.logs import read_logs
     from autotts_gym.collection.prompts import PromptForm, read_template
-    from autotts_gym.collection.questions import Columns
+    from autotts_gym.collection.questions import Columns, source_name
     from autotts_gym.collection.runs import saved_prompts
     from autotts_gym.collection.settings import Settings, read_probes
 
@@ -271,7 +267,7 @@ def _probe(arguments: argparse.Namespace) -> int:
         probe_tokens=arguments.probe_tokens,
         probes=probes,
     )
-    benchmark = arguments.benchmark or _stem(arguments.source)
+    benchmark = arguments.benchmark or source_name(arguments.source)
     outcome = _run(
         arguments,
         lambda model: arguments.out / model / f"{benchmark}.journal",
@@ -292,6 +288,7 @@ def _run(
     from autotts_gym.collection.accounts import limits as check_limits
     from autotts_gym.collection.building import same_answer
     from autotts_gym.collection.extraction import extractor
+    from autotts_gym.collection.questions import file_name
     from autotts_gym.collection.runs import Limits, run
     from autotts_gym.collection.settings import stored_name
     from autotts_gym.models import Patience, open_endpoint
@@ -338,7 +335,7 @@ def _run(
             return await run(
                 endpoint,
                 capabilities,
-                path(_file_name(name)),
+                path(file_name(name)),
                 settings,
                 tasks,
                 benchmark=benchmark,
@@ -350,17 +347,6 @@ def _run(
             )
 
     return run_async(work())
-
-
-def _file_name(text: str) -> str:
-    """A name without what no file's name has."""
-    return "".join(each if each.isprintable() and each not in '/\\:*?"<>|' else "_" for each in text.strip(". "))
-
-
-def _stem(source: str) -> str:
-    """The name of a file or of a data set, without its ending."""
-    name = source.split(":")[1] if source.startswith("hf:") else source
-    return _file_name(_ENDING.sub("", Path(name).name)) or "questions"
 
 
 def _price_of(arguments: argparse.Namespace, model: str) -> "Price | None":

@@ -170,7 +170,7 @@ def _report(solution: "Solution", whole: bool) -> None:
 
     from autotts_gym.envs.rendering import render_ansi
 
-    ledger = solution.ledger
+    usage = solution.usage
     show(Text.from_ansi(render_ansi(solution.trace.state, 0)), "")
     if whole:
         print(solution.text.strip() + "\n")
@@ -182,8 +182,8 @@ def _report(solution: "Solution", whole: bool) -> None:
         f"{solution.stop_reason} after {solution.seconds:.1f} s"
     )
     print(
-        f"generated: {ledger.branch_tokens:,} tokens of branches ({ledger.vain_tokens:,} in vain), "
-        f"{ledger.probe_tokens:,} of {ledger.probes:,} probes; {ledger.lost_tokens:,} twice"
+        f"generated: {usage.branch_tokens:,} tokens of branches ({usage.vain_tokens:,} in vain), "
+        f"{usage.probe_tokens:,} of {usage.probes:,} probes; {usage.lost_tokens:,} twice"
     )
     against = solution.sc_tokens()
     if against:

@@ -13,7 +13,7 @@ from autotts_gym.collection import signals
 from autotts_gym.collection.accounts import Budget, BudgetReachedError
 from autotts_gym.collection.index import Index, Key
 from autotts_gym.collection.journal import JournalWriter, Record
-from autotts_gym.collection.probing import Drawn, Prober, TaskPrompt
+from autotts_gym.collection.probing import Prober, SampledBranch, TaskPrompt
 from autotts_gym.collection.questions import Task
 from autotts_gym.collection.settings import Settings
 from autotts_gym.errors import plain
@@ -178,7 +178,7 @@ class Collector:
 
     # ---------------------------------------------------------------- sampling
 
-    async def _sample(self, key: Key, probe: bool, place: Place) -> tuple[Drawn, Place]:
+    async def _sample(self, key: Key, probe: bool, place: Place) -> tuple[SampledBranch, Place]:
         question, branch = key
         task, prompt = self._tasks[question], self._prompts[question]
         seed = self._settings.branch_seed(task.id, branch)
@@ -208,7 +208,7 @@ class Collector:
             done.finish = "context"
         widths, source = _spread(done, self._settings.max_tokens)
         ids = np.array(done.ids, np.int32) if done.ids else None
-        drawn = Drawn.of(ids, np.cumsum(widths, dtype=np.int64), done.text, prompt.thinking)
+        drawn = SampledBranch.of(ids, np.cumsum(widths, dtype=np.int64), done.text, prompt.thinking)
         values = {
             "question": question,
             "branch": branch,
@@ -248,17 +248,17 @@ class Collector:
             )
         return room
 
-    def _again(self, key: Key) -> Drawn:
+    def _again(self, key: Key) -> SampledBranch:
         """A branch of an earlier run, to be probed."""
         record = self._journal.read(self._index.places[key])
         values = record.values
         ids = record.arrays.get("ids")
         ends = np.cumsum(record.arrays["widths"], dtype=np.int64)
-        return Drawn(ids, ends, values["text"], values["think_begin"], values["think_end"])
+        return SampledBranch(ids, ends, values["text"], values["think_begin"], values["think_end"])
 
     # ---------------------------------------------------------------- probing
 
-    async def _probe_all(self, key: Key, drawn: Drawn, place: Place) -> Place:
+    async def _probe_all(self, key: Key, drawn: SampledBranch, place: Place) -> Place:
         """Probe a branch, the deepest first: what the server has in its cache is then never too short.
 
         Returns:
@@ -285,7 +285,7 @@ class Collector:
         read = len(prompt) + sum(len(prompt) + at + self._prober.tail for at in probes)
         return tokens + self._settings.probe_tokens * len(probes), read
 
-    async def _probe(self, key: Key, drawn: Drawn, at: int, place: Place) -> Place:
+    async def _probe(self, key: Key, drawn: SampledBranch, at: int, place: Place) -> Place:
         question, branch = key
         task = self._tasks[question]
         seed = self._settings.branch_seed(task.id, branch)
@@ -319,7 +319,7 @@ class Collector:
 
         def lose(tokens: int) -> None:
             nonlocal came
-            came = 0
+            came -= tokens
             if tokens:
                 self._add(Record("lost", {"tokens": tokens, "prompt_tokens": len(request.prompt)}))
                 self._budget.check()

@@ -33,7 +33,7 @@ class TaskPrompt:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledBranch:
     """A branch as far as it was sampled.
 
     Attributes:
@@ -112,7 +112,7 @@ class Prober:
         """The most tokens (of text: characters) that a probe adds to a branch, without its answer."""
         return max(map(len, self._tails.values()))
 
-    def request(self, prompt: Prompt, drawn: Drawn, at: int, seed: int, place: Place) -> Request:
+    def request(self, prompt: Prompt, drawn: SampledBranch, at: int, seed: int, place: Place) -> Request:
         """The probe of a branch after so many tokens."""
         prefix, tail = drawn.prefix(prompt, at), self._tails[drawn.thinking(at)]
         by_text = isinstance(prefix, str) or isinstance(tail, str)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from autotts_gym.errors import StoreError, plain, quote
+from autotts_gym.validation import integer
 
 QUESTION_COLUMNS = ("question", "problem", "prompt", "input")
 ANSWER_COLUMNS = ("answer", "gold", "target", "expected_answer", "label")
 ID_COLUMNS = ("id", "problem_id", "unique_id", "index")
 """Columns that are looked for, in this order, where none is named."""
+
+
+_ENDING = re.compile(r"(\.(jsonl|json|csv|parquet))?(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,17 @@ def _data_set(source: str) -> list[dict[str, Any]]:
         raise StoreError(f"{plain(source)}: cannot be loaded: {plain(error)}") from error
 
 
+def source_name(source: str) -> str:
+    """The name of a file or of a data set, without its ending, as benchmarks are named."""
+    name = source.split(":")[1] if source.startswith("hf:") else source
+    return file_name(_ENDING.sub("", Path(name).name)) or "questions"
+
+
+def file_name(text: str) -> str:
+    """A name without what no file's name has."""
+    return "".join(each if each.isprintable() and each not in '/\\:*?"<>|' else "_" for each in text.strip(". "))
+
+
 def read_tasks(source: str, columns: Columns | None = None, limit: int | None = None) -> list[Task]:
     """Read questions.
 
@@ -164,6 +180,8 @@ def read_tasks(source: str, columns: Columns | None = None, limit: int | None = 
     Raises:
         StoreError: there is no such file or column, a row lacks something, two have one id, or there is no question.
     """
+    if limit is not None:
+        integer("limit", limit, 1)
     rows, where = read_rows(source)[:limit], plain(source)
     if not rows:
         raise StoreError(f"{where}: expected at least one question, got none")

@@ -253,6 +253,21 @@ class Episodes:
             steps.write_outcome(self.state.addresses, self._outcomes)
         return out, *step
 
+    def _step_first(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
+        """What ``step_one`` does, by a step of all, of which there is one."""
+        chosen = number("action", action, self.actions)
+        results, _ = self.step_all(np.array([chosen]), np.zeros(1, np.bool_), False)
+        reason = int(self.state.pools["stop_reason"][0])
+        return results.observed, float(results.rewards[0]), not results.invalid[0], reason
+
+    def _begin_again(self, results: Results) -> None:
+        """Begin the next episode where one has ended, and keep the last mask and observation of that one."""
+        ended = results.terminations | results.truncations
+        results.last_masks[ended] = self.masks()[ended]
+        results.last[ended] = results.observed[ended]
+        self.begin(ended)
+        self.encode(ended, results.observed)
+
     def _results(self) -> Results:
         """Fresh arrays for the results of a step."""
         n = self.state.episodes

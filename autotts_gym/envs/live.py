@@ -13,13 +13,13 @@ from autotts_gym.envs.episodes import UNSET, Episodes, Options, Results
 from autotts_gym.envs.rounds import Macros, RoundEpisodes
 from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
+from autotts_gym.errors import AutottsError
 from autotts_gym.live.branches import LivePool
 from autotts_gym.live.source import LiveSource
 from autotts_gym.live.state import LiveState
 from autotts_gym.models import Endpoint, EndpointError
 from autotts_gym.observation.encoding import Wanted
 from autotts_gym.replay import StoreLike
-from autotts_gym.validation import number
 
 EndpointLike = str | Sequence[str] | Endpoint
 Questions = str | os.PathLike[str] | Sequence[str | Task] | None
@@ -29,11 +29,12 @@ class LiveEpisodes(Episodes):
     """N live episodes that are stepped by primitive actions."""
 
     state: LiveState
-    source: LiveSource
 
-    def __init__(self, source: LiveSource, episodes: int, observation: Wanted, rules: Rules) -> None:
+    def __init__(self, source: LiveSource, episodes: int, observation: Wanted, rules: Rules, *more: Any) -> None:
+        if source.settings.record is not None:
+            raise AutottsError("record: expected none, as environments record nothing; use evaluate")
         self.source = source
-        super().__init__(None, episodes, observation, rules)
+        super().__init__(None, episodes, observation, rules, *more)
 
     def _open(self, store: StoreLike, episodes: int, rules: Rules) -> LiveState:
         return self.source.state(episodes, rules)
@@ -45,7 +46,21 @@ class LiveEpisodes(Episodes):
 
     def begin(self, chosen: NDArray[np.bool_], options: Options = UNSET) -> None:
         """Begin episodes under reset options."""
-        _begin(self, chosen, options)
+        pools = self._draw(chosen, options)
+        super().begin(chosen, Options(weights=options.weights))
+        self.state.adopt(pools)
+
+    def _draw(self, chosen: NDArray[np.bool_], options: Options = UNSET) -> dict[int, LivePool]:
+        """Fresh branches for episodes that are about to begin; what no option fixes is drawn from their streams."""
+        rows = np.flatnonzero(chosen).tolist()
+        questions, seeds = [], []
+        for n in rows:
+            stream = self.state.arrays.hidden_pools[n]
+            rng = np.random.default_rng([int(stream["stream"]), int(stream["episode"])])
+            question, seed = int(rng.integers(self.num_questions)), int(rng.integers(2**31))
+            questions.append(question if options.questions is None else int(options.questions[n]))
+            seeds.append(seed if options.seeds is None else int(options.seeds[n]))
+        return self.source.pools(self.state, rows, questions, seeds)
 
     def step_one(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
         """Generate what an action in episode 0 needs, take it, and encode it.
@@ -54,118 +69,47 @@ class LiveEpisodes(Episodes):
             AutottsError: the action is not in the action space.
             EndpointError: the server failed the episode, which has ended.
         """
-        chosen = number("action", action, self.actions)
-        running = self.state.running
-        self.state.generate(lambda copy: copy.act(np.array([chosen])))
-        _raise_failure(self.state)
-        step = super().step_one(chosen)
-        self.state.settle(running)
+        step = self._step_first(action)
+        for error in self.state.failures.values():
+            raise EndpointError(str(error))
         return step
 
+    def _preview(self, actions: NDArray[np.int64], restart: NDArray[np.bool_]) -> Callable[[PoolState], object]:
+        """How a state plays the actions; episodes that are to begin have ended, and take none."""
+        return lambda state: state.act(actions)
+
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
-        """The step of ``step_all``, behind what it needs."""
-        return _step(self, lambda copy: copy.act(actions), super()._play_step, actions, restart, again, results)
+        """Generate what a step needs, take it, and begin what follows."""
+        running = self.state.running
+        pools = self._draw(restart) if restart.any() else {}
+        self.state.generate(self._preview(actions, restart))
+        ended = super()._play_step(actions, restart, False, results)
+        self.state.adopt(pools)
+        self.state.settle(running)
+        if ended and again:
+            self._begin_again(results)
+        return ended
 
 
-class LiveRoundEpisodes(RoundEpisodes):
+class LiveRoundEpisodes(LiveEpisodes, RoundEpisodes):
     """N live episodes that are stepped by macro actions."""
 
-    state: LiveState
-    source: LiveSource
-
-    def __init__(self, source: LiveSource, episodes: int, observation: Wanted, rules: Rules, macros: Macros) -> None:
-        self.source = source
-        super().__init__(None, episodes, observation, rules, macros)
-
-    def _open(self, store: StoreLike, episodes: int, rules: Rules) -> LiveState:
-        return self.source.state(episodes, rules)
-
-    @property
-    def num_questions(self) -> int:
-        """How many questions there are."""
-        return self.source.num_questions
-
-    def begin(self, chosen: NDArray[np.bool_], options: Options = UNSET) -> None:
-        """Begin episodes under reset options."""
-        _begin(self, chosen, options)
-        self._masks = None
-
-    def step_one(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
-        """Generate what a macro in episode 0 needs, play it, and encode it.
-
-        Raises:
-            AutottsError: the action is not in the action space.
-            EndpointError: the server failed the episode, which has ended.
-        """
-        step = super().step_one(action)
-        _raise_failure(self.state)
-        return step
-
-    def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
-        """The step of ``step_all``, behind what it needs."""
+    def _preview(self, actions: NDArray[np.int64], restart: NDArray[np.bool_]) -> Callable[[PoolState], object]:
+        """How a state plays the macros."""
         plan = RoundPlan.empty(*self.state.slots.shape)
         rows = np.flatnonzero(~restart)
-        rows = rows[self._current_masks()[rows, actions[rows]] != 0]
+        rows = rows[self.masks()[rows, actions[rows]] != 0]
         self.table.write(self.state.revealed, actions[rows], rows, plan)
-        return _step(self, lambda copy: copy.play(plan), super()._play_step, actions, restart, again, results)
+        return lambda state: state.play(plan)
 
 
-def _begin(episodes: LiveEpisodes | LiveRoundEpisodes, chosen: NDArray[np.bool_], options: Options) -> None:
-    """Begin live episodes."""
-    state = episodes.state
-    pools = _assign(episodes, chosen, options)
-    state.begin(chosen)
-    state.adopt(pools)
-    if options.weights is not None:
-        state.pools["cost_weight"][chosen] = options.weights[chosen]
-
-
-def _assign(
-    episodes: LiveEpisodes | LiveRoundEpisodes, chosen: NDArray[np.bool_], options: Options = UNSET
-) -> dict[int, LivePool]:
-    """Fresh branches for episodes that are about to begin; what no option fixes is drawn from their streams."""
-    state = episodes.state
-    rows = np.flatnonzero(chosen).tolist()
-    questions, seeds = [], []
-    for n in rows:
-        stream = state.arrays.hidden_pools[n]
-        rng = np.random.default_rng([int(stream["stream"]), int(stream["episode"])])
-        question, seed = int(rng.integers(episodes.num_questions)), int(rng.integers(2**31))
-        questions.append(question if options.questions is None else int(options.questions[n]))
-        seeds.append(seed if options.seeds is None else int(options.seeds[n]))
-    return episodes.source.pools(state, rows, questions, seeds)
-
-
-def _step(
-    episodes: LiveEpisodes | LiveRoundEpisodes,
-    play: Callable[[PoolState], object],
-    step: Callable[..., int],
-    actions: NDArray[np.int64],
-    restart: NDArray[np.bool_],
-    again: bool,
-    results: Results,
-) -> int:
-    """Generate what a step needs, take it, and begin what follows."""
-    state = episodes.state
-    running = state.running
-    pools = _assign(episodes, restart) if restart.any() else {}
-    state.generate(play)
-    ended = step(actions, restart, False, results)  # which truncates what the server failed
-    if pools:
-        state.adopt(pools)
-    state.settle(running)
-    if ended and again:
-        over = results.terminations | results.truncations
-        results.last_masks[over] = episodes.masks()[over]
-        results.last[over] = results.observed[over]
-        episodes.begin(over)
-        episodes.encode(over, results.observed)
-    return ended
-
-
-def _raise_failure(state: LiveState) -> None:
-    for error in state.failures.values():
-        raise EndpointError(str(error))
+def _source(
+    endpoint: EndpointLike, questions: Questions, source: LiveSource | None, live: dict[str, Any] | None
+) -> tuple[LiveSource, bool]:
+    """The source that an environment asks, and whether it is its own, to be closed with it."""
+    if source is not None:
+        return source, False
+    return LiveSource(endpoint, questions, **(live or {})), True
 
 
 class LiveEnv(ReplayEnv):
@@ -205,8 +149,7 @@ class LiveEnv(ReplayEnv):
             AutottsError: an argument is out of its range.
             EndpointError: there is no such server or model.
         """
-        self._own = source is None
-        self._source = source or LiveSource(endpoint, questions, **(live or {}))
+        self._source, self._own = _source(endpoint, questions, source, live)
         super().__init__(None, **arguments)
 
     def _replay(self, store: StoreLike, observation: Wanted, rules: Rules) -> Episodes:
@@ -238,8 +181,7 @@ class LiveVectorEnv(ReplayVectorEnv):
         **arguments: Any,
     ) -> None:
         """Make the environments; arguments as in ``ReplayVectorEnv`` and ``LiveEnv``."""
-        self._own = source is None
-        self._source = source or LiveSource(endpoint, questions, **(live or {}))
+        self._source, self._own = _source(endpoint, questions, source, live)
         super().__init__(num_envs, None, **arguments)
 
     def _replay(self, store: StoreLike, observation: Wanted, rules: Rules) -> Episodes:

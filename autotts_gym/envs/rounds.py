@@ -14,7 +14,6 @@ from autotts_gym.envs.single import ReplayEnv
 from autotts_gym.envs.vector import ReplayVectorEnv
 from autotts_gym.observation.encoding import Wanted
 from autotts_gym.replay import StoreLike
-from autotts_gym.validation import number
 
 Macros = Sequence[str | Macro] | None
 
@@ -48,14 +47,7 @@ class RoundEpisodes(Episodes):
 
     def step_one(self, action: Any) -> tuple[NDArray[np.float32], float, bool, int]:
         """Play a macro in episode 0 and encode it."""
-        chosen = number("action", action, self.actions)
-        results, _ = self.step_all(np.array([chosen]), np.zeros(1, np.bool_), False)
-        return (
-            results.observed,
-            float(results.rewards[0]),
-            not results.invalid[0],
-            int(self.state.pools["stop_reason"][0]),
-        )
+        return self._step_first(action)
 
     def _play_step(self, actions: NDArray[np.int64], restart: NDArray[np.bool_], again: bool, results: Results) -> int:
         """Play a macro in every episode, but begin the next one where ``restart``; encode all."""
@@ -90,14 +82,6 @@ class RoundEpisodes(Episodes):
         elif ended and again:
             self._begin_again(results)
         return ended
-
-    def _begin_again(self, results: Results) -> None:
-        """Begin the next episode where one has ended, and keep the last mask and observation of that one."""
-        ended = results.terminations | results.truncations
-        results.last_masks[ended] = self._current_masks()[ended]
-        results.last[ended] = results.observed[ended]
-        self.begin(ended)
-        self.encode(ended, results.observed)
 
 
 class ReplayRoundsEnv(ReplayEnv):

@@ -49,8 +49,8 @@ class EvaluationResult:
         branches_pruned: int32; at most ``branches_opened``.
         answers: object; the answer given (str), or None where there was none. May be left out.
         synthetic: whether the store's branches are drawn from a statistical model, not by a language model.
-        agreed: bool; whether the answer is the majority of the question's whole pool. Only for a store with unlabelled
-            questions, which has no accuracy.
+        agreed: bool; whether the answer is the majority of the question's whole pool, or of the branches that an
+            episode on a served model opened. Only where questions are unlabelled, so that there is no accuracy.
         token_unit: tokens that a price was for.
 
     Raises:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def _rounds(
     memory = controller.begin_batch(state.revealed, batch)
     try:
         yield
-        if watch is None and isinstance(controller, HandWritten) and _plays_by_rule(controller):
+        if watch is None and plays_by_rule(controller):
             controller.play_through(state, memory, MAX_ROUNDS)
             if not state.running.any():
                 return
@@ -72,8 +72,10 @@ def _rounds(
         controller.close(memory)
 
 
-def _plays_by_rule(controller: HandWritten) -> bool:
+def plays_by_rule(controller: Controller) -> TypeGuard[HandWritten]:
     """Whether a controller comes with the project and decides by its compiled rule, not by another method."""
+    if not isinstance(controller, HandWritten):
+        return False
     replaced = "decide" in vars(controller) or type(controller).decide is not HandWritten.decide
     return type(controller).__module__.startswith("autotts_gym.") and not replaced
 
@@ -117,7 +119,7 @@ def play_chunk(
         ]
         while playing:
             playing = [rounds for rounds in playing if next(rounds, _END) is not _END]
-    every = join_fields([_outcomes(state, answers) for state in states])
+    every = join_fields([outcomes(state, answers) for state in states])
     rows = np.concatenate([batch.rows for batch in batches])
     _, firsts = np.unique(rows, return_index=True)
     fields = {name: values[firsts] for name, values in every.items()}
@@ -142,7 +144,8 @@ def _begin_episodes(
     return state
 
 
-def _outcomes(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+def outcomes(state: PoolState, answers: bool) -> dict[str, NDArray[Any]]:
+    """The fields of an ``EvaluationResult`` of episodes that have ended, (N,) each; see ``PoolState.outcomes``."""
     fields = state.outcomes(answers)
     return fields if state.bank.labelled else {**fields, "agreed": state.agreed()}
 

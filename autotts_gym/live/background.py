@@ -39,6 +39,11 @@ class Background:
                 done.wait(10.0)
             raise
 
+    @property
+    def here(self) -> bool:
+        """Whether this is called in its thread."""
+        return threading.current_thread() is self._thread
+
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function in the loop, soon."""
         self._loop.call_soon_threadsafe(function, *arguments)

@@ -42,7 +42,7 @@ class LiveBank(Bank):
 
     A branch that has not ended is one that ends at the limit of its tokens and has no final answer, which is all that
     is known of it. So nothing that the transition reads is ever later than what was written, except where an episode is
-    played to find out what it needs, see ``live.rounds``.
+    played to find out what it needs, see ``LiveState``.
 
     Args:
         pools: P, how many.

@@ -20,7 +20,7 @@ from autotts_gym.engine import PoolState, Rules
 from autotts_gym.errors import plain
 from autotts_gym.evaluation.runner import play
 from autotts_gym.live.bank import LiveBank, Origin
-from autotts_gym.live.branches import Interval, Ledger
+from autotts_gym.live.branches import Interval, Usage
 from autotts_gym.replay.equivalence import merger
 
 FORM = "live 1"
@@ -39,8 +39,7 @@ class Outcome:
         answer: the answer given; None: none.
         forced: whether the answer is that of a probe that was asked at the end, beside the ledger.
         failure: why the server ended it; empty: it did not.
-        ledger: what it took beside what the transition counts.
-        seconds: from its beginning to its answer, without what other episodes side by side waited for.
+        usage: what it took from its server.
     """
 
     question: int
@@ -51,8 +50,7 @@ class Outcome:
     answer: str | None
     forced: bool
     failure: str
-    ledger: Ledger
-    seconds: float
+    usage: Usage
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-able values."""
@@ -152,14 +150,14 @@ class Recording:
                 self._episodes[values.pop("episode")].intervals.append(Interval(**values))
             elif record.kind == "outcome":
                 number = values.pop("episode")
-                self._episodes[number].outcome = Outcome(**{**values, "ledger": Ledger(**values["ledger"])})
+                self._episodes[number].outcome = Outcome(**{**values, "usage": Usage(**values["usage"])})
         if self.settings.get("form") != FORM:
             raise JournalError(f"{plain(path)}: expected a recording of live episodes, got another journal")
 
     @property
     def outcomes(self) -> list[Outcome]:
         """How the episodes ended that ended, and that no server failed."""
-        return [played.outcome for played in self._complete()]  # type: ignore[misc]
+        return [played.outcome for played in self._complete() if played.outcome]
 
     def _complete(self) -> list[_Played]:
         return [played for played in self._episodes if played.outcome and not played.outcome.failure]

@@ -14,7 +14,7 @@ from autotts_gym.engine import Rules
 from autotts_gym.engine.layout import ACTIVE, FINISHED
 from autotts_gym.errors import AutottsError
 from autotts_gym.evaluation.trace import Setting, Trace, observe
-from autotts_gym.live.branches import Ledger
+from autotts_gym.live.branches import Usage
 from autotts_gym.live.source import LiveSource, reads_probes
 from autotts_gym.live.state import LiveState
 from autotts_gym.models import EndpointError
@@ -34,7 +34,7 @@ class Solution:
         branches: branches opened.
         total_tokens: generated for branches, as the ledger of replay counts them.
         sequential_tokens: on the critical path.
-        ledger: all that the server generated and read.
+        usage: all that the server generated and read.
         stop_reason: "stop", "exhausted", "deadline", or "truncated".
         forced: whether the answer is that of a probe that was asked at the end, as there was none.
         seconds: from the question to the answer.
@@ -48,7 +48,7 @@ class Solution:
     branches: int
     total_tokens: int
     sequential_tokens: int
-    ledger: Ledger
+    usage: Usage
     stop_reason: str
     forced: bool
     seconds: float
@@ -101,6 +101,8 @@ def solve(
         controller = make_controller(controller, **(knobs or {}))
     elif knobs:
         raise AutottsError("knobs: expected none for a controller that is made already")
+    if "record" in options or (source is not None and source.settings.record is not None):
+        raise AutottsError("record: expected none, as solve records nothing; use evaluate")
     own = source is None
     source = (source or LiveSource(endpoint, [question], **options)).asking(question)
     try:
@@ -154,7 +156,7 @@ def _solve(
         branches=played.end.branches_opened,
         total_tokens=played.end.total_tokens,
         sequential_tokens=played.end.sequential_tokens,
-        ledger=live.ledger,
+        usage=live.usage,
         stop_reason="deadline" if state.late else played.end.stop_reason,
         forced=0 in state.forced,
         seconds=time.monotonic() - began,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,24 +17,24 @@ from numpy.typing import NDArray
 
 from autotts_gym.collection.extraction import extractor
 from autotts_gym.collection.prompts import PromptForm
-from autotts_gym.collection.questions import Columns, Task, read_tasks
+from autotts_gym.collection.questions import Columns, Task, read_tasks, source_name
 from autotts_gym.collection.settings import Settings, stored_name
 from autotts_gym.controllers import Controller
 from autotts_gym.controllers.base import as_controller
 from autotts_gym.engine import RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError, quote
-from autotts_gym.evaluation.runner import play
+from autotts_gym.evaluation.runner import outcomes, play, plays_by_rule
 from autotts_gym.evaluation.sources import Source
 from autotts_gym.live.background import Background
-from autotts_gym.live.bank import LiveBank, Origin
-from autotts_gym.live.branches import Interval, LivePool, Served
+from autotts_gym.live.bank import RANGES, LiveBank, Origin
+from autotts_gym.live.branches import Interval, LivePool, ServedModel
 from autotts_gym.live.recording import Outcome, Recorder, streams
 from autotts_gym.live.state import LiveState
 from autotts_gym.models import Capabilities, Endpoint, EndpointError, Patience, Sampling, open_endpoint
 from autotts_gym.models.local import SHIPPED
 from autotts_gym.replay.catalog import shipped_folder
 from autotts_gym.replay.equivalence import merger
-from autotts_gym.validation import integer
+from autotts_gym.validation import check, integer
 
 UNIT_INTERVALS = 2000
 """Intervals in a token unit, where none is given: 64 branches of 31 intervals, as in the published stores."""
@@ -58,7 +59,7 @@ class LiveSettings:
         equivalence: which answers are one, "exact" or "math".
         concurrency: requests at a time.
         side_by_side: episodes at a time, which go on round by round together.
-        record: a file to record all episodes in; None: none.
+        record: a file to record the episodes of ``evaluate`` in; None: none.
         ahead: whether the next interval of a branch is begun while its probe is answered.
         token_unit: tokens that a price is for; None: 2,000 intervals.
         patience: how long failures are waited for.
@@ -133,6 +134,13 @@ class _Held:
                 background.run(endpoint.close())
             background.close()
 
+    def drop(self) -> None:
+        """Close it, wherever the garbage collector happens to run."""
+        if self.background is not None and self.background.here:
+            threading.Thread(target=self.close).start()  # the loop would wait for itself
+        else:
+            self.close()
+
 
 class _Opened:
     """A server that is opened when it is needed, and its event loop; sources that ask other questions share it."""
@@ -141,8 +149,8 @@ class _Opened:
         self._spec, self._model, self._server, self._timeout, self._settings = spec, model, server, timeout, settings
         self._held = _Held()
         self._capabilities: Capabilities | None = None
-        self._served: dict[bool, Served] = {}
-        weakref.finalize(self, _Held.close, self._held)  # for callers that do not close
+        self._served: dict[bool, ServedModel] = {}
+        weakref.finalize(self, _Held.drop, self._held)  # for callers that do not close
 
     def close(self) -> None:
         """Close the connections; a server that was given stays open."""
@@ -156,13 +164,13 @@ class _Opened:
             self._held.background = Background()
         return self._held.background
 
-    def served(self, probing: bool) -> Served:
+    def served(self, probing: bool) -> ServedModel:
         """The model, which is asked what it can do first."""
         if probing not in self._served:
             self._served[probing] = self.background.run(self._open(probing))
         return self._served[probing]
 
-    async def _open(self, probing: bool) -> Served:
+    async def _open(self, probing: bool) -> ServedModel:
         settings = self._settings
         endpoint = self._spec if isinstance(self._spec, Endpoint) else self._held.endpoint
         if endpoint is None:
@@ -178,7 +186,7 @@ class _Opened:
         if self._capabilities is None:
             self._capabilities = await endpoint.capabilities(settings.patience)
         assert self._capabilities is not None
-        served = Served(
+        served = ServedModel(
             endpoint,
             self._capabilities,
             settings.generation,
@@ -265,7 +273,7 @@ class LiveSource(Source):
         other.tasks, other.outcomes = [Task("0", question, None)], []
         return other
 
-    def served(self, probing: bool = True) -> Served:
+    def served(self, probing: bool = True) -> ServedModel:
         """The model, opened and asked what it can do.
 
         Raises:
@@ -292,6 +300,12 @@ class LiveSource(Source):
                     f"{controller.name}: expected a server that gives the signal {quote(signal)}, got "
                     f"{', '.join(have) or 'one of none'}"
                 )
+        for signal in as_controller(controller).nonnegative_signals:
+            if RANGES.get(signal, (0.0, 0.0))[0] < 0:
+                raise ControllerError(
+                    f"{controller.name}: expected a signal that is never negative, where more is surer, got "
+                    f"{quote(signal)}"
+                )
 
     def play(
         self,
@@ -309,11 +323,11 @@ class LiveSource(Source):
         """
         controller = as_controller(controller)
         parts, failed = [], []
-        with self._recorder(controller) as recorder:
+        with self._recorder(rules) as recorder:
             for first in range(0, len(seeds), self.settings.side_by_side):
                 part = slice(first, first + self.settings.side_by_side)
                 state, ended = self._play_some(controller, rules, seeds[part], questions[part], recorder)
-                parts.append(state.outcomes(answers))
+                parts.append(outcomes(state, answers))
                 self.outcomes += ended
                 failed += [each.failure for each in ended if each.failure]
                 for _ in ended:
@@ -322,10 +336,21 @@ class LiveSource(Source):
             raise EndpointError(f"{len(failed)} of {len(seeds)} episodes were ended by the server: {failed[0]}")
         return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
 
-    def _recorder(self, controller: Controller) -> "Recorder | nullcontext[None]":
+    def _recorder(self, rules: Rules) -> "Recorder | nullcontext[None]":
+        """The recording that is asked for.
+
+        Raises:
+            AutottsError: rules hold a function that no file can name.
+            JournalError: the file is of something else.
+        """
         settings = self.settings
         if settings.record is None:
             return nullcontext()
+        for name in ("reward", "aggregator"):
+            value = getattr(rules, name)
+            check(
+                name, value, value is None or isinstance(value, str), "a reference to it (file.py:name), to be recorded"
+            )
         return Recorder(
             Path(settings.record),
             {
@@ -371,7 +396,10 @@ class LiveSource(Source):
                 recorder.add(numbers[row], interval)
 
         state = self.begin(rules, questions, seeds, probing, watch)
-        play(controller, state, watch=_nothing)
+        try:
+            play(controller, state, watch=_nothing)
+        finally:
+            state.close()
         ended = state.ended(controller, seeds.tolist())
         if recorder is not None:
             for number, outcome in zip(numbers, ended, strict=True):
@@ -428,7 +456,7 @@ class LiveSource(Source):
             found[row] = LivePool(served, state.bank, row, question, task, prompts[question], seed, told)
         return found
 
-    async def _prompts(self, served: Served, questions: Sequence[int]) -> dict[int, Any]:
+    async def _prompts(self, served: ServedModel, questions: Sequence[int]) -> dict[int, Any]:
         return {question: await served.prompt(self.tasks[question]) for question in sorted(set(questions))}
 
     def begin(
@@ -442,7 +470,10 @@ class LiveSource(Source):
         """Live episodes that have begun, one a pair of question and seed, (N,) each."""
         state = self.state(len(questions), rules, probing)
         pools = self.pools(state, range(len(questions)), questions.tolist(), seeds.tolist(), watch)
-        state.enter(pools, streams(seeds, questions))
+        every = np.ones(len(questions), np.bool_)
+        state.seed(streams(seeds, questions), every)
+        state.begin(every, np.arange(len(questions)))
+        state.adopt(pools)
         return state
 
 
@@ -456,9 +487,13 @@ def plain_values(values: Mapping[str, Any]) -> Any:
 
 
 def reads_probes(controller: Controller) -> bool:
-    """Whether a controller looks at probes; for one that does not, none are asked."""
+    """Whether a controller may look at probes; no probes are asked for one that cannot.
+
+    Only of the rules that come with the project is that known.
+    """
     controller = as_controller(controller)
-    return controller.needs_probes or bool(controller.use_of_probes) or bool(controller.needs_signals)
+    uses = controller.needs_probes or bool(controller.use_of_probes) or bool(controller.needs_signals)
+    return uses or not plays_by_rule(controller)
 
 
 def _tasks(questions: Any, columns: Columns | None, limit: int | None) -> tuple[list[Task], str]:
@@ -467,8 +502,10 @@ def _tasks(questions: Any, columns: Columns | None, limit: int | None) -> tuple[
         questions = shipped_folder() / "tiny" / "search.jsonl"
     if isinstance(questions, str | os.PathLike):
         path = os.fspath(questions)
-        return read_tasks(path, columns or Columns(), limit), Path(path).name.split(".")[0] or "questions"
+        return read_tasks(path, columns or Columns(), limit), source_name(path)
     tasks = [each if isinstance(each, Task) else Task(str(i), each, None) for i, each in enumerate(questions)]
     if not tasks or not all(isinstance(task.text, str) and task.text for task in tasks):
         raise AutottsError(f"questions: expected a file, or at least one text, got {quote(questions)}")
+    if limit is not None:
+        integer("limit", limit, 1)
     return tasks[:limit], "questions"

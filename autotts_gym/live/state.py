@@ -19,7 +19,7 @@ from autotts_gym.live.recording import Outcome
 from autotts_gym.models import EndpointError
 
 
-class Want(NamedTuple):
+class Need(NamedTuple):
     """What an episode needs of a branch: to grow to a depth (None: to its end), and perhaps a probe there."""
 
     pool: LivePool
@@ -61,8 +61,6 @@ class LiveState(PoolState):
         """Episodes that were ended, without an answer, since the server failed them."""
         self.forced: dict[int, str] = {}
         """Answers of episodes that had none when they were stopped: of a probe that was asked then."""
-        self.rounds: list[tuple[float, int]] = []
-        """Of each round, the seconds that it took, and the sequential tokens of all episodes together."""
         self.deadline: float | None = None
         """When all episodes are stopped with the answers that they have then, by ``time.monotonic``; None: never."""
         self.late = False
@@ -76,34 +74,37 @@ class LiveState(PoolState):
         """
         raise AutottsError("live episodes: cannot be sent to another process or copied, as their server is not there")
 
-    def enter(self, pools: dict[int, LivePool], seeds: NDArray[np.uint64] | None = None) -> None:
-        """Begin episodes on live pools, by their rows.
-
-        Args:
-            pools: the branches of each.
-            seeds: (K,) uint64, keys of their streams; None: they are keyed already.
-        """
-        chosen = np.zeros(self.episodes, np.bool_)
-        chosen[list(pools)] = True
-        if seeds is not None:
-            self.seed(seeds, chosen)
-        self.begin(chosen, np.arange(self.episodes))
-        self.adopt(pools)
-
     def adopt(self, pools: dict[int, LivePool]) -> None:
         """Take live pools for episodes that have just begun: slot i holds branch i."""
         chosen = np.zeros(self.episodes, np.bool_)
         for n, pool in pools.items():
             chosen[n] = True
+            self._close(n)
             self.live[n] = pool
             self.failures.pop(n, None)
             self.forced.pop(n, None)
         self.deal(chosen, self.bank.order(self.episodes))
 
+    def close(self) -> None:
+        """Cancel all that is being generated of episodes that have not ended; may be called twice."""
+        for n in range(self.episodes):
+            self._close(n)
+
+    def _close(self, n: int) -> None:
+        if pool := self.live[n]:
+            self._background.call(pool.close)
+
+    def act(self, actions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Generate what primitive actions need, and take them; as ``PoolState.act``."""
+        running = self.running
+        self.generate(lambda copy: copy.act(actions))
+        valid = super().act(actions)
+        self.settle(running)
+        return valid
+
     def play(self, plan: RoundPlan) -> int:
         """Generate what a round needs, and play it; as ``PoolState.play``."""
         running = self.running
-        began, waited = time.monotonic(), int(self.pools["sequential_tokens"].sum())
         try:
             self.generate(lambda copy: copy.play(plan))
         except TimeoutError:
@@ -113,7 +114,6 @@ class LiveState(PoolState):
             self._reread()  # a branch may have ended in time
         super().play(plan)
         self.settle(running)
-        self.rounds.append((time.monotonic() - began, int(self.pools["sequential_tokens"].sum()) - waited))
         return int(np.count_nonzero(self.running))
 
     def generate(self, play: Callable[[PoolState], Any]) -> None:
@@ -148,9 +148,9 @@ class LiveState(PoolState):
         for name in ("tokens", "probes", "final"):
             self.arrays.hidden_slots[name] = written[name]
 
-    def _wanted(self) -> dict[int, list[Want]]:
+    def _wanted(self) -> dict[int, list[Need]]:
         """What the copy has read and nobody has written: by episode, branches and depths; None: to the end."""
-        wanted: dict[int, list[Want]] = {}
+        wanted: dict[int, list[Need]] = {}
         copy = self._copy
         for n in np.flatnonzero(self.running).tolist():
             pool = self.live[n]
@@ -165,7 +165,7 @@ class LiveState(PoolState):
                 probe = unended & ~whole & copy.arrays.probed[n, np.arange(opened), at] & (pool.probed[:opened] < depth)
             more = unended & (whole | probe | (depth > pool.depths[:opened]))
             rows = [
-                Want(pool, i, None if whole[i] else int(depth[i]), bool(probe[i]))
+                Need(pool, i, None if whole[i] else int(depth[i]), bool(probe[i]))
                 for i in np.flatnonzero(more).tolist()
             ]
             if rows:
@@ -183,7 +183,9 @@ class LiveState(PoolState):
         over = {n: self.live[n] for n in np.flatnonzero(ended).tolist()}
         if over:
             work = {n: (pool, self._read(n)) for n, pool in over.items() if pool}
-            self.forced |= self._background.run(_finish(work, self._unanswered(over)))
+            forced, failures = self._background.run(_finish(work, self._unanswered(over)))
+            self.forced |= forced
+            self.failures |= failures
 
     def _read(self, n: int) -> int:
         """The tokens of branches that the rounds of an episode have read."""
@@ -214,11 +216,15 @@ class LiveState(PoolState):
                     answer=answers[n] if forced is None else forced,
                     forced=forced is not None,
                     failure=str(self.failures.get(n, "")),
-                    ledger=pool.ledger,
-                    seconds=pool.ledger.busy_seconds,
+                    usage=pool.usage,
                 )
             )
         return found
+
+    def agreed(self) -> NDArray[np.bool_]:
+        """Whether the answer given is the majority of the branches that the episode opened, (N,) bool."""
+        agreed: NDArray[np.bool_] = (self.pools["answer"] >= 0) & (self.pools["answer"] == self.pools["leader"])
+        return agreed
 
     def _unanswered(self, over: dict[int, Any]) -> dict[int, int]:
         """Episodes that were stopped without an answer, and a branch of each that may have one: the deepest active.
@@ -238,10 +244,10 @@ class LiveState(PoolState):
         return found
 
 
-async def _reach(wanted: dict[int, list[Want]]) -> dict[int, EndpointError]:
+async def _reach(wanted: dict[int, list[Need]]) -> dict[int, EndpointError]:
     """Generate what episodes need; returns those that failed. The others of an episode that fails are cancelled."""
 
-    async def episode(rows: list[Want]) -> None:
+    async def episode(rows: list[Need]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for want in rows:
@@ -265,12 +271,18 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _finish(over: dict[int, tuple[LivePool, int]], unanswered: dict[int, int]) -> dict[int, str]:
-    """Cancel all of some episodes, and ask those without an answer for one."""
-    answers = {}
-    for n, branch in unanswered.items():
-        answer = await over[n][0].ask_now(branch)
-        if answer is not None:
-            answers[n] = answer
+async def _finish(
+    over: dict[int, tuple[LivePool, int]], unanswered: dict[int, int]
+) -> tuple[dict[int, str], dict[int, EndpointError]]:
+    """Cancel all of some episodes, and ask those without an answer for one; returns answers and failures."""
     await asyncio.gather(*(pool.finish(read) for pool, read in over.values()))
-    return answers
+    asked = await asyncio.gather(*(over[n][0].ask_now(b) for n, b in unanswered.items()), return_exceptions=True)
+    answers, failures = {}, {}
+    for n, answer in zip(unanswered, asked, strict=True):
+        if isinstance(answer, EndpointError):
+            failures[n] = answer
+        elif isinstance(answer, BaseException):
+            raise answer
+        elif answer is not None:
+            answers[n] = answer
+    return answers, failures

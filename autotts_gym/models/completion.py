@@ -75,8 +75,8 @@ async def complete(
         resume: after a failure go on behind the last token that came, where ids are known, not from the beginning. The
             tokens are then others than those of an unbroken stream: what is asked behind T tokens has a seed T larger.
         on_tokens: gets the number of tokens of each piece.
-        on_lost: gets the number of tokens of an attempt that failed, or whose ids were left out; what it raises ends
-            the work.
+        on_lost: gets the number of tokens, of those that ``on_tokens`` got, of an attempt that failed, or whose ids
+            were left out; what it raises ends the work.
         notice: gets a line on each failure that another call follows.
 
     Raises:
@@ -92,11 +92,15 @@ async def complete(
         lost += count
         on_lost(count)
 
+    def leave_out(count: int) -> None:
+        on_tokens(count)
+        lose(count)
+
     async def attempt() -> Completion:
         nonlocal asked, kept
         done, parts = kept or (Completion(), [])
         before = len(done.ends)
-        stream = _pieces(endpoint, asked, lose)
+        stream = _pieces(endpoint, asked, leave_out)
         try:
             async for piece in stream:
                 if len(done.ends) + piece.count > request.max_tokens:  # a server that does not heed it

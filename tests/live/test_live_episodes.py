@@ -72,9 +72,7 @@ def test_whatever_is_planned_live_is_what_a_replay_shows(data):
             assert live.play(plan) == replay.play(plan)
             assert_same(live, replay)
             if not ahead and probe == "auto" and rules.accounting == "exact" and rules.token_budget is None:
-                assert [pool.ledger.branch_tokens for pool in live.live] == live.outcomes(False)[
-                    "total_tokens"
-                ].tolist()
+                assert [pool.usage.branch_tokens for pool in live.live] == live.outcomes(False)["total_tokens"].tolist()
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -103,7 +101,7 @@ def test_an_evaluation_is_like_any_other():
         assert result.correct.shape == (3, 5)
         assert (result.total_tokens == np.add.reduceat(store.tokens, store.branch_offsets[:-1])).all()
         assert len(source.outcomes) == 15
-        assert {outcome.ledger.probes for outcome in source.outcomes} == {0}  # self-consistency looks at none
+        assert {outcome.usage.probes for outcome in source.outcomes} == {0}  # self-consistency looks at none
 
 
 def test_without_gold_answers_agreement_is_not_known_but_answers_are():
@@ -143,9 +141,9 @@ def test_broken_streams_go_on_behind_their_last_token():
         live = source.begin(rules, questions, np.zeros(3, np.int64))
         play(controller, live, watch=lambda plan: None)
         assert_same(live, replay)
-        ledgers = [pool.ledger for pool in live.live]
-        assert sum(each.lost_tokens for each in ledgers) == 0
-        assert sum(each.branch_tokens + each.probe_tokens for each in ledgers) == endpoint.generated
+        usages = [pool.usage for pool in live.live]
+        assert sum(each.lost_tokens for each in usages) == 0
+        assert sum(each.branch_tokens + each.probe_tokens for each in usages) == endpoint.generated
 
 
 def test_what_is_generated_ahead_is_used_or_counted_as_vain():
@@ -153,10 +151,10 @@ def test_what_is_generated_ahead_is_used_or_counted_as_vain():
     endpoint = Written(store)
     with source_of(store, endpoint, ahead=True) as source:
         result = evaluate(make_controller("parallel_probe", beta=0.5), source, seeds=[0], max_branches=5)
-        ledgers = [outcome.ledger for outcome in source.outcomes]
-    used = [each.branch_tokens - each.vain_tokens for each in ledgers]
+        usages = [outcome.usage for outcome in source.outcomes]
+    used = [each.branch_tokens - each.vain_tokens for each in usages]
     assert used == result.total_tokens[0].tolist()
-    assert sum(each.branch_tokens + each.probe_tokens for each in ledgers) == endpoint.generated
+    assert sum(each.branch_tokens + each.probe_tokens for each in usages) == endpoint.generated
 
 
 def test_pruned_branches_are_cancelled_at_once():

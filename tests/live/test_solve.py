@@ -46,7 +46,7 @@ def test_a_question_is_answered(kind):
     assert f"\\boxed{{{solution.answer}}}" in solution.text
     assert solution.finished
     assert solution.branches == 4
-    assert solution.ledger.branch_tokens - solution.ledger.vain_tokens == solution.total_tokens
+    assert solution.usage.branch_tokens - solution.usage.vain_tokens == solution.total_tokens
     assert solution.sc_tokens() > 0
     assert solution.trace.rounds[-1].ledger.total_tokens == solution.total_tokens
 
@@ -57,7 +57,7 @@ def test_branches_are_probed_between_chunks(kind):
     with serving(kind=kind) as server:
         options = {"interval": 20, "max_tokens": 70, "max_branches": 2}
         solution = solve("How many?", server.address, "parallel_probe", knobs={"beta": 0.0}, **options)
-    assert solution.ledger.probes == 2 * 3
+    assert solution.usage.probes == 2 * 3
     assert solution.total_tokens == 2 * 70
     asked = [body["prompt"] for body in server.asked]
     texts = [each if isinstance(each, str) else "".join(map(chr, each)) for each in asked]
@@ -240,10 +240,10 @@ def test_the_slots_of_a_real_server_are_free_after_an_episode():
         result = evaluate(make_controller("parallel_probe", beta=0.2), source, seeds=[0], max_branches=4, answers=True)
         assert [bool(answer) for answer in result.answers[0]] == [True, True]
         assert (result.total_tokens >= result.sequential_tokens).all()
-        ledgers = [outcome.ledger for outcome in source.outcomes]
-        used = [each.branch_tokens - each.vain_tokens for each in ledgers]
+        usages = [outcome.usage for outcome in source.outcomes]
+        used = [each.branch_tokens - each.vain_tokens for each in usages]
         assert used == result.total_tokens[0].tolist()
-        assert np.all([each.cached_tokens > 0.5 * each.prompt_tokens for each in ledgers])
+        assert np.all([each.cached_tokens > 0.5 * each.prompt_tokens for each in usages])
         deadline = time.monotonic() + 3
         endpoint = source.served().endpoint
         while any(slot["is_processing"] for slot in source.background.run(endpoint._connection.get("/slots"))):
