@@ -163,6 +163,7 @@ class Collector:
 
     async def _check(self, begun: dict[str, Any]) -> None:
         """Refuse a server that has another model than when this began; one that is away shows it by its requests."""
+        before = self._index.unchecked
         try:
             now = await self._endpoint.identity()
         except RetryableError:
@@ -174,7 +175,7 @@ class Collector:
                 f"changed; what came since it was last seen is left out. Go on with the first model, or begin a "
                 f"collection of its own"
             )
-        self._add(Record("checked", {}))
+        self._add(Record("checked", {"newer": self._index.unchecked - before}))
 
     # ---------------------------------------------------------------- sampling
 

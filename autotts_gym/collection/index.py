@@ -74,8 +74,8 @@ class Index:
                 case "session":
                     self.sessions.append(values)
                     self._unchecked.clear()
-                case "checked":
-                    self._unchecked.clear()
+                case "checked":  # but not what came while the server was asked
+                    del self._unchecked[: len(self._unchecked) - int(values["newer"])]
                 case "changed":
                     self._drop_unchecked()
                 case "lost":
@@ -128,6 +128,11 @@ class Index:
                 del self.tokens[key], self.places[key]
                 self.probes.pop(key, None)
         self._unchecked.clear()
+
+    @property
+    def unchecked(self) -> int:
+        """How many branches and probes came since the model was last seen to be the first one."""
+        return len(self._unchecked)
 
     def asked(self) -> Mapping[str, Any] | None:
         """What the last run asked for that was not a dry one; None: there was none."""

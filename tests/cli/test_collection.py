@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from scripted import serving
 
-from autotts_gym.cli import collection
 from autotts_gym.cli.main import main
 from autotts_gym.collection.index import Index
+from autotts_gym.collection.questions import source_name
 from autotts_gym.replay import load_store
 
 QUESTIONS = [{"id": "a", "question": "How many?", "answer": "40"}, {"id": "b", "question": "How much?", "answer": "7"}]
@@ -148,7 +148,7 @@ def test_names_that_lead_elsewhere(questions, tmp_path, capsys, name):
     ],
 )
 def test_names_of_files_are_those_of_benchmarks(source, name):
-    assert collection._stem(source) == name
+    assert source_name(source) == name
 
 
 @pytest.mark.parametrize("name", ["", "org/", "x\ny", "\u202eevil", ".."])

@@ -15,7 +15,7 @@ from scripted import EOS, SUFFIX, Scripted, branch_text, next_text, serving
 from autotts_gym.collection import collector as collector_module
 from autotts_gym.collection.building import build, merge_journals
 from autotts_gym.collection.index import Index
-from autotts_gym.collection.journal import JournalError, read_journal
+from autotts_gym.collection.journal import JournalError, Record, read_journal
 from autotts_gym.collection.logs import LogBranch
 from autotts_gym.collection.prompts import PromptForm
 from autotts_gym.collection.questions import Task
@@ -336,7 +336,7 @@ def test_what_another_model_wrote_is_not_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["llama.cpp", "vllm", "openai"])
-def test_no_budget_is_passed_over_several_runs(kind, tmp_path):
+def test_no_budget_is_passed_over_several_runs(kind, tmp_path, monkeypatch):
     """Tokens of broken streams count, whichever run they were lost in."""
     with serving(kind=kind) as server:
         generated = 0
@@ -347,7 +347,7 @@ def test_no_budget_is_passed_over_several_runs(kind, tmp_path):
             generated += any(prompt.startswith(task.text) for task in TASKS)
             return piece(body, prompt, each, place)
 
-        server._piece = counted  # type: ignore[method-assign]
+        monkeypatch.setattr(server, "_piece", counted)
         server.fault = lambda number, prompt: "cut" if prompt.startswith("How") else None
         limits = Limits(concurrency=2, tokens=60, patience=replace(QUICK, retries=0))
         for _ in range(15):
@@ -583,3 +583,20 @@ def test_provenance_is_in_the_store(tmp_path):
     assert accounts["probe_cached_tokens"] == accounts["probe_prompt_tokens"] - Index.read(path).accounts.to_dict().get(
         "unknown", 0
     ) - sum(len(each) for each in Index.read(path).probes.values())
+
+
+def test_what_comes_while_the_model_is_looked_at_is_looked_at_the_next_time(tmp_path):
+    path = tmp_path / "a.journal"
+    with serving() as server:
+        collect(server, path, replace(SETTINGS, branches=1, probes=0), tasks=TASKS[:2], probe=False)
+    records = [record for record, _ in read_journal(path)]
+    index, place = Index(path), 0
+    for record in records:
+        if record.kind == "checked":
+            continue
+        index.add(record, place := place + 1)
+    assert len(index.tokens) == index.unchecked == 2
+    index.add(Record("checked", {"newer": 1}), place := place + 1)
+    index.add(Record("changed", {}), place + 1)
+    assert list(index.tokens) == [next((r.values["question"], 0) for r in records if r.kind == "branch")]
+    assert index.unchecked == 0

@@ -1,5 +1,7 @@
 """The live environments, against the replay environments on the same branches, and with the model that ships."""
 
+import time
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from players import pick
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 from written import Written, random_store, source_of
 
-import autotts_gym
+from autotts_gym.errors import AutottsError
+from autotts_gym.live import solve
 from autotts_gym.models import EndpointError
 
 IDS = ("AutoTTS-Live-v0", "AutoTTS-LiveRounds-v0")
@@ -83,20 +86,17 @@ def test_steps_are_those_of_a_replay_of_the_same_branches(name):
 
 @pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
-def test_a_vector_of_live_episodes(name, mode):
+def test_a_vector_of_live_episodes(name, mode, monkeypatch):
     """Answers and rewards are right in every mode, also of episodes whose places others have taken."""
     store = random_store(13, questions=3, pool=4, longest=50)
     with source_of(store) as source:
-        for question in range(3):  # all seeds
-            for seed in range(20):
-                source.pools(source.state(1, autotts_gym.engine.Rules(max_branches=1)), [0], [question], [seed])
         envs = gym.make_vec(name, num_envs=5, source=source, max_branches=4, autoreset_mode=mode, cost_weight=0.0)
-        known = envs._episodes.source.pools
+        known = source.pools
 
         def pools(state, rows, questions, seeds, watch=None):
             return known(state, rows, questions, [seed % 20 for seed in seeds], watch)
 
-        envs._episodes.source.pools = pools
+        monkeypatch.setattr(source, "pools", pools)  # the model knows the seeds of twenty episodes
         envs.reset(seed=3)
         rng, ended, right = np.random.default_rng(2), 0, 0
         over = np.zeros(5, np.bool_)
@@ -134,3 +134,26 @@ def test_an_episode_that_the_server_fails_ends(name, opening):
         assert (terminations.tolist(), truncations.tolist()) == ([False, False], [True, False])
         assert info["stop_reason"].tolist() == ["truncated", "running"]
         assert info["answer"].tolist() == ["", ""]
+
+
+def test_environments_record_nothing_and_say_so(tmp_path):
+    with source_of(random_store(1), record=tmp_path / "a.journal") as source:
+        with pytest.raises(AutottsError, match="record: expected none"):
+            gym.make(IDS[0], source=source)
+        with pytest.raises(AutottsError, match="record: expected none"):
+            solve("q0", source=source)
+
+
+def test_an_episode_that_is_left_is_cancelled():
+    store = random_store(9, questions=1, pool=4, longest=400, interval=100)
+    endpoint = Written(store, delay=0.005)
+    with source_of(store, endpoint, ahead=True) as source:
+        env = gym.make(IDS[1], source=source, max_branches=4)
+        env.reset(seed=0, options={"branch_seed": 0})
+        env.step(7)
+        assert endpoint.open > 0
+        env.reset(seed=0, options={"branch_seed": 1})
+        deadline = time.monotonic() + 3
+        while endpoint.open:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

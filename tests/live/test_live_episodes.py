@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from written import Written, random_store, replayed, source_of
 
-from autotts_gym import evaluate, make_controller
+from autotts_gym import Controller, evaluate, make_controller
 from autotts_gym.controllers import controller_families
 from autotts_gym.engine import RoundPlan, Rules
 from autotts_gym.errors import AutottsError, ControllerError
 from autotts_gym.evaluation.runner import play
+from autotts_gym.live.source import reads_probes
 from autotts_gym.models import EndpointError
 
 PLAIN = sorted(name for name in controller_families() if name not in ("deepconf", "deer"))
@@ -85,8 +86,7 @@ def test_every_controller_decides_live_as_it_does_in_replay(name, accounting, tm
     replay = replayed(store, rules, questions)
     play(controller, replay, watch=lambda plan: None)
     with source_of(store) as source:
-        probing = controller.needs_probes or bool(controller.use_of_probes)
-        live = source.begin(rules, questions, np.zeros(8, np.int64), probing)
+        live = source.begin(rules, questions, np.zeros(8, np.int64), reads_probes(controller))
         play(controller, live, watch=lambda plan: None)
     for key, values in replay.outcomes(True).items():
         assert values.tolist() == live.outcomes(True)[key].tolist(), key
@@ -104,13 +104,94 @@ def test_an_evaluation_is_like_any_other():
         assert {outcome.usage.probes for outcome in source.outcomes} == {0}  # self-consistency looks at none
 
 
-def test_without_gold_answers_agreement_is_not_known_but_answers_are():
+def test_without_gold_answers_there_is_agreement_and_no_accuracy():
     store = random_store(5, questions=2, pool=4)
     with source_of(store) as source:
         source.tasks = [type(task)(task.id, task.text, None) for task in source.tasks]
         result = evaluate(make_controller("sc", branches=4), source, seeds=[0], max_branches=4, answers=True)
-        assert not result.correct.any()
+        assert result.agreement == 1.0  # self-consistency answers with the majority of what it opened
         assert result.answers.shape == (1, 2)
+        with pytest.raises(AutottsError, match="accuracy"):
+            result.accuracy  # noqa: B018
+
+
+class Peeking(Controller):
+    """Opens a branch, grows it twice, and answers what its probes show; it says nothing of probes."""
+
+    name = "peeking"
+
+    def decide(self, revealed, memory, plan):
+        plan.open[:] = revealed.pools["opened"] == 0
+        depth = revealed.slots["depth"][:, 0]
+        plan.deepen[:, 0] = (depth > 0) & (depth < 3)
+        plan.stop[:] = (depth >= 3) | (revealed.pools["finished"] > 0)
+
+
+def test_a_rule_of_a_users_gets_probes_whatever_it_says_of_them():
+    assert reads_probes(Peeking())
+    assert not reads_probes(make_controller("sc", branches=2))
+    store = random_store(11, questions=4, pool=3, longest=80)
+    rules, questions = Rules(max_branches=3), np.arange(4)
+    replay = replayed(store, rules, questions)
+    play(Peeking(), replay)
+    with source_of(store) as source:
+        result = evaluate(Peeking(), source, seeds=[0], max_branches=3, answers=True)
+    assert result.answers[0].tolist() == replay.outcomes(True)["answers"].tolist()
+
+
+def test_primitive_actions_generate_what_they_need():
+    store = random_store(12, questions=2, pool=3)
+    rules, questions = Rules(max_branches=3), np.arange(2)
+    replay = replayed(store, rules, questions)
+    with source_of(store) as source:
+        live = source.begin(rules, questions, np.zeros(2, np.int64))
+        for action in (1, 2, 1, 3, 2, 6, 0):
+            actions = np.full(2, action)
+            assert live.act(actions).tolist() == replay.act(actions).tolist()
+            assert_same(live, replay)
+
+
+def test_the_context_ends_a_branch_and_no_more():
+    """Where a server does not say how long it is."""
+    store = random_store(13, questions=3, pool=3, longest=90)
+    endpoint = Written(store)
+    endpoint.context = 30
+    with source_of(store, endpoint) as source:
+        live = source.begin(Rules(max_branches=3), np.arange(3), np.zeros(3, np.int64))
+        plan = RoundPlan.empty(3, 3)
+        plan.read[:] = 3
+        live.play(plan)
+        assert not live.failures
+        assert (live.pools["finished"] == 3).all()
+        cut = store.tokens.reshape(3, 3)[:, :3] > 30
+        assert cut.any()
+        assert (live.slots["answer"][cut] == -1).all()  # cut off, so without a final answer
+        assert (live.slots["tokens"][cut] <= 30).all()
+
+
+def test_a_question_that_does_not_fit_ends_its_episode_alone():
+    store = random_store(14, questions=2, pool=3)
+    endpoint = Written(store)
+    endpoint.context = 3
+    with source_of(store, endpoint) as source, pytest.raises(EndpointError, match=r"2 of 2 episodes .* too long"):
+        evaluate(make_controller("sc", branches=3), source, seeds=[0], max_branches=3)
+
+
+def test_an_answer_that_cannot_be_asked_for_is_a_failure_of_its_episode():
+    store = random_store(10, questions=2, pool=3, longest=60)
+    endpoint = Written(store)
+    with source_of(store, endpoint) as source:
+        live = source.begin(Rules(max_branches=3), np.arange(2), np.zeros(2, np.int64), probing=False)
+        plan = RoundPlan.empty(2, 3)
+        plan.open[:] = 3
+        live.play(plan)
+        assert (live.pools["answers_seen"] == 0).all()
+        endpoint.dead = {0}
+        plan.clear()
+        plan.stop[:] = True
+        live.play(plan)
+        assert list(live.failures) == [0]
+        assert 0 not in live.forced
 
 
 def test_a_signal_that_the_server_does_not_give_is_an_error():

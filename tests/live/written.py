@@ -8,9 +8,11 @@ import numpy as np
 
 from autotts_gym.collection.questions import Task
 from autotts_gym.engine import Bank, PoolState, Rules
+from autotts_gym.live.branches import ServedModel
 from autotts_gym.live.source import LiveSource
 from autotts_gym.models import (
     Capabilities,
+    ContextError,
     Endpoint,
     EndpointError,
     Patience,
@@ -55,11 +57,13 @@ class Written(Endpoint):
         self.generated = 0
         self.dead: set[int] = set()
         """Questions that it fails."""
+        self.context = 10**9
+        """Tokens of prompt and answer together; it does not say how many."""
         self.seeds: dict[int, int] = {}
         """The branch of each seed of a first chunk."""
 
     async def capabilities(self, patience: Patience | None = None, notice: Notice = quiet) -> Capabilities:
-        return Capabilities("written", "1", "m", True, 0, 100_000, True, False, True)
+        return Capabilities("written", "1", "m", True, 0, None, True, False, True)
 
     async def identity(self) -> dict[str, Any]:
         return {}
@@ -82,6 +86,8 @@ class Written(Endpoint):
             await asyncio.sleep(self.delay)
             if question in self.dead:
                 raise EndpointError("written: it is dead")
+            if len(request.prompt) + request.max_tokens > self.context:
+                raise ContextError("written: too long")
             probe = bool(written) and written[-1] == TAIL
             written = written[: -1 if probe else None]
             branch = written[0] - BRANCH if written else self.seeds[request.seed]
@@ -137,21 +143,25 @@ def source_of(store: ReplayStore, endpoint: Written | None = None, **options: An
         "prompt": "text",
         "benchmark": store.benchmark,
     } | options
-    source = LiveSource(endpoint, tasks, **options)
-    served = source.served
-    pool = int(np.diff(store.branch_offsets).min())
-
-    def known(probing: bool = True) -> Any:
-        """The model, once the endpoint knows the seeds of all first chunks."""
-        found = served(probing)
-        for task in tasks:
-            for episode in range(20):
-                for branch in range(pool):
-                    endpoint.seeds[found.seed(task, episode, branch, 0)] = branch
-        return found
-
-    source.served = known  # type: ignore[method-assign]
+    source = _Knowing(endpoint, tasks, **options)
+    source.endpoint, source.pool = endpoint, int(np.diff(store.branch_offsets).min())
     return source
+
+
+class _Knowing(LiveSource):
+    """A source that tells its endpoint the seeds of all first chunks."""
+
+    endpoint: Written
+    pool: int
+
+    def served(self, probing: bool = True) -> ServedModel:
+        """The model, once the endpoint knows the seeds."""
+        found = super().served(probing)
+        for task in self.tasks:
+            for episode in range(20):
+                for branch in range(self.pool):
+                    self.endpoint.seeds[found.seed(task, episode, branch, 0)] = branch
+        return found
 
 
 def replayed(store: ReplayStore, rules: Rules, questions: np.ndarray) -> PoolState:
