@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from scripted import serving
 
+from autotts_gym.cli import collection
 from autotts_gym.cli.main import main
 from autotts_gym.collection.index import Index
 from autotts_gym.collection.questions import source_name
