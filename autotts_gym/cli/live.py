@@ -183,7 +183,8 @@ def _report(solution: "Solution", whole: bool) -> None:
     )
     print(
         f"generated: {usage.branch_tokens:,} tokens of branches ({usage.vain_tokens:,} in vain), "
-        f"{usage.probe_tokens:,} of {usage.probes:,} probes; {usage.lost_tokens:,} twice"
+        f"{usage.probe_tokens:,} of {usage.probes:,} probes"
+        + (f", {usage.lost_tokens:,} lost in streams that broke off" if usage.lost_tokens else "")
     )
     against = solution.sc_tokens()
     if against:
